@@ -1,0 +1,1 @@
+"""Measurement: one module per watched system, over shared sources, windows and serving."""

@@ -1,0 +1,26 @@
+"""Names that several modules share: labels, metrics, addresses."""
+
+from __future__ import annotations
+
+ROLLOUT_LABEL = "rollout"
+"""Every series of a rollout carries it; it is attached when the series is scraped."""
+
+ROLLBACK_RECEIVER = "rollguard"
+"""Alertmanager's receiver that calls the control plane."""
+
+RULES_INFO = "rollguard_rules_info"
+"""Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from."""
+
+STAGE_METRIC = "rollout_stage"
+"""State set: 1 for the stage a rollout is in, 0 for the others; the label has the same name."""
+
+DISABLED, ENABLED, ROLLBACK = "disabled", "enabled", "rollback"
+STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
+"""Values of the label ``rollout_stage`` beside the stages' own names; no stage may be called so."""
+
+MIN_INTERVAL_SECONDS = 0.2
+"""Below it, scrapes and evaluations time out and alerts flap (measured on Prometheus 2.42)."""
+
+CONTROL_PLANE_PORT = 9840
+PROMETHEUS_PORT = 9090
+ALERTMANAGER_PORT = 9093

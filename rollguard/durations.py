@@ -1,0 +1,78 @@
+"""Durations: Prometheus's form (``1h30m``) at the edge, seconds inside."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+_UNITS = {
+    "y": 31_536_000_000,
+    "w": 604_800_000,
+    "d": 86_400_000,
+    "h": 3_600_000,
+    "m": 60_000,
+    "s": 1000,
+    "ms": 1,
+}
+_PATTERN = r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?"
+_DURATION = re.compile(_PATTERN)
+
+
+def parse(text: str) -> float:
+    """Return the seconds of a duration in Prometheus's form.
+
+    Args:
+        text: such as ``15s``, ``1h30m`` or ``500ms``; ``0`` needs no unit.
+    Returns:
+        Seconds, >= 0.
+    Raises:
+        ValueError: the text is in another form (``0.5s``, ``90``, ``1m1h``).
+    Source: https://prometheus.io/docs/prometheus/latest/configuration/configuration/ (``<duration>``).
+    """
+    if text == "0":
+        return 0.0
+    match = _DURATION.fullmatch(text)
+    if not text or match is None:
+        raise ValueError("expected a duration such as 15s, 10m, 4h or 1h30m")
+    amounts = zip(match.groups(), _UNITS.values(), strict=True)
+    return sum(int(amount) * unit for amount, unit in amounts if amount) / 1000
+
+
+def render(seconds: float) -> str:
+    """Return seconds in Prometheus's form, rounded to the millisecond.
+
+    Days are the largest unit, as a person reads ``14d`` more easily than ``2w``.
+
+    Args:
+        seconds: a finite number >= 0.
+    Returns:
+        The shortest mixed form: ``1h30m``, ``250ms``; ``0s`` for nothing.
+    """
+    rest = round(seconds * 1000)
+    parts = []
+    for unit in ("d", "h", "m", "s", "ms"):
+        amount, rest = divmod(rest, _UNITS[unit])
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _coerce(value: object) -> float:
+    if isinstance(value, str):
+        return parse(value)
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    raise ValueError("expected a duration with its unit, such as 15s, 10m, 4h or 1h30m")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_coerce),
+    PlainSerializer(render, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^(?:0|(?=\\d){_PATTERN})$", "examples": ["15s", "4h", "1h30m"]}
+    ),
+]
+"""A field of the rollout file: text such as ``4h`` in the file, seconds (float) in the model."""
