@@ -35,7 +35,7 @@ class Problem:
         return f"{text}\n  {self.hint}" if self.hint else text
 
 
-class FileProblems(RollguardError):
+class FileProblemsError(RollguardError):
     """Every mistake that was found in the files of one kind, before anything was done with them."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
