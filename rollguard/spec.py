@@ -1,0 +1,241 @@
+"""The rollout file: one flag, its stages, the guards that watch it and what a rollback writes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+
+from rollguard.conventions import DISABLED, ENABLED
+from rollguard.durations import Duration
+
+Severity: TypeAlias = Literal["critical", "warning", "info"]
+Action: TypeAlias = Literal["rollback", "hold", "notify"]
+Value: TypeAlias = bool | int | float | str
+
+NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,39}$"
+FLAG_KEY = r"^[A-Za-z0-9._-]+$"
+ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
+JOB = r"^[A-Za-z0-9._-]+$"
+DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
+
+PATTERNS_IN_WORDS: Mapping[str, str] = {
+    NAME: "lower-case letters, digits and single hyphens, such as model-canary",
+    ALERT_NAME: "CamelCase of at most 40 letters and digits, such as DriftDetected",
+    FLAG_KEY: "letters, digits, '.', '_' and '-'",
+    ADDRESS: "host:port, such as 127.0.0.1:9841",
+    JOB: "letters, digits, '.', '_' and '-'",
+    DOTTED_KEY: "keys joined by dots, such as rollout.mode",
+}
+
+Name: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=60)]
+StageName: TypeAlias = Name
+AlertName: TypeAlias = Annotated[str, Field(pattern=ALERT_NAME)]
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text or "{{" in text:
+        raise ValueError("expected one line of plain text, without {{")
+    return text
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Path: TypeAlias = Annotated[str, Field(min_length=1)]
+
+_Item = TypeVar("_Item")
+Listed = Annotated[tuple[_Item, ...], Strict(strict=False)]
+"""A YAML list, kept as a tuple."""
+
+
+class Model(BaseModel):
+    """A part of the rollout file: immutable, with no unknown keys and no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class CanaryExporter(Model):
+    """What `rollguard up` starts to measure a canary: the exporter of the same name."""
+
+    events: Path = Field(description="JSON lines that the services write.")
+    reference: Path | None = Field(None, description="Saved quantile bins of the features; none: no drift.")
+    window: Duration = Field(1800.0, gt=0, description="Length of the rolling windows.")
+
+
+class Exporter(Model):
+    """The exporter that `rollguard up` starts for this rollout."""
+
+    canary: CanaryExporter
+
+
+class Scrape(Model):
+    """Where Prometheus finds the series; each gets the label `rollout`."""
+
+    job: Annotated[str, Field(pattern=JOB)]
+    targets: Listed[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1)
+    interval: Duration = Field(15.0, ge=0.2, description="Scrape and evaluation interval.")
+    exporter: Exporter | None = None
+
+
+class Flag(Model):
+    """The feature flag: its variants, the one served to the stage's share, and the one to fall back to."""
+
+    key: Annotated[str, Field(pattern=FLAG_KEY)]
+    variants: dict[Annotated[str, Field(pattern=FLAG_KEY)], Value] = Field(min_length=2)
+    serve: str = Field(description="Variant that the stage's share of users gets.")
+    fallback: str = Field(description="Variant of everybody else, and of everybody after a rollback.")
+    salt: str | None = Field(None, description="Seed of the hash that picks users; default: the flag's key.")
+
+
+class Stage(Model):
+    """One step of the rollout."""
+
+    name: StageName
+    percent: int | float = Field(ge=0, le=100, description="Share of targeting keys that get `serve`, in %.")
+    hold: Duration = Field(0.0, description="How long the stage lasts at least.")
+    approve: Literal["manual"] | None = Field(None, description="manual: a person must let the stage begin.")
+
+
+class Guard(Model):
+    """An alert that watches the rollout, from a template of the library."""
+
+    alert: AlertName
+    use: Name = Field(description="Template of the guard library.")
+    with_: dict[str, Value] | Listed[dict[str, Value]] = Field(
+        alias="with",
+        description="The template's parameters; a list fires when any of its items does.",
+    )
+    for_: Duration = Field(0.0, alias="for", description="How long the condition must last.")
+    stages: Annotated[Listed[StageName], Field(min_length=1)] | None = Field(
+        None, description="Where it is armed; default: every stage and `enabled`."
+    )
+    severity: Severity
+    action: Action
+    no_data: Literal["rollback", "hold", "notify", "ignore"] = Field(
+        "hold", description="What a vanished series does while armed."
+    )
+    summary: Text | None = Field(None, description="Replaces the template's summary.")
+
+    @property
+    def name(self) -> str:
+        """Its name within the rollout: the label `guard`, and the reason of a rollback."""
+        return self.alert
+
+    @property
+    def bindings(self) -> Sequence[Mapping[str, Value]]:
+        """The parameters of each condition, in order."""
+        return (self.with_,) if isinstance(self.with_, dict) else self.with_
+
+    def armed_in(self, stage: str) -> bool:
+        """Return whether it may act in a stage, or in `enabled` after the last one."""
+        return stage in self.stages if self.stages is not None else stage != DISABLED
+
+
+class Criterion(Model):
+    """What must hold before a stage may end."""
+
+    name: Text
+    expr: str = Field(min_length=1, description="PromQL; true where it yields a sample.")
+    stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
+    when: Literal["end", "throughout"] = "end"
+
+
+class Rollback(Model):
+    """What a rollback does, and how soon."""
+
+    to: Literal["fallback"] = "fallback"
+    cooldown: Duration = Field(900.0, description="Delays the next start and promotion; never a rollback.")
+    within: Duration = Field(30.0, gt=0, description="From breach to flag off, at most.")
+
+
+class FlagdFile(Model):
+    """A file of flagd definitions, for OpenFeature clients that read files; other flags in it are kept."""
+
+    path: Path
+
+
+class YamlFile(Model):
+    """A YAML file of the application, whose values are replaced in place, comments kept."""
+
+    path: Path
+    values: dict[str, dict[Annotated[str, Field(pattern=DOTTED_KEY)], Value]] = Field(
+        description="For the fallback and for each stage: dotted keys and their values."
+    )
+
+
+class Target(Model):
+    """Something outside that follows the flag's state. Exactly one kind."""
+
+    flagd_file: FlagdFile | None = Field(None, alias="flagd-file")
+    yaml_file: YamlFile | None = Field(None, alias="yaml-file")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Target:
+        if sum(value is not None for value in (self.flagd_file, self.yaml_file)) != 1:
+            raise ValueError("expected exactly one kind: flagd-file or yaml-file")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Kind and place, as status and metrics show it."""
+        kind, body = ("flagd-file", self.flagd_file) if self.flagd_file else ("yaml-file", self.yaml_file)
+        assert body is not None
+        return f"{kind}:{body.path}"
+
+
+class Rollout(Model):
+    """A rollout file, checked."""
+
+    rollout: Name
+    title: Text
+    owner: Text
+    mode: Literal["guard", "observe"] = Field(
+        "guard", description="observe: decides and records, but flips nothing."
+    )
+    scrape: Scrape
+    flag: Flag
+    stages: Listed[Stage] = Field(min_length=1)
+    guards: Listed[Guard] = Field(min_length=1)
+    advance: Listed[Criterion] = ()
+    rollback: Rollback = Rollback()
+    blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
+    targets: Listed[Target] = ()
+
+    @property
+    def name(self) -> str:
+        """The rollout's name: the label `rollout` of everything that belongs to it."""
+        return self.rollout
+
+    @property
+    def observed(self) -> bool:
+        """Whether it only decides and records."""
+        return self.mode == "observe"
+
+    def guard(self, name: str) -> Guard | None:
+        """Return a guard by its name."""
+        return next((guard for guard in self.guards if guard.name == name), None)
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by its name; KeyError where there is none."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise KeyError(name)
+
+    def stage_after(self, name: str) -> Stage | None:
+        """Return the stage that follows, or nothing after the last."""
+        names = [stage.name for stage in self.stages]
+        following = names.index(name) + 1
+        return self.stages[following] if following < len(names) else None
+
+    def armed_stages(self, guard: Guard) -> tuple[str, ...]:
+        """Return where a guard may act, in the rollout's order."""
+        names = (*(stage.name for stage in self.stages), ENABLED)
+        return tuple(name for name in names if guard.armed_in(name))
+
+    def digest(self) -> str:
+        """Return the fingerprint of the file's meaning: comments and order of keys do not count."""
+        text = self.model_dump_json(by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,152 @@
+"""Reading YAML 1.2 safely, with the line of every key: `on` is text, duplicate keys are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollguard.errors import FileProblemsError, Problem
+
+MAX_BYTES = 1 << 20
+Location = tuple[str | int, ...]
+"""Path from the root to a value: keys and list indexes."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's scanner and parser with the scalars of YAML 1.2's core schema."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+     list("-+.0123456789")),
+):  # fmt: skip
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file as plain data, with the line of every key and list item.
+
+    Args:
+        path: where it was read.
+        data: dictionaries, lists and scalars.
+        lines: line of each location, counted from 1.
+        problems: duplicate keys, aliases and odd tags; whoever reads the data reports them with its own.
+    """
+
+    path: Path
+    data: Any
+    lines: dict[Location, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def line_of(self, location: Location) -> int:
+        """Return the line of a location, or of its nearest ancestor that the file has."""
+        while location and location not in self.lines:
+            location = location[:-1]
+        return self.lines.get(location, 1)
+
+    def problem(self, location: Location, message: str, hint: str = "") -> Problem:
+        """Return a problem at a location of this file."""
+        return Problem(self.path, self.line_of(location), dotted(location), message, hint)
+
+
+def dotted(location: Location) -> str:
+    """Return a location as a person writes it: ``guards[0].with.delta_ratio``."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "the file"
+
+
+def read(path: Path) -> Document:
+    """Return a YAML file as a document.
+
+    Args:
+        path: a file of at most 1 MiB, UTF-8.
+    Returns:
+        Its only document.
+    Raises:
+        FileProblemsError: it cannot be read or is not YAML.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FileProblemsError(
+                [Problem(path, 0, "", "is over 1 MiB, too large for a file written by hand.")]
+            )
+        return parse(path, path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileProblemsError([Problem(path, 0, "", f"cannot be read: {error.strerror}.")]) from error
+    except UnicodeDecodeError as error:
+        raise FileProblemsError([Problem(path, 0, "", "is not UTF-8 text.")]) from error
+
+
+def parse(path: Path, text: str) -> Document:
+    """Return YAML text as a document; like `read`, for text at hand."""
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        raise FileProblemsError([Problem(path, line, "", f"is not YAML: {error.problem}.")]) from error
+    except yaml.YAMLError as error:
+        raise FileProblemsError([Problem(path, 0, "", f"is not YAML: {error}.")]) from error
+    builder = _Builder(Document(path, None))
+    data = builder.build(node, ()) if node else None
+    return Document(path, data, builder.document.lines, tuple(builder.problems))
+
+
+class _Builder:
+    """Turns nodes into plain data and notes their lines."""
+
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.problems: list[Problem] = []
+        self._loader = _Loader("")
+        self._seen: set[int] = set()
+
+    def build(self, node: yaml.Node, location: Location) -> Any:
+        self.document.lines.setdefault(location, node.start_mark.line + 1)
+        if id(node) in self._seen:
+            self._report(
+                location, "is an alias, expected the value itself.", "Write it out; rollouts stay short."
+            )
+            return None
+        self._seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            return dict(self._items(node, location))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*location, index)) for index, item in enumerate(node.value)]
+        return self._scalar(node, location)
+
+    def _items(self, node: yaml.MappingNode, location: Location) -> Iterator[tuple[str, Any]]:
+        known: set[str] = set()
+        for key_node, value_node in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "?"
+            here = (*location, key)
+            self.document.lines[here] = key_node.start_mark.line + 1
+            if key in known:
+                self._report(here, "is given twice.", "Keep one of the two.")
+            known.add(key)
+            yield key, self.build(value_node, here)
+
+    def _scalar(self, node: yaml.Node, location: Location) -> Any:
+        if node.tag == "tag:yaml.org,2002:int":
+            return int(node.value)
+        try:
+            return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError):
+            self._report(location, f"is {node.value!r} with the tag {node.tag}, expected a plain value.")
+            return None
+
+    def _report(self, location: Location, message: str, hint: str = "") -> None:
+        self.problems.append(self.document.problem(location, message, hint))
