@@ -189,7 +189,7 @@ class Template(Model):
     parameters: dict[str, Parameter]
     any_of: Listed[str] = Field((), description="At least one of these must be given.")
     order: Listed[str] = Field((), description="If given together, in rising order.")
-    raw: tuple[str, ...] = Field((), description="Series whose absence is no data; the first given.")
+    raw: Listed[str] = Field((), description="Series whose absence is no data; the first given.")
     window: str | None = Field(None, description="The parameter that says how far back the guard looks.")
     expr: str
     condition: str = Field(description="The condition in words, with threshold and unit; Jinja.")
