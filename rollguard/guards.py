@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.errors import RollguardError
-from rollguard.spec import Listed, Model, Name, Text, Value
+from rollguard.spec import Guard, Listed, Model, Name, Rollout, Text, Value
 from rollguard.yamlfile import Location, read
 
 ParameterType: TypeAlias = Literal["metric", "number", "ratio", "count", "duration", "choice", "text"]
@@ -61,6 +61,21 @@ class Series:
     def within(self, rollout: str) -> Series:
         """Return the same series of one rollout only."""
         return Series(self.name, ((ROLLOUT_LABEL, "=", rollout), *self.matchers))
+
+    def example(self) -> Series:
+        """Return one series that the matchers select, for tests.
+
+        Raises:
+            ValueError: a regular expression gives no example.
+        """
+        labels = []
+        for label, op, value in self.matchers:
+            first = value.split("|")[0] if op == "=~" else value
+            if op == "=~" and not re.fullmatch(r"[\w -]+", first):
+                raise ValueError(f'{label}=~"{value}" gives no example: expected plain names joined by |')
+            if op in {"=", "=~"}:
+                labels.append((label, "=", first))
+        return Series(self.name, tuple(labels))
 
     def __str__(self) -> str:
         inside = ",".join(f'{label}{op}"{value}"' for label, op, value in self.matchers)
@@ -232,6 +247,44 @@ def _load(path: Path) -> Template:
         raise GuardError(f"{path}: {error}") from error
 
 
+def all_guards(rollout: Rollout) -> list[Guard]:
+    """Return a rollout's guards, each followed by the one that sees its series vanish (``…NoData``).
+
+    Args:
+        rollout: a checked rollout.
+    Returns:
+        The guards as written and those derived from their ``no_data``, by the template ``absent``.
+    """
+    guards = []
+    for guard in rollout.guards:
+        guards.append(guard)
+        if guard.no_data != "ignore" and (raw := _raw_series(guard)):
+            guards.append(
+                Guard.model_construct(
+                    alert=f"{guard.alert}NoData",
+                    use="absent",
+                    with_=tuple({"metric": series} for series in raw),
+                    for_=0.0,
+                    stages=guard.stages,
+                    severity="warning",
+                    action=guard.no_data,
+                    no_data="ignore",
+                    summary=f"The guard {guard.alert} has no data.",
+                )
+            )
+    return guards
+
+
+def _raw_series(guard: Guard) -> list[str]:
+    template = library()[guard.use]
+    found: dict[str, None] = {}
+    for values in guard.bindings:
+        name = next((name for name in template.raw if name in values), None)
+        if name is not None:
+            found[str(values[name])] = None
+    return list(found)
+
+
 Finding: TypeAlias = tuple[Location, str, str]
 """Where within the guard, what is wrong, how to mend it."""
 
@@ -271,7 +324,9 @@ def _check_values(template: Template, given: Mapping[str, Any], here: Location) 
             yield (*here, name), f"is not a parameter of {template.template}.", hint
             continue
         try:
-            known[name].convert(value)
+            converted = known[name].convert(value)
+            if isinstance(converted, Series):
+                converted.example()
         except ValueError as error:
             yield (*here, name), f"is {value}, {error}.", _percent_hint(known[name], value)
     for name, parameter in known.items():

@@ -16,7 +16,7 @@ Action: TypeAlias = Literal["rollback", "hold", "notify"]
 Value: TypeAlias = bool | int | float | str
 
 NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,39}$"
+ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,33}$"
 FLAG_KEY = r"^[A-Za-z0-9._-]+$"
 ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
 JOB = r"^[A-Za-z0-9._-]+$"
@@ -24,7 +24,7 @@ DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
 
 PATTERNS_IN_WORDS: Mapping[str, str] = {
     NAME: "lower-case letters, digits and single hyphens, such as model-canary",
-    ALERT_NAME: "CamelCase of at most 40 letters and digits, such as DriftDetected",
+    ALERT_NAME: "CamelCase of at most 34 letters and digits, such as DriftDetected",
     FLAG_KEY: "letters, digits, '.', '_' and '-'",
     ADDRESS: "host:port, such as 127.0.0.1:9841",
     JOB: "letters, digits, '.', '_' and '-'",

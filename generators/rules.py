@@ -1,0 +1,149 @@
+"""Alerting rules: one rollout file and the guard library make one rule file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generators import expressions
+from generators.timing import Timing
+from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
+from rollguard.errors import RollguardError
+from rollguard.guards import all_guards, library
+from rollguard.spec import Guard, Rollout
+
+STAGE_LOOKBACK_SECONDS = 300.0
+"""How long the control plane's last word on the stage counts; after that every guard is armed."""
+
+RULES_IN_A_GROUP = 20
+RUNBOOKS = "docs/runbooks"
+
+
+class RenderingError(RollguardError):
+    """A guard cannot be rendered."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One binding of a guard: the names its template may use, and the expression they give."""
+
+    names: Mapping[str, Any]
+    expr: str
+    words: str
+
+
+def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
+    """Return a rollout's rules as Prometheus reads them.
+
+    Args:
+        rollout: a checked rollout.
+        timing: interval and scale.
+    Returns:
+        The content of ``<rollout>.rules.yml``: groups of at most 20 rules.
+    Raises:
+        RenderingError: names the guard that cannot be rendered.
+    """
+    info = {
+        "record": RULES_INFO,
+        "expr": "vector(1)",
+        "labels": {"rollout": rollout.name, "digest": rollout.digest()},
+    }
+    rules = [info, *(alerting_rule(rollout, guard, timing) for guard in all_guards(rollout))]
+    chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]
+    interval = timing.text(timing.base_interval)
+    return {
+        "groups": [
+            {
+                "name": rollout.name if number == 1 else f"{rollout.name}-{number}",
+                "interval": interval,
+                "rules": chunk,
+            }
+            for number, chunk in enumerate(chunks, 1)
+        ]
+    }
+
+
+def alerting_rule(rollout: Rollout, guard: Guard, timing: Timing) -> dict[str, Any]:
+    """Return one guard as an alerting rule."""
+    parts = conditions(rollout, guard, timing)
+    rule: dict[str, Any] = {"alert": guard.alert, "expr": _expression(rollout, guard, parts, timing)}
+    if guard.for_:
+        rule["for"] = timing.text(guard.for_)
+    rule["labels"] = labels(rollout, guard)
+    rule["annotations"] = _annotations(guard, parts, timing)
+    return rule
+
+
+def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition]:
+    """Return a guard's conditions: one for each item of its ``with``.
+
+    Raises:
+        RenderingError: the template does not render with these parameters.
+    """
+    template = library()[guard.use]
+    found = []
+    for values in guard.bindings:
+        names = expressions.context(template, values, rollout.name, timing)
+        try:
+            expr = expressions.render(template.expr, names)
+            words = expressions.render(template.condition, names)
+        except expressions.ExpressionError as error:
+            raise RenderingError(
+                f"{rollout.name}: guard {guard.name}, template {guard.use}: {error}."
+            ) from error
+        found.append(Condition(names, expr, " ".join(words.split())))
+    return found
+
+
+def labels(rollout: Rollout, guard: Guard) -> dict[str, str]:
+    """Return the labels that every alert of a guard carries."""
+    return {
+        "rollout": rollout.name,
+        "guard": guard.name,
+        "severity": guard.severity,
+        "action": guard.action,
+    }
+
+
+def other_stages(rollout: Rollout, guard: Guard) -> list[str]:
+    """Return the values of the label ``rollout_stage`` in which a guard with its own stages is silent."""
+    if guard.stages is None:
+        return []
+    names = [*(stage.name for stage in rollout.stages), *STATES_WITHOUT_STAGE]
+    return [name for name in names if not guard.armed_in(name)]
+
+
+def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> str:
+    expr = parts[0].expr
+    if len(parts) > 1:
+        expr = "\nor\n".join(f"(\n{textwrap.indent(part.expr, '  ')}\n)" for part in parts)
+    elsewhere = other_stages(rollout, guard)
+    if elsewhere:
+        stages = "|".join(elsewhere)
+        series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}=~"{stages}"}}'
+        window = timing.text(STAGE_LOOKBACK_SECONDS)
+        expr = (
+            f"(\n{textwrap.indent(expr, '  ')}\n)\n"
+            f"unless on (rollout)\nlast_over_time({series}[{window}]) == 1"
+        )
+    return expr
+
+
+def _annotations(guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:
+    lasting = f" for {timing.text(guard.for_)}" if guard.for_ else ""
+    words = ", or ".join(part.words for part in parts)
+    return {
+        "summary": guard.summary or library()[guard.use].summary,
+        "description": f"Value {{{{ $value | humanize }}}}: {words}{lasting}.",
+        "runbook_url": f"{RUNBOOKS}/{guard.alert}.md",
+    }
+
+
+def rendered_rules(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the alerting rules of a rule file's content."""
+    for group in content.get("groups") or ():
+        for rule in group.get("rules") or ():
+            if "alert" in rule:
+                yield rule

@@ -1,0 +1,70 @@
+"""prometheus.yml: what is scraped, which rules are evaluated, where alerts go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from generators.timing import Timing
+from rollguard.conventions import (
+    ALERTMANAGER_PORT,
+    CONTROL_PLANE_PORT,
+    PROMETHEUS_PORT,
+    ROLLOUT_LABEL,
+)
+from rollguard.spec import Rollout
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the servers listen, as ``host:port``, and the file with the webhook's token.
+
+    Args:
+        token_file: path as Alertmanager sees it; relative to its configuration file.
+    """
+
+    prometheus: str = f"127.0.0.1:{PROMETHEUS_PORT}"
+    alertmanager: str = f"127.0.0.1:{ALERTMANAGER_PORT}"
+    control_plane: str = f"127.0.0.1:{CONTROL_PLANE_PORT}"
+    token_file: str = "token"  # noqa: S105 - a path
+
+
+def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addresses) -> dict[str, Any]:
+    """Return Prometheus's configuration for some rollouts.
+
+    Args:
+        rollouts: checked rollouts; those that share a job share its scrape configuration.
+        scale: what every interval is divided by.
+        addresses: of the servers.
+    Returns:
+        The content of ``prometheus.yml``; rule files are found beside it in ``rules/``.
+    """
+    shortest = min(rollout.scrape.interval for rollout in rollouts)
+    timing = Timing(scale, shortest)
+    interval = timing.text(shortest)
+    jobs: dict[str, dict[str, Any]] = {}
+    for rollout in rollouts:
+        own = timing.text(rollout.scrape.interval)
+        job = jobs.setdefault(
+            rollout.scrape.job,
+            {"job_name": rollout.scrape.job, "scrape_interval": own, "static_configs": []},
+        )
+        job["static_configs"].append(
+            {"targets": list(rollout.scrape.targets), "labels": {ROLLOUT_LABEL: rollout.name}}
+        )
+    platform = [
+        {
+            "job_name": "rollguard",
+            "honor_labels": True,
+            "static_configs": [{"targets": [addresses.control_plane]}],
+        },
+        {"job_name": "prometheus", "static_configs": [{"targets": [addresses.prometheus]}]},
+        {"job_name": "alertmanager", "static_configs": [{"targets": [addresses.alertmanager]}]},
+    ]
+    return {
+        "global": {"scrape_interval": interval, "evaluation_interval": interval},
+        "rule_files": ["rules/*.rules.yml"],
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [addresses.alertmanager]}]}]},
+        "scrape_configs": [*jobs.values(), *platform],
+    }
