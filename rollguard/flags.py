@@ -1,0 +1,204 @@
+"""What a rollout's state means as a flag: flagd definitions, and their evaluation inside this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, cast
+
+from openfeature.contrib.tools.flagd.core import FlagdCore
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode, OpenFeatureError
+
+from rollguard.errors import RollguardError
+from rollguard.spec import Flag, Rollout, Value
+from rollguard.state import State
+
+_DECIMALS = 6
+"""Of a percentage; the weights of a flag then add up to 10^8, and flagd allows 2^31."""
+
+_ABSENT = object()
+
+
+class FlagError(RollguardError):
+    """A flag cannot be evaluated; ``code`` is OFREP's word for why."""
+
+    def __init__(self, message: str, code: str = "GENERAL") -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class FlagNotFoundError(FlagError):
+    """No rollout has a flag of this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is no flag of a rollout.", "FLAG_NOT_FOUND")
+
+
+def definitions(rollouts: Iterable[Rollout], states: Mapping[str, State]) -> dict[str, Any]:
+    """Return the flagd document of the rollouts that are not merely observed.
+
+    Args:
+        rollouts: any number; their flag keys differ.
+        states: by name of rollout; DISABLED where one is absent.
+    Returns:
+        ``{"flags": {key: definition}}``.
+    """
+    guarding = (rollout for rollout in rollouts if not rollout.observed)
+    return {
+        "flags": {
+            rollout.flag.key: definition(rollout, states.get(rollout.name, State(rollout.name)))
+            for rollout in guarding
+        }
+    }
+
+
+def definition(rollout: Rollout, state: State) -> dict[str, Any]:
+    """Return the flagd definition of a rollout's flag.
+
+    A flag that is off is ENABLED with the fallback as its default and without targeting: flagd's DISABLED
+    hands out the caller's default, and a default beside targeting does nothing. Extras go into ``metadata``
+    as scalars, as one unknown key makes a provider refuse the whole file.
+
+    Args:
+        rollout: its file.
+        state: its state; a stage that the file no longer has serves the fallback.
+    Returns:
+        A definition that holds nothing but keys known to flagd.
+    Source: https://flagd.dev/reference/flag-definitions/
+    """
+    flag, percent = rollout.flag, percent_of(rollout, state)
+    whole = percent >= 100
+    return {
+        "state": "ENABLED",
+        "variants": dict(flag.variants),
+        "defaultVariant": flag.serve if whole else flag.fallback,
+        "targeting": {} if whole or percent <= 0 else _fraction(flag, percent),
+        "metadata": _metadata(state),
+    }
+
+
+def percent_of(rollout: Rollout, state: State) -> float:
+    """Return the share of targeting keys that get ``serve`` in a state, in %."""
+    if state.status == "ENABLED":
+        return 100
+    shares = {stage.name: stage.percent for stage in rollout.stages}
+    return shares.get(state.stage or "", 0) if state.status == "ROLLING_OUT" else 0
+
+
+def _fraction(flag: Flag, percent: float) -> dict[str, Any]:
+    """Return targeting that is sticky: `serve` comes first, so that a larger share holds the smaller one.
+
+    Whoever has no targeting key gets the fallback, where ``fractional`` would hash the seed alone.
+    """
+    seed = {"cat": [flag.salt or flag.key, {"var": "targetingKey"}]}
+    served, rest = _weights(percent)
+    split = {"fractional": [seed, [flag.serve, served], [flag.fallback, rest]]}
+    return {"if": [{"var": "targetingKey"}, split, flag.fallback]}
+
+
+def _weights(percent: float) -> tuple[int, int]:
+    """Return a percentage as two whole numbers, as small as they can be in powers of ten."""
+    share = round(Decimal(str(percent)), _DECIMALS).normalize()
+    exponent = share.as_tuple().exponent
+    scale = 10 ** max(0, -int(exponent))
+    served = int(share * scale)
+    return served, 100 * scale - served
+
+
+def _metadata(state: State) -> dict[str, str | int]:
+    known = {
+        "rollout": state.rollout,
+        "position": state.position,
+        "stage": state.stage,
+        "run": state.run,
+        "seq": state.seq,
+        "reason": state.reason,
+    }
+    return {key: value for key, value in known.items() if value is not None and value != ""}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a flag is for one context.
+
+    Args:
+        key: the flag's key.
+        value: the variant's value.
+        variant: its name.
+        reason: STATIC, TARGETING_MATCH or DEFAULT.
+        metadata: rollout, position, run, seq, and stage and reason where there are any.
+    """
+
+    key: str
+    value: Value | None
+    variant: str
+    reason: str
+    metadata: Mapping[str, Any]
+
+
+class FlagEvaluator:
+    """Evaluates flagd definitions as flagd does; definitions may be replaced while others evaluate."""
+
+    def __init__(self) -> None:
+        self._flags: tuple[FlagdCore, tuple[str, ...]] = (FlagdCore(), ())
+
+    def set_flags(self, document: Mapping[str, Any]) -> None:
+        """Replace all definitions at once; an evaluation sees the old ones or the new, never some of each.
+
+        Raises:
+            FlagError: flagd refuses them; the old ones stay.
+        """
+        core = FlagdCore()
+        try:
+            core.set_flags(json.dumps(document))
+        except OpenFeatureError as error:
+            raise FlagError(f"flagd refuses the flags: {error.error_message}.", "PARSE_ERROR") from error
+        self._flags = (core, tuple(document.get("flags", ())))
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of all flags, in the order of the definitions."""
+        return self._flags[1]
+
+    def evaluate(self, key: str, context: Mapping[str, Any]) -> Evaluation:
+        """Return what a flag is for a context.
+
+        Args:
+            key: the flag's key.
+            context: attributes, among them ``targetingKey``, which may be absent.
+        Raises:
+            FlagNotFoundError: there is no such flag.
+            FlagError: the context's targeting key is no text, or the definition is broken.
+        """
+        return _evaluate(self._flags[0], key, _context(context))
+
+    def evaluate_all(self, context: Mapping[str, Any]) -> list[Evaluation]:
+        """Return what every flag of one set of definitions is for a context; raises as `evaluate` does."""
+        core, keys = self._flags
+        prepared = _context(context)
+        return [_evaluate(core, key, prepared) for key in keys]
+
+
+def _context(context: Mapping[str, Any]) -> EvaluationContext:
+    targeting_key = context.get("targetingKey")
+    if targeting_key is not None and not isinstance(targeting_key, str):
+        raise FlagError(f"targetingKey is {targeting_key!r}, expected text.", "INVALID_CONTEXT")
+    return EvaluationContext(
+        targeting_key, {name: value for name, value in context.items() if name != "targetingKey"}
+    )
+
+
+def _evaluate(core: FlagdCore, key: str, context: EvaluationContext) -> Evaluation:
+    """Call the one method of flagd-core that takes a flag of any type; it is not public, hence only here."""
+    try:
+        details = core._resolve(key, _ABSENT, context, None)
+    except OpenFeatureError as error:
+        if error.error_code == ErrorCode.FLAG_NOT_FOUND:
+            raise FlagNotFoundError(key) from error
+        raise FlagError(f"{key}: {error.error_message}.", error.error_code.value) from error
+    value = None if details.value is _ABSENT else cast(Value, details.value)
+    reason = str(getattr(details.reason, "value", details.reason))
+    return Evaluation(key, value, details.variant or "", reason, details.flag_metadata)
