@@ -1,0 +1,179 @@
+"""promtool, asked about rendered rules; and what it lets pass in silence.
+
+promtool exits 0 for a test that names no existing alert and for a rule file that is missing, so names and
+files are checked here first.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from generators.rules import rendered_rules
+from rollguard import binaries
+from rollguard.errors import Problem, RollguardError
+from rollguard.yamlfile import Document, read
+
+_ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{[^}]*?alertname\s*=\s*"([^"]+)"')
+_RULE_ERROR = re.compile(r'rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
+_TIMEOUT_SECONDS = 120
+
+
+class PromtoolError(RollguardError):
+    """promtool could not be run."""
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test group, run by itself or with its file.
+
+    Args:
+        alerts: the alerts it is about.
+        title: its name.
+        passed: whether promtool was content.
+        output: what promtool said, where it was not.
+    """
+
+    __test__ = False
+
+    alerts: tuple[str, ...]
+    title: str
+    passed: bool
+    output: str = ""
+
+
+def check_rules(path: Path) -> list[Problem]:
+    """Return what promtool refuses in a rule file, each with the guard that it came from.
+
+    Args:
+        path: a rule file.
+    Raises:
+        PromtoolError: promtool did not answer.
+    """
+    done = _promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    if done.returncode == 0:
+        return []
+    problems = []
+    for line in (done.stdout + done.stderr).splitlines():
+        match = _RULE_ERROR.search(line)
+        if match:
+            problems.append(Problem(path, 0, f"guard {match['alert']}", f"is refused: {match['message']}."))
+    text = (done.stdout + done.stderr).strip()
+    return problems or [Problem(path, 0, "", f"is refused by promtool:\n{text}")]
+
+
+def falsely_green(path: Path) -> list[Problem]:
+    """Return what promtool would pass over in silence in a test file.
+
+    Args:
+        path: a test file for promtool.
+    Returns:
+        Rule files that are missing, tests of alerts that do not exist, alerts without a firing or a silent
+        test, test groups that test nothing or leave the interval to a default that changed between versions.
+    """
+    document = read(path)
+    content = document.data if isinstance(document.data, dict) else {}
+    problems: list[Problem] = []
+    alerts: set[str] = set()
+    for index, pattern in enumerate(content.get("rule_files") or ()):
+        files = (
+            sorted(path.parent.glob(str(pattern))) if not Path(pattern).is_absolute() else _existing(pattern)
+        )
+        if not files:
+            problems.append(document.problem(("rule_files", index), f"is {pattern}, which does not exist."))
+        for file in files:
+            alerts |= {str(rule["alert"]) for rule in rendered_rules(read(file).data or {})}
+    groups = [group for group in content.get("tests") or () if isinstance(group, dict)]
+    problems += [
+        problem
+        for index, group in enumerate(groups)
+        for problem in _check_group(document, index, group, alerts)
+    ]
+    outcomes = [outcome for group in groups for outcome in _expectations(group)]
+    for alert in sorted(alerts):
+        for fires, words in ((True, "firing"), (False, "silent")):
+            if (alert, fires) not in outcomes:
+                hint = "Without it, nobody would notice if the rule changed."
+                problems.append(Problem(path, 0, f"alert {alert}", f"has no {words} test.", hint))
+    return problems
+
+
+def _existing(name: str) -> list[Path]:
+    return [Path(name)] if Path(name).is_file() else []
+
+
+def _check_group(
+    document: Document, index: int, group: Mapping[str, Any], alerts: set[str]
+) -> Iterator[Problem]:
+    here = ("tests", index)
+    if "interval" not in group:
+        yield document.problem(here, "has no interval.", "Its default differs between versions: write it.")
+    named = {alert for alert, _ in _expectations(group)}
+    for alert in sorted(named - alerts):
+        yield document.problem(here, f"tests the alert {alert}, which no rule file has.")
+    if not group.get("alert_rule_test") and not group.get("promql_expr_test"):
+        yield document.problem(here, "tests nothing.")
+
+
+def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Yield the alerts that a group tests, and whether each is expected to fire."""
+    for test in group.get("alert_rule_test") or ():
+        yield str(test.get("alertname")), bool(test.get("exp_alerts"))
+    for test in group.get("promql_expr_test") or ():
+        for alert in _ALERT_IN_EXPR.findall(str(test.get("expr"))):
+            yield alert, bool(test.get("exp_samples"))
+
+
+def run_tests(path: Path) -> list[TestResult]:
+    """Run a test file, and where it fails each of its groups alone, to name those that fail.
+
+    Args:
+        path: a test file for promtool.
+    Returns:
+        A result for each test group.
+    Raises:
+        PromtoolError: promtool did not answer.
+    """
+    content = read(path).data
+    groups: Sequence[Mapping[str, Any]] = content.get("tests") or ()
+    together = _promtool("test", "rules", str(path))
+    if together.returncode == 0:
+        return [_result(group, True, "") for group in groups]
+    results = [_run_alone(path, content, group) for group in groups]
+    if all(result.passed for result in results):
+        results.append(TestResult((), str(path), False, _words(together)))
+    return results
+
+
+def _run_alone(path: Path, content: Mapping[str, Any], group: Mapping[str, Any]) -> TestResult:
+    files = [str((path.parent / name).resolve()) for name in content.get("rule_files") or ()]
+    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+        alone = Path(folder) / "one.test.yml"
+        alone.write_text(yaml.safe_dump({**content, "rule_files": files, "tests": [group]}), encoding="utf-8")
+        done = _promtool("test", "rules", str(alone))
+    return _result(group, done.returncode == 0, _words(done))
+
+
+def _result(group: Mapping[str, Any], passed: bool, output: str) -> TestResult:
+    alerts = tuple(dict.fromkeys(alert for alert, _ in _expectations(group)))
+    return TestResult(alerts, str(group.get("name") or "unnamed"), passed, "" if passed else output)
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stdout + done.stderr).splitlines()
+    return "\n".join(line for line in lines if line.strip() and not line.startswith("Unit Testing"))
+
+
+def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [binaries.find(binaries.PROMTOOL), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise PromtoolError(f"promtool {arguments[0]} {arguments[1]} did not answer: {error}.") from error
