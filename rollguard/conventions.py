@@ -5,6 +5,9 @@ from __future__ import annotations
 ROLLOUT_LABEL = "rollout"
 """Every series of a rollout carries it; it is attached when the series is scraped."""
 
+GUARD_LABEL = "guard"
+"""Label of every alert of a guard: its name within the rollout."""
+
 ROLLBACK_RECEIVER = "rollguard"
 """Alertmanager's receiver that calls the control plane."""
 

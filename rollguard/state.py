@@ -31,6 +31,8 @@ class State:
         reason: why it is here: a guard's name or a person's words.
         rolled_back_at: when it was last rolled back, Unix seconds; the cooldown counts from it.
         seq: the ledger entry that led here; 0 before the first.
+        started_at: when the run began, Unix seconds.
+        noted: guards that fired in this run of a rollout in mode observe, and were noted.
     """
 
     rollout: str
@@ -41,6 +43,8 @@ class State:
     reason: str = ""
     rolled_back_at: float | None = None
     seq: int = 0
+    started_at: float = 0.0
+    noted: frozenset[str] = frozenset()
 
     @property
     def position(self) -> str:
@@ -105,9 +109,11 @@ class Entry:
 
 
 def fold(state: State, entry: Entry) -> State:
-    """Return the state after an entry of the same rollout; what was only observed changes nothing."""
+    """Return the state after an entry of the same rollout; what was only observed is noted."""
     if entry.kind == "would_rollback":
-        return state
+        return replace(state, noted=state.noted | {entry.guard or ""})
+    if entry.kind == "start":
+        state = replace(state, started_at=entry.at, noted=frozenset())
     return replace(
         state,
         status=entry.to_status,
@@ -121,15 +127,13 @@ def fold(state: State, entry: Entry) -> State:
 
 
 def start(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> Transition:
-    """Return the start of the next run, in the first stage.
+    """Return the start of the next run, in the first stage; a release that is fully on gives way to the next.
 
     Raises:
-        TransitionError: a run is under way.
+        TransitionError: a stage is under way.
     """
-    if state.running:
-        raise TransitionError(
-            f"{rollout.name} is in {state.position}, expected disabled or rollback to start."
-        )
+    if state.status == "ROLLING_OUT":
+        raise TransitionError(f"{rollout.name} is in stage {state.stage}; roll it back to start anew.")
     return Transition(
         rollout.name,
         "start",

@@ -1,0 +1,151 @@
+"""What Alertmanager says: its webhook's payload and its API's alerts, as guards that fire or have resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import msgspec
+
+from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
+from rollguard.errors import RollguardError
+
+MAX_BYTES = 1 << 20
+VERSION = "4"
+
+
+class NotificationError(RollguardError):
+    """A payload is not what Alertmanager's webhook sends."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        self.reason = reason
+        super().__init__(text)
+
+
+@dataclass(frozen=True)
+class GuardAlert:
+    """One alert, as far as a decision needs it.
+
+    Args:
+        rollout: the label ``rollout``; empty where it has none.
+        guard: the label ``guard``, or the alert's name where it has none.
+        firing: whether it fires; False when resolved.
+        starts_at: when it began to fire, Unix seconds by Prometheus's clock.
+        fingerprint: Alertmanager's hash of its labels.
+        labels: all of them.
+        annotations: all of them.
+    """
+
+    rollout: str
+    guard: str
+    firing: bool
+    starts_at: float
+    fingerprint: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Notification:
+    """A webhook's payload.
+
+    Args:
+        alerts: those that could be read.
+        broken: what was wrong with each of the others.
+        truncated: how many more Alertmanager left out.
+    """
+
+    alerts: tuple[GuardAlert, ...]
+    broken: tuple[str, ...] = ()
+    truncated: int = 0
+
+
+class _Payload(msgspec.Struct):
+    version: str
+    alerts: list[msgspec.Raw]
+    truncatedAlerts: int = 0  # noqa: N815 - Alertmanager's name
+
+
+class _Alert(msgspec.Struct):
+    status: Literal["firing", "resolved"]
+    labels: dict[str, str]
+    startsAt: datetime  # noqa: N815
+    annotations: dict[str, str] = {}
+    fingerprint: str = ""
+
+
+class _ListedStatus(msgspec.Struct):
+    silencedBy: list[str] = []  # noqa: N815
+
+
+class _Listed(msgspec.Struct):
+    labels: dict[str, str]
+    startsAt: datetime  # noqa: N815
+    fingerprint: str
+    annotations: dict[str, str] = {}
+    status: _ListedStatus = msgspec.field(default_factory=_ListedStatus)
+
+
+_payload = msgspec.json.Decoder(_Payload)
+_alert = msgspec.json.Decoder(_Alert)
+_listed = msgspec.json.Decoder(list[_Listed])
+
+
+def parse_webhook(body: bytes) -> Notification:
+    """Return what a webhook's payload says; an alert that cannot be read does not hide the others.
+
+    Args:
+        body: JSON in Alertmanager's webhook version 4.
+    Raises:
+        NotificationError: it is not JSON (reason ``syntax``), has another shape (``shape``) or version.
+    Source: https://prometheus.io/docs/alerting/latest/configuration/#webhook_config
+    """
+    try:
+        payload = _payload.decode(body)
+    except msgspec.ValidationError as error:
+        raise NotificationError("shape", f"the payload is not a webhook's: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotificationError("syntax", f"the payload is not JSON: {error}") from error
+    if payload.version != VERSION:
+        raise NotificationError(
+            "version", f'the payload\'s version is {payload.version!r}, expected "{VERSION}"'
+        )
+    alerts, broken = [], []
+    for raw in payload.alerts:
+        try:
+            alert = _alert.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            broken.append(str(error))
+            continue
+        alerts.append(_guard_alert(alert, alert.status == "firing"))
+    return Notification(tuple(alerts), tuple(broken), max(payload.truncatedAlerts, 0))
+
+
+def parse_listed(body: bytes) -> list[GuardAlert]:
+    """Return the alerts that fire by Alertmanager's ``GET /api/v2/alerts``, silenced ones left out.
+
+    Args:
+        body: its JSON.
+    Raises:
+        NotificationError: it has another shape.
+    """
+    try:
+        listed: Iterable[_Listed] = _listed.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotificationError("shape", f"Alertmanager's answer is not a list of alerts: {error}") from error
+    return [_guard_alert(alert, True) for alert in listed if not alert.status.silencedBy]
+
+
+def _guard_alert(alert: Any, firing: bool) -> GuardAlert:
+    labels = alert.labels
+    return GuardAlert(
+        rollout=labels.get(ROLLOUT_LABEL, ""),
+        guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
+        firing=firing,
+        starts_at=alert.startsAt.timestamp(),
+        fingerprint=alert.fingerprint or msgspec.json.encode(labels, order="sorted").decode(),
+        labels=labels,
+        annotations=alert.annotations,
+    )
