@@ -37,7 +37,7 @@ class Firing:
                 del self._seen[key]
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> None:
-        """Take Alertmanager's whole list as the truth, but for what a notification said since it was asked for.
+        """Take Alertmanager's whole list as the truth, but for what notifications said since it was asked.
 
         Args:
             alerts: all that fire.

@@ -275,6 +275,18 @@ def all_guards(rollout: Rollout) -> list[Guard]:
     return guards
 
 
+def longest_look_back(rollout: Rollout) -> float:
+    """Return the longest window plus ``for`` of a rollout's guards, seconds: how long a breach may echo."""
+    return max(_window(guard) + guard.for_ for guard in rollout.guards)
+
+
+def _window(guard: Guard) -> float:
+    template = library()[guard.use]
+    if template.window is None:
+        return 0.0
+    return max(float(template.bind(values)[template.window]) for values in guard.bindings)
+
+
 def _raw_series(guard: Guard) -> list[str]:
     template = library()[guard.use]
     found: dict[str, None] = {}

@@ -1,4 +1,4 @@
-"""What Alertmanager says: its webhook's payload and its API's alerts, as guards that fire or have resolved."""
+"""What Alertmanager says, by its webhook and by its API: guards that fire or have resolved."""
 
 from __future__ import annotations
 

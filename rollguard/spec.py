@@ -217,17 +217,10 @@ class Rollout(Model):
         """Return a guard by its name."""
         return next((guard for guard in self.guards if guard.name == name), None)
 
-    def stage(self, name: str) -> Stage:
-        """Return a stage by its name; KeyError where there is none."""
-        for stage in self.stages:
-            if stage.name == name:
-                return stage
-        raise KeyError(name)
-
     def stage_after(self, name: str) -> Stage | None:
-        """Return the stage that follows, or nothing after the last."""
+        """Return the stage that follows one, or nothing after the last (or after what is no stage)."""
         names = [stage.name for stage in self.stages]
-        following = names.index(name) + 1
+        following = names.index(name) + 1 if name in names else len(names)
         return self.stages[following] if following < len(names) else None
 
     def armed_stages(self, guard: Guard) -> tuple[str, ...]:

@@ -1,0 +1,241 @@
+"""The control plane: alerts in, decisions into the ledger, flags and targets from its fold."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollguard import decide, flags
+from rollguard import state as states
+from rollguard.conventions import ENABLED
+from rollguard.durations import render
+from rollguard.errors import RollguardError
+from rollguard.firing import Firing
+from rollguard.guards import longest_look_back
+from rollguard.ledger import ConflictError, Ledger
+from rollguard.notification import GuardAlert, Notification
+from rollguard.spec import Rollout
+from rollguard.state import Entry, State, Transition
+
+log = logging.getLogger(__name__)
+
+
+class UnknownRolloutError(RollguardError):
+    """There is no rollout of that name."""
+
+
+class RefusedError(RollguardError):
+    """The state of the rollout does not allow what a person asked for."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from.
+
+    Args:
+        wall: Unix seconds, for what is written down.
+        monotonic: seconds, for what is measured.
+    """
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+
+
+class Listener:
+    """What else wants to know; the default does nothing."""
+
+    def decided(self, entries: Sequence[Entry], received_at: float | None) -> None:
+        """Entries were committed; `received_at` is when the notification arrived, monotonic seconds."""
+
+    def unknown(self, alert: GuardAlert) -> None:
+        """An alert is of no loaded rollout."""
+
+
+class ControlPlane:
+    """Rollouts, the alerts that fire, and the ledger; safe to use from several threads.
+
+    Args:
+        rollouts: the loaded rollouts.
+        ledger: open for writing.
+        scale: what cooldowns are divided by.
+        clock: wall and monotonic time.
+        listeners: are told of every commit, in order, before the caller is answered.
+    """
+
+    def __init__(
+        self,
+        rollouts: Iterable[Rollout],
+        ledger: Ledger,
+        *,
+        scale: float = 1.0,
+        clock: Clock | None = None,
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.rollouts: Mapping[str, Rollout] = {rollout.name: rollout for rollout in rollouts}
+        self.ledger = ledger
+        self.clock = clock or Clock()
+        self.evaluator = flags.FlagEvaluator()
+        self._scale = scale
+        self._listeners = list(listeners)
+        self._firing = Firing()
+        self._lock = threading.Lock()
+        self._unknown: set[str] = set()
+        self._publish([], None)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more of every commit."""
+        self._listeners.append(listener)
+
+    def notify(self, notification: Notification, received_at: float) -> list[Entry]:
+        """Decide upon a notification, and return once the decision is on disk and the flag shows it.
+
+        Args:
+            notification: what Alertmanager sent.
+            received_at: monotonic seconds.
+        Returns:
+            The new ledger entries: none where nothing was to be done.
+        Raises:
+            LedgerError: nothing was decided; Alertmanager is to try again.
+        """
+        with self._lock:
+            self._firing.notified(self._known(notification.alerts), received_at)
+            return self._decide(received_at)
+
+    def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> list[Entry]:
+        """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
+        with self._lock:
+            self._firing.polled(self._known(alerts), asked_at)
+            return self._decide(None)
+
+    def start(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Start the next run of a rollout, in its first stage.
+
+        Raises:
+            UnknownRolloutError, RefusedError, LedgerError: nothing was changed.
+        """
+        with self._lock:
+            rollout, state = self._rollout(name), self.state(name)
+            self._refuse_in_cooldown(rollout, state)
+            self._refuse_while(rollout, rollout.stages[0].name, "rollback")
+            return self._commit_one(lambda: states.start(rollout, state, actor=actor, reason=reason), state)
+
+    def promote(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Step to the next stage, or to ENABLED after the last; raises as `start` does."""
+        with self._lock:
+            rollout, state = self._rollout(name), self.state(name)
+            following = rollout.stage_after(state.position)
+            self._refuse_while(rollout, state.position, "rollback", "hold")
+            self._refuse_while(rollout, following.name if following else ENABLED, "rollback")
+            left = self.hold_left(rollout, state)
+            evidence = {"hold_left_seconds": round(left, 3)} if left else {}
+            return self._commit_one(
+                lambda: states.promote(rollout, state, actor=actor, reason=reason, evidence=evidence), state
+            )
+
+    def rollback(self, name: str, *, actor: str, reason: str) -> Entry:
+        """Roll back by hand; raises as `start` does. No cooldown and no guard delays it."""
+        with self._lock:
+            rollout, state = self._rollout(name), self.state(name)
+            return self._commit_one(
+                lambda: states.rollback(rollout, state, actor=actor, reason=reason or "manual"), state
+            )
+
+    def state(self, name: str) -> State:
+        """Return a rollout's state by the ledger."""
+        return self.ledger.states().get(name, State(name))
+
+    def firing(self, name: str) -> list[GuardAlert]:
+        """Return the alerts of a rollout that fire, as far as is known."""
+        return self._firing.of(name)
+
+    def cooldown_left(self, rollout: Rollout, state: State) -> float:
+        """Return how long a start is still refused, seconds.
+
+        The cooldown is at least as long as a breach may echo in the guards' windows.
+        """
+        if state.rolled_back_at is None or state.status != "ROLLBACK":
+            return 0.0
+        cooldown = max(rollout.rollback.cooldown, longest_look_back(rollout)) / self._scale
+        return max(0.0, state.rolled_back_at + cooldown - self.clock.wall())
+
+    def hold_left(self, rollout: Rollout, state: State) -> float:
+        """Return how much of the stage's hold has not passed yet, seconds."""
+        hold = next((stage.hold for stage in rollout.stages if stage.name == state.stage), 0.0)
+        return max(0.0, state.entered_at + hold / self._scale - self.clock.wall()) if hold else 0.0
+
+    def _rollout(self, name: str) -> Rollout:
+        if name not in self.rollouts:
+            raise UnknownRolloutError(f"{name} is no rollout; known: {', '.join(self.rollouts)}.")
+        return self.rollouts[name]
+
+    def _known(self, alerts: Iterable[GuardAlert]) -> list[GuardAlert]:
+        known = []
+        for alert in alerts:
+            if alert.rollout in self.rollouts:
+                known.append(alert)
+                continue
+            for listener in self._listeners:
+                listener.unknown(alert)
+            if alert.rollout not in self._unknown and len(self._unknown) < 100:
+                self._unknown.add(alert.rollout)
+                log.warning("alert %r is of no loaded rollout (%r); passed over", alert.guard, alert.rollout)
+        return known
+
+    def _decide(self, received_at: float | None) -> list[Entry]:
+        """Decide for every rollout; a second time where another control plane was quicker."""
+        for attempt in (1, 2):
+            current = self.ledger.states()
+            transitions: list[Transition] = []
+            for name, rollout in self.rollouts.items():
+                state = current.get(name, State(name))
+                transitions += decide.decide(rollout, state, self._firing.of(name, since=state.started_at))
+            expected = {item.rollout: current[item.rollout] for item in transitions}
+            try:
+                return self._commit(transitions, expected, received_at)
+            except ConflictError:
+                if attempt == 2:
+                    raise
+        return []
+
+    def _commit_one(self, transition: Callable[[], Transition], state: State) -> Entry:
+        try:
+            return self._commit([transition()], {state.rollout: state}, None)[0]
+        except (states.TransitionError, ConflictError) as error:
+            raise RefusedError(str(error)) from error
+
+    def _commit(
+        self, transitions: Sequence[Transition], expected: Mapping[str, State], received_at: float | None
+    ) -> list[Entry]:
+        if not transitions:
+            return []
+        entries = self.ledger.append(transitions, self.clock.wall(), expected)
+        self._publish(entries, received_at)
+        return entries
+
+    def _publish(self, entries: Sequence[Entry], received_at: float | None) -> None:
+        """Let the flags and the listeners see what is committed."""
+        self.evaluator.set_flags(flags.definitions(self.rollouts.values(), self.ledger.states()))
+        for entry in entries:
+            log.info(
+                "%s: %s to %s: %s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, entry.reason
+            )
+        for listener in self._listeners:
+            listener.decided(entries, received_at)
+
+    def _refuse_in_cooldown(self, rollout: Rollout, state: State) -> None:
+        left = self.cooldown_left(rollout, state)
+        if left > 0:
+            raise RefusedError(
+                f"{rollout.name} was rolled back by {state.reason}; its cooldown ends in {render(left)}."
+            )
+
+    def _refuse_while(self, rollout: Rollout, position: str, *actions: Any) -> None:
+        for action in actions:
+            breached = decide.armed(rollout, position, self._firing.of(rollout.name), action)
+            if breached:
+                names = ", ".join(sorted({guard.name for guard, _ in breached}))
+                raise RefusedError(f"{rollout.name}: {names} fires in {position} (action {action}).")
