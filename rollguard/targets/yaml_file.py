@@ -1,0 +1,212 @@
+"""A YAML file of the application: values are replaced in place, every other byte is kept."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rollguard import yamlfile
+from rollguard.errors import FileProblemsError, Problem
+from rollguard.spec import Rollout, Value
+from rollguard.state import State
+from rollguard.targets import files
+from rollguard.targets.interface import TargetError, meaning
+
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_AMBIGUOUS = re.compile(r"[-+.~=<0-9].*|(?i:y|n|yes|no|on|off|true|false|null)")
+"""Text that some reader takes for a number, a date, a boolean or nothing unless it is quoted."""
+
+
+@dataclass(frozen=True)
+class YamlFileTarget:
+    """Writes what a state means into an application's YAML file.
+
+    Args:
+        name: as status and metrics show it.
+        rollout: whose states they are.
+        path: the file; it must exist, with every key.
+        values: for the fallback and for each stage: dotted keys and their values.
+    """
+
+    name: str
+    rollout: Rollout
+    path: Path
+    values: Mapping[str, Mapping[str, Value]]
+
+    def apply(self, state: State) -> None:
+        """Replace the values that differ."""
+        wanted = self._wanted(state)
+        files.replace(self.path, lambda before: _Document(self.path, before).with_values(wanted).encode())
+
+    def read_back(self, state: State) -> bool:
+        """Return whether every value is there, read alike by YAML 1.1 and 1.2."""
+        document = _Document(self.path, files.read(self.path))
+        return not document.differing(self._wanted(state))
+
+    def _wanted(self, state: State) -> Mapping[str, Value]:
+        word = meaning(self.rollout, state)
+        if word not in self.values:
+            raise TargetError(f"{self.name} does not say what {word} means, expected its keys and values.")
+        return self.values[word]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A scalar in the text: from start to end, quoted as `style` says."""
+
+    start: int
+    end: int
+    style: str | None
+
+
+class _Document:
+    """A YAML text and the places of its scalars."""
+
+    def __init__(self, path: Path, content: bytes | None) -> None:
+        if content is None:
+            raise TargetError(f"{path} does not exist.\n  Create it with the keys that the rollout sets.")
+        self._path = path
+        try:
+            self.text = content.decode()
+            self._root = yaml.compose(self.text, Loader=yaml.SafeLoader)
+        except UnicodeDecodeError as error:
+            raise TargetError(f"{path} is not UTF-8 text.") from error
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            what = ", ".join(filter(None, (error.context, error.problem)))
+            raise self._error(mark.line + 1 if mark else 0, "", f"is not YAML: {what}.") from error
+        except (yaml.YAMLError, RecursionError) as error:
+            raise TargetError(f"{path} is not YAML: {error}.") from error
+
+    def differing(self, wanted: Mapping[str, Value]) -> dict[str, _Place]:
+        """Return the places of the keys that have another value."""
+        places = {key: self._find(key) for key in wanted}
+        return {
+            key: place
+            for key, place in places.items()
+            if not _reads_as(self.text[place.start : place.end], wanted[key])
+        }
+
+    def with_values(self, wanted: Mapping[str, Value]) -> str:
+        """Return the text with other values, and nothing else changed."""
+        places = self.differing(wanted)
+        text = self.text
+        for key, place in sorted(places.items(), key=lambda item: -item[1].start):
+            text = text[: place.start] + self._rendered(key, wanted[key], place) + text[place.end :]
+        self._require_only(text, {place.start for place in places.values()})
+        if places and _Document(self._path, text.encode()).differing(wanted):
+            raise TargetError(f"{self._path}: {', '.join(places)} cannot be replaced in place.")
+        return text
+
+    def _find(self, key: str) -> _Place:
+        """Return the place of a dotted key; refuse what is not a plain scalar of its own."""
+        node, above = self._root, 0
+        parts = key.split(".")
+        for depth, part in enumerate(parts):
+            here = ".".join(parts[: depth + 1])
+            node, above = self._child(node, part, here, above)
+        assert node is not None
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._refused(node, key, "a mapping or list", "a single value")
+        if node.style in ("|", ">"):
+            raise self._refused(node, key, "a block of text", "a value on one line")
+        return _Place(node.start_mark.index, node.end_mark.index, node.style)
+
+    def _child(self, node: yaml.Node | None, part: str, here: str, above: int) -> tuple[yaml.Node, int]:
+        if not isinstance(node, yaml.MappingNode):
+            raise self._error(above, here, "is missing.", f"Add {part}: there; only values are replaced.")
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise self._refused(key_node, here, "beside a merge key (<<)", "keys written out")
+        found = [pair for pair in node.value if pair[0].value == part]
+        if not found:
+            line = node.start_mark.line + 1
+            raise self._error(line, here, "is missing.", f"Add {part}: there; only values are replaced.")
+        if len(found) > 1:
+            raise self._refused(found[1][0], here, "given twice", "one of the two")
+        key_node, value_node = found[0]
+        self._require_own(key_node, value_node, here)
+        return value_node, key_node.start_mark.line + 1
+
+    def _require_own(self, key_node: yaml.Node, node: yaml.Node, here: str) -> None:
+        """Refuse an alias, which composes to a node further up, and what carries an anchor or a tag."""
+        if node.start_mark.index < key_node.end_mark.index:
+            raise self._refused(key_node, here, "an alias", "a value of its own")
+        if self.text[node.start_mark.index : node.start_mark.index + 1] in ("&", "!"):
+            raise self._refused(node, here, "anchored or tagged", "a plain value")
+
+    def _rendered(self, key: str, value: Value, place: _Place) -> str:
+        rendered = render(value, place.style)
+        if not _reads_as(rendered, value):
+            raise TargetError(f"{self._path}: {key} cannot be {value!r}: readers of YAML would not agree.")
+        if place.start == place.end and self.text[place.start - 1] == ":":
+            return " " + rendered
+        return rendered
+
+    def _require_only(self, text: str, starts: set[int]) -> None:
+        """Hold a new text against the old: only the scalars at some places may differ."""
+        try:
+            before, after = _events(self.text), _events(text)
+        except yaml.YAMLError as error:
+            raise TargetError(f"{self._path} would no longer be YAML: {error}.") from error
+        same = len(before) == len(after) and all(
+            old == new or (start in starts and isinstance(old[0], str))
+            for (start, old), (_, new) in zip(before, after, strict=True)
+        )
+        if not same:
+            raise TargetError(f"{self._path}: the values cannot be replaced without touching the rest.")
+
+    def _refused(self, node: yaml.Node, key: str, found: str, expected: str) -> TargetError:
+        return self._error(node.start_mark.line + 1, key, f"is {found}, expected {expected}.")
+
+    def _error(self, line: int, key: str, message: str, hint: str = "") -> TargetError:
+        return TargetError(str(Problem(self._path, line, key, message, hint)))
+
+
+def _events(text: str) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return what a parser sees and where it begins; first a scalar's value, or None for the rest."""
+    parts = ("value", "anchor", "tag", "style")
+    return [
+        (event.start_mark.index, (*(getattr(event, part, None) for part in parts), type(event)))
+        for event in yaml.parse(text, Loader=yaml.SafeLoader)
+        if event.start_mark is not None
+    ]
+
+
+def _reads_as(source: str, value: Value) -> bool:
+    """Return whether readers of YAML 1.1 and of 1.2 take a scalar's text for a value, type included."""
+    if source == value and _AMBIGUOUS.fullmatch(source):
+        return False
+    try:
+        readings = (yaml.safe_load(source), yamlfile.parse(Path(), source).data)
+    except (yaml.YAMLError, FileProblemsError, ValueError):
+        return False
+    return all(type(found) is type(value) and repr(found) == repr(value) for found in readings)
+
+
+def render(value: Value, style: str | None = None) -> str:
+    """Return a scalar's text, such that readers of YAML 1.1 and of 1.2 agree about it.
+
+    Args:
+        value: a plain value.
+        style: the quote that text stands in so far; None for none.
+    Returns:
+        One line; text that either version might take for something else is quoted.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        text = repr(value)
+        special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
+        return special.get(text) or (text if "." in text else text.replace("e", ".0e"))
+    if isinstance(value, int):
+        return str(value)
+    if style is None and _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
+        return value
+    dumped = yaml.safe_dump(value, default_style=style or '"', allow_unicode=True, width=float("inf"))
+    return str(dumped).rstrip("\n")
