@@ -1,0 +1,114 @@
+"""The intake of events: what is decoded is judged by its time, counted, and handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Protocol, TypeVar, get_args
+
+import msgspec
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, LineDecoder, Rejections
+from exporters.sources import Block
+from exporters.windows import MAX_FUTURE_SECONDS
+
+
+class Timed(Protocol):
+    """What every event has: its time in Unix seconds."""
+
+    @property
+    def ts(self) -> float:
+        """Unix seconds."""
+
+
+Event = TypeVar("Event", bound=Timed)
+
+
+class IntakeState(msgspec.Struct):
+    """What was taken in, as it lies in a checkpoint.
+
+    Args:
+        events: accepted events by kind.
+        rejected: lines and events passed over by reason; late ones count here and in `events`.
+        newest: Unix seconds of the newest accepted event.
+    """
+
+    events: dict[str, int] = {}
+    rejected: dict[str, int] = {}
+    newest: float | None = None
+
+
+class Intake(Generic[Event]):
+    """Decodes lines, refuses events of the future, tells late ones, and counts them all.
+
+    Args:
+        event: union of the exporter's events, tagged structs with `ts`.
+        window_seconds: an event is late when no window can hold it: older than this, and the minute by which
+            clocks may differ, than the newest.
+        clock: Unix seconds.
+    """
+
+    def __init__(self, event: Any, window_seconds: float, clock: Callable[[], float]) -> None:
+        self._tags: dict[type[Any], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(event)}
+        self._rejections = Rejections()
+        decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(event)
+        self._decoder = LineDecoder(decoder, frozenset(self._tags.values()), self._rejections)
+        self._keep_seconds = window_seconds + MAX_FUTURE_SECONDS
+        self._clock = clock
+        self.restore(IntakeState())
+
+    def take(self, block: Block) -> Iterator[tuple[Event, bool]]:
+        """Yield the events of some lines, each with whether it is late for every window.
+
+        Args:
+            block: lines from a source.
+        """
+        events, rejected = self._decoder.decode(block.lines)
+        rejected[TOO_LONG] += block.too_long
+        for reason, count in rejected.items():
+            self.state.rejected[reason] += count
+        counts = self.state.events
+        newest = -1.0 if self.state.newest is None else self.state.newest
+        limit = self._clock() + MAX_FUTURE_SECONDS
+        for event in events:
+            ts = event.ts
+            if ts > limit:
+                self._reject(FUTURE, f"its ts is {ts:.0f}; is it in milliseconds?", event)
+                continue
+            if ts > newest:
+                newest = self.state.newest = ts
+            counts[self._tags[type(event)]] += 1
+            late = ts < newest - self._keep_seconds
+            if late:
+                self._reject(LATE, f"its ts is {newest - ts:.0f} s before the newest", event)
+            yield event, late
+
+    def restore(self, state: IntakeState) -> None:
+        """Go on from a checkpoint; whatever it does not name begins at zero."""
+        events = dict.fromkeys(self._tags.values(), 0) | state.events
+        rejected = dict.fromkeys(REASONS, 0) | state.rejected
+        self.state = IntakeState(events, rejected, state.newest)
+
+    def families(self) -> Iterator[Metric]:
+        """Yield the metrics of the intake, counters from zero on."""
+        state = self.state
+        yield counter("rollguard_exporter_events", "Events accepted.", ["event"], state.events)
+        text = "Lines and events passed over; late ones are in counters, not in windows."
+        yield counter("rollguard_exporter_events_rejected", text, ["reason"], state.rejected)
+        text = "Unix time of the newest event."
+        newest = GaugeMetricFamily("rollguard_exporter_last_event_timestamp_seconds", text)
+        if state.newest is not None:
+            newest.add_metric([], state.newest)
+        yield newest
+
+    def _reject(self, reason: str, detail: str, event: Event) -> None:
+        self.state.rejected[reason] += 1
+        self._rejections.say(reason, detail, event)
+
+
+def counter(name: str, text: str, labels: Sequence[str], values: dict[str, int]) -> CounterMetricFamily:
+    """Return a counter with one label; its series end in `_total`."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for value, count in values.items():
+        family.add_metric([value], count)
+    return family

@@ -1,0 +1,221 @@
+"""A file of lines that grows, rotates and is truncated, read from a position that survives a restart."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+logger = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 1 << 20
+_HEAD_BYTES = 256
+
+
+class Position(msgspec.Struct, frozen=True):
+    """A place in a file, and enough to recognise the file.
+
+    Args:
+        device: of the file.
+        inode: of the file; it keeps it when it is renamed.
+        offset: bytes that were read.
+        head: the file's first bytes, at most 256 and none past the offset: another text means another file.
+        skipping: whether the offset is within a line that is too long, whose rest is passed over.
+    """
+
+    device: int
+    inode: int
+    offset: int = 0
+    head: bytes = b""
+    skipping: bool = False
+
+
+class Block(NamedTuple):
+    """What one look at the file brought.
+
+    Args:
+        lines: complete lines, each with its line feed; may be empty.
+        too_long: lines that were passed over for their length.
+        at_end: whether nothing more is there for now.
+    """
+
+    lines: bytes = b""
+    too_long: int = 0
+    at_end: bool = False
+
+
+class FileSource:
+    """Follows one path through rotation by rename and through copy-and-truncate.
+
+    A renamed file is read to its end before the one that took its name. Not followed: files that came and
+    went between two looks, and lines that another process writes to the old file after the new one has some.
+
+    Args:
+        path: the file; it may not be there yet.
+        position: where to go on, from a checkpoint; if its file is gone, reading begins with the present one.
+        max_line_bytes: longer lines are passed over without being held in memory.
+    """
+
+    def __init__(
+        self, path: Path, position: Position | None = None, *, max_line_bytes: int = MAX_LINE_BYTES
+    ) -> None:
+        self.path = path
+        self.position = position
+        self.present = False
+        """Whether the path led to a readable file at the last look."""
+        self._max_line_bytes = max_line_bytes
+        self._file: int | None = None
+        self._last_error = ""
+
+    def read(self) -> Block:
+        """Return the next lines, at most about a mebibyte of them.
+
+        What the file system refuses is logged and shown by `present`; the next look tries again.
+        """
+        try:
+            block = self._read()
+        except OSError as error:
+            self._close()
+            self.present = False
+            missing = isinstance(error, FileNotFoundError)
+            self._report("" if missing else f"{self.path}: cannot be read: {error.strerror}")
+            return Block(at_end=missing)
+        self._report("")
+        return block
+
+    def rest(self) -> bytes:
+        """Return a last line without its line feed, and pass over it."""
+        if self._file is None or self.position is None or self.position.skipping:
+            return b""
+        rest = os.pread(self._file, self._max_line_bytes, self.position.offset)
+        self._advance(len(rest))
+        return rest
+
+    def lag_bytes(self) -> int:
+        """Return how many bytes are there and not yet read."""
+        try:
+            current = self.path.stat()
+        except OSError:
+            current = None
+        if self._file is None or self.position is None:
+            return current.st_size if current else 0
+        held = os.fstat(self._file)
+        lag = max(0, held.st_size - self.position.offset)
+        moved_on = current is not None and not os.path.samestat(current, held)
+        return lag + (current.st_size if current and moved_on else 0)
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._close()
+
+    def _read(self) -> Block:
+        file, position = self._opened()
+        if not _holds(file, position):
+            logger.warning("%s: was truncated; reading it from its start", self.path)
+            position = self.position = Position(position.device, position.inode)
+        successor = self._successor(file)
+        block = self._chunk(file)
+        if not block.at_end or successor is None:
+            return block
+        rest = self.rest()  # looked at the successor first: what the writer left here, it left before that
+        self._close()
+        self.position = None
+        return Block(rest + b"\n" if rest else b"", block.too_long)
+
+    def _opened(self) -> tuple[int, Position]:
+        if self._file is None:
+            self._file, self.position = self._open()
+        assert self.position is not None
+        return self._file, self.position
+
+    def _open(self) -> tuple[int, Position]:
+        if self.position is not None:
+            for path in (self.path, *self._siblings()):
+                if (file := _open_at(path, self.position)) is not None:
+                    return file, self.position
+            logger.warning("%s: the file read last is gone or changed; what it held since is lost", self.path)
+            self.position = None
+        file = _open_regular(self.path)
+        status = os.fstat(file)
+        return file, Position(status.st_dev, status.st_ino)
+
+    def _siblings(self) -> list[Path]:
+        """The names under which a rotated file may lie: the path's own name and something after it."""
+        names = self.path.parent.iterdir() if self.path.parent.is_dir() else ()
+        return sorted(p for p in names if p.name.startswith(self.path.name) and p != self.path)
+
+    def _successor(self, file: int) -> os.stat_result | None:
+        """The file that took the path's name, once it has lines: until then the writer may use this one."""
+        try:
+            current = self.path.stat()
+        except FileNotFoundError:
+            self.present = False
+            return None
+        self.present = True
+        return current if current.st_size and not os.path.samestat(current, os.fstat(file)) else None
+
+    def _chunk(self, file: int) -> Block:
+        assert self.position is not None
+        data = os.pread(file, self._max_line_bytes + 1, self.position.offset)
+        if self.position.skipping:
+            end = data.find(b"\n") + 1
+            self._advance(end or len(data), skipping=not end)
+            return Block(at_end=not data)
+        end = data.rfind(b"\n") + 1
+        if not end and len(data) > self._max_line_bytes:
+            self._advance(len(data), skipping=True)
+            return Block(too_long=1)
+        self._advance(end)
+        return Block(data[:end], at_end=not end)
+
+    def _advance(self, length: int, *, skipping: bool = False) -> None:
+        assert self._file is not None
+        assert self.position is not None
+        position = self.position
+        offset, head = position.offset + length, position.head
+        if len(head) < min(_HEAD_BYTES, offset):
+            head = os.pread(self._file, min(_HEAD_BYTES, offset), 0)
+        self.position = Position(position.device, position.inode, offset, head, skipping)
+
+    def _close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _report(self, error: str) -> None:
+        if error and error != self._last_error:
+            logger.error("%s", error)
+        self._last_error = error
+
+
+def _open_regular(path: Path) -> int:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def _open_at(path: Path, position: Position) -> int | None:
+    try:
+        status = path.stat()
+        if (status.st_dev, status.st_ino) != (position.device, position.inode):
+            return None
+        file = _open_regular(path)
+    except FileNotFoundError:
+        return None
+    if _holds(file, position):
+        return file
+    os.close(file)
+    return None
+
+
+def _holds(file: int, position: Position) -> bool:
+    if os.fstat(file).st_size < position.offset:
+        return False
+    return os.pread(file, len(position.head), 0) == position.head
