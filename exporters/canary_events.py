@@ -1,0 +1,103 @@
+"""The events of a model canary, one JSON object per line; docs/events.md explains them to who writes them.
+
+`python -m exporters.canary_events > docs/events.schema.json` renews the schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+Route: TypeAlias = Literal["canary", "paper", "full"]
+ROUTES: tuple[str, ...] = get_args(Route)
+Slot: TypeAlias = Literal["active", "shadow"]
+SLOTS: tuple[str, ...] = get_args(Slot)
+
+HorizonMs: TypeAlias = Literal[100, 500, 1000]
+HORIZONS_MS: tuple[int, ...] = get_args(HorizonMs)
+
+Time: TypeAlias = Annotated[float, Meta(ge=0, description="Unix seconds.")]
+Number: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]
+_On: TypeAlias = Annotated[Route, Meta(description="Where it was executed: paper is the active model's.")]
+
+
+class _Event(Struct, frozen=True, gc=False, tag_field="event", kw_only=True):
+    ts: Time
+
+
+class Stage(_Event, frozen=True, tag="stage"):
+    """The executor entered a stage: the cohort of trades and the drift windows start afresh."""
+
+    stage: Annotated[str, Meta(min_length=1, max_length=200, description="Its name, for people.")]
+
+
+class TradeOpened(_Event, frozen=True, tag="trade_opened"):
+    """A trade was opened."""
+
+    route: _On
+
+
+class TradeClosed(_Event, frozen=True, tag="trade_closed"):
+    """A trade was closed."""
+
+    route: _On
+    won: Annotated[bool, Meta(description="Whether it earned money after fees.")]
+    opened_ts: Annotated[
+        Time | None,
+        Meta(description="When it was opened; the cohort has only trades opened in its stage. Default: ts."),
+    ] = None
+
+
+class Order(_Event, frozen=True, tag="order"):
+    """An order came to its end."""
+
+    route: _On
+    status: Literal["filled", "cancelled"]
+
+
+class Markout(_Event, frozen=True, tag="markout"):
+    """The price has moved since a fill, in the trade's favour where positive."""
+
+    route: _On
+    horizon_ms: Annotated[HorizonMs, Meta(description="Milliseconds since the fill.")]
+    value: Annotated[Number, Meta(description="In the producer's unit, such as basis points.")]
+
+
+class Score(_Event, frozen=True, tag="score"):
+    """A model scored a signal."""
+
+    slot: Annotated[Slot, Meta(description="active: its score decided; shadow: it was only recorded.")]
+    score: Annotated[float, Meta(ge=0, le=1, description="Probability.")]
+    served: Annotated[
+        Literal["candidate", "active"] | None,
+        Meta(description="Which variant decided; drift ignores the lines of the active one."),
+    ] = None
+    features: Annotated[
+        dict[str, Number | None],
+        Meta(description="What the model saw; null or absent is missing. Measured for slot active only."),
+    ] = {}
+
+
+class Parity(_Event, frozen=True, tag="parity"):
+    """The exported model was compared with the one it was exported from."""
+
+    ok: Annotated[bool, Meta(description="Whether they agreed.")]
+
+
+Event: TypeAlias = Stage | TradeOpened | TradeClosed | Order | Markout | Score | Parity
+KINDS: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_args(Event))
+
+
+def schema() -> bytes:
+    """Return the JSON schema of an event, as it lies in docs/events.schema.json."""
+    document = msgspec.json.schema(Event) | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "An event of a model canary: one line of the events file",
+    }
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+
+
+if __name__ == "__main__":
+    print(schema().decode(), end="")
