@@ -12,7 +12,7 @@ from demo.market import Bars
 from demo.models import LIVE_SINCE
 
 TRADING_DAY_MINUTES = 1
-"""A trading day is re-stamped as this many minutes of the rollout's clock; after one, a trade ends."""
+"""A trade lasts one trading day, which is re-stamped as this many minutes of the rollout's clock."""
 
 _FILL_PROBABILITY = 0.55
 _LADDER = ("low", "mid", "high")
