@@ -68,7 +68,7 @@ _HINTS = {
     "full": "Free some space; nothing was changed.",
     "locked": "Another process holds it for long; nothing was changed.",
     "readonly": "Mount it writable, and let this user write to the file and its folder.",
-    "unable to open": "Check that the folder exists and that this user may write to it.",
+    "unable to open": "Check that it exists, that its disk is writable, and that this user may write there.",
     "not a database": "Move it away and restore a backup.",
     "malformed": "Move it away and restore a backup.",
 }
@@ -317,7 +317,7 @@ def _engine(url: str, path: Path | None, read_only: bool, busy_seconds: float) -
 
 def _connect(path: Path, read_only: bool, busy_seconds: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?mode={'ro' if read_only else 'rwc'}",
+        f"file:{quote(str(path))}?{_read_only_mode(path) if read_only else 'mode=rwc'}",
         uri=True,
         timeout=busy_seconds,
         isolation_level=None,  # the module's own BEGIN comes too late to lock before reading
@@ -331,6 +331,12 @@ def _connect(path: Path, read_only: bool, busy_seconds: float) -> sqlite3.Connec
         connection.close()
         raise
     return connection
+
+
+def _read_only_mode(path: Path) -> str:
+    """Return how to read a file; SQLite needs to be told where nobody can have a write-ahead log open."""
+    nobody_writes = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return "mode=ro&immutable=1" if nobody_writes else "mode=ro"
 
 
 def _begin(connection: sa.Connection) -> None:
