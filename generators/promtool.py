@@ -69,6 +69,19 @@ def check_rules(path: Path) -> list[Problem]:
     return problems or [Problem(path, 0, "", f"is refused by promtool:\n{text}")]
 
 
+def rule_files(path: Path) -> list[Path]:
+    """Return the rule files that a test file names and that exist, ordered."""
+    content = read(path).data
+    patterns = (content.get("rule_files") if isinstance(content, dict) else None) or ()
+    return sorted(file for pattern in patterns for file in _matching(path.parent, str(pattern)))
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    if Path(pattern).is_absolute():
+        return [Path(pattern)] if Path(pattern).is_file() else []
+    return sorted(folder.glob(pattern))
+
+
 def falsely_green(path: Path) -> list[Problem]:
     """Return what promtool would pass over in silence in a test file.
 
@@ -83,9 +96,7 @@ def falsely_green(path: Path) -> list[Problem]:
     problems: list[Problem] = []
     alerts: set[str] = set()
     for index, pattern in enumerate(content.get("rule_files") or ()):
-        files = (
-            sorted(path.parent.glob(str(pattern))) if not Path(pattern).is_absolute() else _existing(pattern)
-        )
+        files = _matching(path.parent, str(pattern))
         if not files:
             problems.append(document.problem(("rule_files", index), f"is {pattern}, which does not exist."))
         for file in files:
@@ -103,10 +114,6 @@ def falsely_green(path: Path) -> list[Problem]:
                 hint = "Without it, nobody would notice if the rule changed."
                 problems.append(Problem(path, 0, f"alert {alert}", f"has no {words} test.", hint))
     return problems
-
-
-def _existing(name: str) -> list[Path]:
-    return [Path(name)] if Path(name).is_file() else []
 
 
 def _check_group(

@@ -81,7 +81,7 @@ class Applier:
         self._targets = {name: tuple(targets.get(name, ())) for name in self._rollouts}
         self._states = states
         self._clock = clock
-        self._on_applied = on_applied
+        self.on_applied = on_applied
         self._started_at = clock()
         self._progress = {
             (name, place): _Progress()
@@ -187,8 +187,8 @@ class Applier:
         """Report a state newly reached; not one found in place after a start, nor one never entered."""
         found_in_place = before.confirmed is None and not written
         new = before.confirmed != state.seq and state.seq > 0
-        if self._on_applied and new and not found_in_place:
-            self._on_applied(rollout, target.name, state, self._clock())
+        if self.on_applied and new and not found_in_place:
+            self.on_applied(rollout, target.name, state, self._clock())
 
     def _note(self, rollout: str, place: int, **changes: object) -> None:
         self._progress[rollout, place] = replace(self._progress[rollout, place], **changes)  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""The command line: the one place that prints, and that knows every part."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from rollguard import __version__
+from rollguard.cli import files, operate, run
+from rollguard.errors import FileProblemsError, RollguardError
+
+FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
+
+EPILOG = """\b
+The usual way:
+  rollguard init my-rollout       write a commented rollout file
+  rollguard check                 is every file right?
+  rollguard test                  do the guards fire, and only when they should?
+  rollguard up                    run everything on this machine
+  rollguard start my-rollout      begin the first stage
+  rollguard status                where does every rollout stand?
+
+Exit codes: 0 all is well, 1 something was found, 2 the command could not run.
+"""
+
+
+@click.group(
+    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(__version__, prog_name="rollguard")
+def cli() -> None:
+    """Guard staged rollouts: when a guard fires, the flag flips back, durably, and says why."""
+
+
+for _command in (
+    files.init,
+    files.check,
+    files.generate,
+    files.test,
+    files.schema,
+    run.up,
+    run.serve,
+    run.export,
+    operate.status,
+    operate.start,
+    operate.promote,
+    operate.rollback,
+    operate.history,
+    operate.verify,
+    run.completion,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command line, and turn errors into one message and an exit code."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(COULD_NOT_RUN)
+    except FileProblemsError as error:
+        click.echo(str(error), err=True)
+        count = len(error.problems)
+        click.echo(f"{count} {'error' if count == 1 else 'errors'}.", err=True)
+        sys.exit(FOUND_SOMETHING)
+    except RollguardError as error:
+        click.echo(f"rollguard: {error}", err=True)
+        sys.exit(COULD_NOT_RUN)

@@ -1,0 +1,71 @@
+"""The control plane's JSON API, as the command line calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from rollguard.errors import RollguardError
+from rollguard.server import read_token
+
+TIMEOUT_SECONDS = 10.0
+
+
+class ServerError(RollguardError):
+    """The control plane did not answer, or refused."""
+
+
+class RefusedByServerError(ServerError):
+    """The control plane understood, and said no."""
+
+
+class Client:
+    """Calls a control plane.
+
+    Args:
+        server: base URL.
+        token_file: holds the bearer token.
+    """
+
+    def __init__(self, server: str, token_file: Path) -> None:
+        self._server = server.rstrip("/")
+        token = read_token(token_file).decode("latin-1")
+        self._http = httpx.Client(
+            base_url=self._server, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {token}"}
+        )
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Return what the server answers to a GET; raises ServerError."""
+        return self._ask(
+            "GET", path, params={name: value for name, value in query.items() if value is not None}
+        )
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return what the server answers to a POST; raises ServerError."""
+        return self._ask("POST", path, json=body)
+
+    def _ask(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, f"/api/v1/{path}", **options)
+        except httpx.HTTPError as error:
+            raise ServerError(
+                f"no control plane answers at {self._server}: {error}.\n"
+                "  Start one with `rollguard up`, or name it by --server."
+            ) from error
+        if answer.is_success:
+            return answer.json()
+        if answer.status_code == 401:
+            raise ServerError("the control plane refuses the token.\n  Name the right file by --token-file.")
+        text = _error_text(answer)
+        refused = answer.status_code in {404, 409}
+        raise (RefusedByServerError if refused else ServerError)(text)
+
+
+def _error_text(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return f"the control plane answered {answer.status_code}."

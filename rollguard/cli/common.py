@@ -1,0 +1,58 @@
+"""What several commands share: options, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STATE_FOLDER = Path(".rollguard")
+"""Where `rollguard up` keeps its token, ledger and logs, unless told otherwise."""
+
+rollouts_option = click.option(
+    "--rollouts",
+    type=click.Path(path_type=Path),
+    default=Path("rollouts"),
+    show_default=True,
+    help="Folder with rollout files, or one file.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+scale_option = click.option(
+    "--time-scale",
+    "scale",
+    type=click.FloatRange(min=1),
+    default=1.0,
+    show_default=True,
+    metavar="N",
+    help="Divide every duration by N: an hour in a minute, with the same rules.",
+)
+token_option = click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    envvar="ROLLGUARD_TOKEN_FILE",
+    default=STATE_FOLDER / "token",
+    show_default=True,
+    help="File with the bearer token.",
+)
+
+
+def examples(*lines: str) -> str:
+    """Return an epilog with examples, kept line by line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(data: Any) -> None:
+    """Print data as JSON that a person can read too."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows as aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,218 @@
+"""Commands on files: init, check, generate, test, schema."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from generators import output, promtool
+from generators.scrape import Addresses
+from rollguard import binaries
+from rollguard.cli.common import examples, json_option, print_json, rollouts_option, scale_option
+from rollguard.errors import Problem
+from rollguard.loading import load_rollouts
+from rollguard.spec import NAME, PATTERNS_IN_WORDS, Rollout
+
+
+@click.command(
+    epilog=examples("rollguard init checkout-redesign", "rollguard init search --out config/rollouts")
+)
+@click.argument("name")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("rollouts"),
+    show_default=True,
+    help="Folder to write to.",
+)
+def init(name: str, out: Path) -> None:
+    """Write a commented rollout file that passes `rollguard check`, in mode observe."""
+    if not re.match(NAME, name):
+        raise click.BadParameter(f"{name!r}, expected {PATTERNS_IN_WORDS[NAME]}.", param_hint="NAME")
+    path = out / f"{name}.yaml"
+    text = (resources.files("rollguard") / "starter.yaml").read_text(encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text.replace("NAME", name))
+    except FileExistsError:
+        raise click.ClickException(f"{path} exists already; nothing was changed.") from None
+    click.echo(f"Wrote {path}. Next: edit it, then run: rollguard check --rollouts {out}")
+
+
+@click.command(
+    epilog=examples("rollguard check", "rollguard check --rollouts rollouts/model-canary.yaml --json")
+)
+@rollouts_option
+@json_option
+def check(rollouts: Path, as_json: bool) -> None:
+    """Check rollout files, and let promtool and amtool check what they render to."""
+    loaded = load_rollouts(rollouts)
+    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+        output.write(output.generate(loaded), Path(folder))
+        problems = [*_check_rules(loaded, Path(folder)), *_check_alertmanager(Path(folder))]
+    if as_json:
+        print_json([{**asdict(problem), "path": str(problem.path)} for problem in problems])
+    else:
+        _show(problems)
+        guards = sum(len(rollout.guards) for rollout in loaded)
+        click.echo(f"{_count(len(loaded), 'rollout')}, {_count(guards, 'guard')}: {_verdict(problems)}")
+    raise click.exceptions.Exit(1 if problems else 0)
+
+
+def _check_rules(loaded: Sequence[Rollout], folder: Path) -> list[Problem]:
+    found = []
+    for rollout in loaded:
+        for problem in promtool.check_rules(folder / "rules" / f"{rollout.name}.rules.yml"):
+            found.append(Problem(Path(rollout.name), 0, problem.key, problem.message, problem.hint))
+    return found
+
+
+def _check_alertmanager(folder: Path) -> list[Problem]:
+    path = folder / "alertmanager.yml"
+    command = [binaries.find(binaries.AMTOOL), "check-config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return (
+        []
+        if done.returncode == 0
+        else [Problem(Path(path.name), 0, "", f"is refused by amtool:\n{done.stderr}")]
+    )
+
+
+@click.command(
+    epilog=examples(
+        "rollguard generate --out build",
+        "rollguard generate --out build --time-scale 60",
+        "rollguard generate --out alerts/generated --check",
+    )
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
+)
+@rollouts_option
+@scale_option
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a file is out of date.")
+@click.option("--prometheus", default=Addresses.prometheus, show_default=True, help="host:port.")
+@click.option("--alertmanager", default=Addresses.alertmanager, show_default=True, help="host:port.")
+@click.option("--control-plane", default=Addresses.control_plane, show_default=True, help="host:port.")
+@click.option(
+    "--token-file",
+    default=Addresses.token_file,
+    show_default=True,
+    help="As Alertmanager sees it; relative to its configuration file.",
+)
+def generate(
+    out: Path,
+    rollouts: Path,
+    scale: float,
+    only_check: bool,
+    prometheus: str,
+    alertmanager: str,
+    control_plane: str,
+    token_file: str,
+) -> None:
+    """Render rules, their tests, and the configuration of Prometheus and Alertmanager."""
+    addresses = Addresses(prometheus, alertmanager, control_plane, token_file)
+    files = output.generate(load_rollouts(rollouts), scale, addresses)
+    if only_check:
+        stale = output.outdated(files, out)
+        for path in stale:
+            click.echo(f"{path}: is out of date. Run: rollguard generate --out {out}", err=True)
+        raise click.exceptions.Exit(1 if stale else 0)
+    changed = output.write(files, out)
+    click.echo(f"{_count(len(files), 'file')} in {out}, {len(changed)} changed.")
+
+
+@click.command(
+    epilog=examples(
+        "rollguard test", "rollguard test --json", "rollguard test alerts/generated/tests/*.test.yml"
+    )
+)
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@rollouts_option
+@scale_option
+@json_option
+def test(files: tuple[Path, ...], rollouts: Path, scale: float, as_json: bool) -> None:
+    """Run promtool's tests of every guard, and refuse tests that only look green.
+
+    Without FILES the rollouts are rendered and tested; with FILES those test files are run.
+    """
+    if files:
+        problems, results = _test(files)
+    else:
+        loaded = load_rollouts(rollouts)
+        with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+            output.write(output.generate(loaded, scale), Path(folder))
+            problems, results = _test(
+                Path(folder) / "tests" / f"{rollout.name}.test.yml" for rollout in loaded
+            )
+    failed = [result for result in results if not result.passed]
+    if as_json:
+        print_json(
+            {
+                "problems": [{**asdict(problem), "path": problem.path.name} for problem in problems],
+                "tests": [asdict(result) for result in results],
+            }
+        )
+    else:
+        _show_tests(problems, results)
+    raise click.exceptions.Exit(1 if failed or problems else 0)
+
+
+def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[promtool.TestResult]]:
+    problems: list[Problem] = []
+    results: list[promtool.TestResult] = []
+    for path in paths:
+        found = [*_broken_rules(path), *promtool.falsely_green(path)]
+        problems += found
+        results += promtool.run_tests(path)
+    return problems, results
+
+
+def _broken_rules(path: Path) -> list[Problem]:
+    return [problem for file in promtool.rule_files(path) for problem in promtool.check_rules(file)]
+
+
+def _show_tests(problems: Sequence[Problem], results: Sequence[promtool.TestResult]) -> None:
+    passed: dict[str, list[bool]] = {}
+    for result in results:
+        for alert in result.alerts or ("(no alert)",):
+            passed.setdefault(alert, []).append(result.passed)
+    width = max(map(len, passed), default=0)
+    for alert, outcomes in passed.items():
+        mark = "ok  " if all(outcomes) else "FAIL"
+        click.echo(f"{mark} {alert.ljust(width)}  {sum(outcomes)} of {_count(len(outcomes), 'test')} passed")
+    for result in results:
+        if not result.passed:
+            click.echo(f"\n{result.title}\n{result.output}")
+    _show(problems)
+    total = sum(result.passed for result in results)
+    click.echo(f"{_count(len(passed), 'alert')}, {total} of {_count(len(results), 'test')} passed.")
+
+
+@click.command(epilog=examples("rollguard schema > rollout.schema.json"))
+def schema() -> None:
+    """Print the JSON schema of a rollout file, for editors."""
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Rollout.model_json_schema()}
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _show(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)
+
+
+def _verdict(problems: Sequence[Problem]) -> str:
+    return _count(len(problems), "error") + "." if problems else "no errors."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,217 @@
+"""Commands on a running control plane: status, start, promote, rollback, history, verify."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rollguard.cli.client import Client, RefusedByServerError
+from rollguard.cli.common import examples, json_option, print_json, table, token_option
+from rollguard.conventions import CONTROL_PLANE_PORT
+from rollguard.durations import render
+from rollguard.ledger import Ledger
+
+server_option = click.option(
+    "--server",
+    envvar="ROLLGUARD_SERVER",
+    default=f"http://127.0.0.1:{CONTROL_PLANE_PORT}",
+    show_default=True,
+    help="Base URL of the control plane.",
+)
+actor_option = click.option("--actor", default=None, help="Who decides; default: your user name.")
+reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
+
+
+def _connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the client in place of its options; a refusal is a finding, not a failure."""
+
+    @server_option
+    @token_option
+    @wraps(command)
+    def connected(server: str, token_file: Path, **arguments: Any) -> None:
+        try:
+            command(Client(server, token_file), **arguments)
+        except RefusedByServerError as error:
+            click.echo(f"refused: {error}", err=True)
+            raise click.exceptions.Exit(1) from error
+
+    return connected
+
+
+@click.command(epilog=examples("rollguard status", "rollguard status model-canary --json"))
+@click.argument("rollout", required=False)
+@json_option
+@_connected
+def status(client: Client, rollout: str | None, as_json: bool) -> None:
+    """Show where every rollout stands; with ROLLOUT its guards and targets too."""
+    rows = [client.get(f"rollouts/{rollout}")] if rollout else client.get("rollouts")
+    if as_json:
+        print_json(rows[0] if rollout else rows)
+        return
+    click.echo(
+        table(
+            [("ROLLOUT", "STATE", "STAGE", "PERCENT", "RUN", "SINCE", "HELD BY", "FIRING", "TARGETS")]
+            + [_overview_row(row) for row in rows]
+        )
+    )
+    if rollout:
+        _show_details(rows[0])
+
+
+def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
+    since = render(round(max(0.0, time.time() - row["entered_at"]))) if row["run"] else "-"
+    firing = [guard["guard"] for guard in row["guards"] if guard["firing"]]
+    pending = sum(not target["applied"] for target in row["targets"])
+    held = [*row["held_by"]]
+    if row["hold_left_seconds"] > 0:
+        held.append(f"hold, {render(round(row['hold_left_seconds']))} left")
+    if row["cooldown_left_seconds"] > 0:
+        held.append(f"cooldown, {render(round(row['cooldown_left_seconds']))} left")
+    return (
+        row["rollout"],
+        row["state"] + (" (observed)" if row["mode"] == "observe" else ""),
+        row["stage"] or "-",
+        f"{row['percent']:g}",
+        str(row["run"]),
+        since,
+        "; ".join(held) or "-",
+        ", ".join(firing) or "-",
+        f"{pending} pending" if pending else "applied",
+    )
+
+
+def _show_details(row: dict[str, Any]) -> None:
+    if row["reason"]:
+        click.echo(f"\nreason: {row['reason']}")
+    guards = [("GUARD", "ACTION", "ARMED", "FIRING")]
+    guards += [
+        (guard["guard"], guard["action"], _yes(guard["armed"]), _yes(guard["firing"]))
+        for guard in row["guards"]
+    ]
+    click.echo(f"\n{table(guards)}")
+    targets = [("TARGET", "DESIRED", "OBSERVED")]
+    targets += [
+        (
+            target["target"],
+            target["desired"],
+            target["error"] or ("the same" if target["applied"] else "pending"),
+        )
+        for target in row["targets"]
+    ]
+    click.echo(f"\n{table(targets)}")
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    who = actor or getpass.getuser()
+    entry = client.post(f"rollouts/{rollout}/{verb}", {"actor": who, "reason": reason})
+    if as_json:
+        print_json(entry)
+    else:
+        click.echo(line(entry))
+
+
+@click.command(epilog=examples("rollguard start model-canary --reason 'release 42'"))
+@click.argument("rollout")
+@actor_option
+@reason_option
+@json_option
+@_connected
+def start(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Begin the next run of ROLLOUT, in its first stage."""
+    _act(client, "start", rollout, actor, reason, as_json)
+
+
+@click.command(epilog=examples("rollguard promote model-canary --reason 'canary looks good'"))
+@click.argument("rollout")
+@actor_option
+@reason_option
+@json_option
+@_connected
+def promote(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Take ROLLOUT to its next stage; after the last, the release is enabled for good."""
+    _act(client, "promote", rollout, actor, reason, as_json)
+
+
+@click.command(epilog=examples("rollguard rollback model-canary --reason 'customers complain'"))
+@click.argument("rollout")
+@actor_option
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@json_option
+@_connected
+def rollback(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Take ROLLOUT back now, by hand."""
+    _act(client, "rollback", rollout, actor, reason, as_json)
+
+
+@click.command(epilog=examples("rollguard history", "rollguard history model-canary --json | jq .guard"))
+@click.argument("rollout", required=False)
+@click.option("--after", type=click.IntRange(min=0), default=0, help="Only entries after this number.")
+@json_option
+@_connected
+def history(client: Client, rollout: str | None, after: int, as_json: bool) -> None:
+    """Show the ledger: what was decided, when, by whom and why. With --json one object a line."""
+    for entry in client.get("history", rollout=rollout, after=after):
+        click.echo(json.dumps(entry, ensure_ascii=False) if as_json else line(entry))
+
+
+@click.command(epilog=examples("rollguard verify", "rollguard verify --state sqlite:///.rollguard/ledger.db"))
+@click.option("--state", default=None, help="URL of a ledger to read, in place of asking the control plane.")
+@click.option("--head", default=None, metavar="SEQ:HASH", help="A head kept earlier: finds a lost tail.")
+@json_option
+@server_option
+@token_option
+def verify(state: str | None, head: str | None, as_json: bool, server: str, token_file: Path) -> None:
+    """Walk the ledger's hash chain, and name the first entry that was changed or lost."""
+    if state:
+        ledger = Ledger.open(state, read_only=True)
+        faults = ledger.verify(_head(head))
+        seq, digest = ledger.head()
+        found: dict[str, Any] = {"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]}
+        ledger.close()
+    else:
+        found = Client(server, token_file).get("verify", head=head)
+    if as_json:
+        print_json(found)
+    for fault in () if as_json else found["faults"]:
+        click.echo(fault, err=True)
+    if not as_json:
+        verdict = "broken" if found["faults"] else "unbroken"
+        click.echo(
+            f"{found['entries']} entries, the chain is {verdict}; head {found['entries']}:{found['head']}"
+        )
+    raise click.exceptions.Exit(1 if found["faults"] else 0)
+
+
+def _head(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    seq, _, digest = text.partition(":")
+    if not seq.isdecimal() or not digest:
+        raise click.BadParameter(
+            f"{text!r}, expected NUMBER:HASH as `verify` prints it.", param_hint="--head"
+        )
+    return int(seq), digest
+
+
+def line(entry: dict[str, Any]) -> str:
+    """Return a ledger entry as one line of plain text."""
+    at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    before = entry["from_stage"] or entry["from_status"].lower()
+    after = entry["to_stage"] or entry["to_status"].lower()
+    who = f"guard {entry['guard']}" if entry["guard"] else entry["actor"]
+    why = f": {entry['reason']}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
+    kind = entry["kind"].replace("_", " ")
+    what = f"{entry['rollout']}  run {entry['run']}  {kind}  {before} → {after}"
+    return f"{entry['seq']:>4}  {at}Z  {what}  by {who}{why}"

@@ -1,0 +1,160 @@
+"""Commands that run something: serve, export, up, completion."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import click
+from click.shell_completion import get_completion_class
+
+from exporters import canary as canary_exporter
+from rollguard import durations, serving
+from rollguard.cli import stack
+from rollguard.cli.common import STATE_FOLDER, examples, rollouts_option, scale_option, token_option
+from rollguard.conventions import CONTROL_PLANE_PORT
+from rollguard.loading import load_rollouts
+
+
+class DurationType(click.ParamType[float]):
+    """A duration in Prometheus's form, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds, or fail with what was expected."""
+        try:
+            return value if isinstance(value, float) else durations.parse(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}, {error}.", param, ctx)
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+@click.command(
+    epilog=examples(
+        "rollguard serve --state sqlite:////var/lib/rollguard/ledger.db --token-file /etc/rollguard/token",
+        "rollguard serve --rollouts rollouts --state sqlite:///ledger.db --token-file token",
+    )
+)
+@click.option("--listen", default=f"127.0.0.1:{CONTROL_PLANE_PORT}", show_default=True, help="host:port.")
+@rollouts_option
+@click.option(
+    "--state", default=f"sqlite:///{STATE_FOLDER}/ledger.db", show_default=True, help="Ledger's URL."
+)
+@token_option
+@click.option(
+    "--alertmanager", default="http://127.0.0.1:9093", show_default=True, help="URL to reconcile with."
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where the targets' relative paths start. Default: here.",
+)
+@click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
+@scale_option
+def serve(
+    listen: str,
+    rollouts: Path,
+    state: str,
+    token_file: Path,
+    alertmanager: str,
+    root: Path,
+    poll: float,
+    scale: float,
+) -> None:
+    """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
+    _log_to_stderr()
+    serving.serve(
+        serving.Options(
+            rollouts=load_rollouts(rollouts),
+            state=state,
+            token_file=token_file,
+            listen=listen,
+            alertmanager=alertmanager,
+            root=root,
+            scale=scale,
+            poll_seconds=poll,
+        )
+    )
+
+
+@click.group()
+def export() -> None:
+    """Run an exporter: turns a service's events into metrics for Prometheus."""
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export canary --events var/events.jsonl --reference var/reference.json",
+        "rollguard export canary --events var/events.jsonl --once",
+    )
+)
+@click.option(
+    "--events", type=click.Path(path_type=Path), required=True, help="JSON lines; see docs/events.md."
+)
+@click.option("--listen", default="127.0.0.1:9841", show_default=True, help="host:port.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Saved quantile bins; none: no drift.")
+@click.option("--window", type=DurationType(), default="30m", show_default=True, help="Rolling window.")
+@click.option("--min-sample", type=click.IntRange(min=1), default=300, show_default=True, help="For drift.")
+@click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: beside the events.")
+@click.option("--once", is_flag=True, help="Read to the end, print the metrics, stop.")
+def canary(
+    events: Path,
+    listen: str,
+    reference: Path | None,
+    window: float,
+    min_sample: int,
+    checkpoint: Path | None,
+    once: bool,
+) -> None:
+    """Watch a model canary's executor and scorer by the events they write."""
+    _log_to_stderr()
+    options = canary_exporter.Options(
+        events=events,
+        listen=listen,
+        reference=reference,
+        window_seconds=window,
+        min_sample=min_sample,
+        checkpoint=checkpoint,
+        once=once,
+    )
+    raise click.exceptions.Exit(canary_exporter.run(options))
+
+
+@click.command(epilog=examples("rollguard up", "rollguard up --time-scale 60 --free-ports"))
+@rollouts_option
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=STATE_FOLDER,
+    show_default=True,
+    help="Where configuration, ledger, token and logs are kept.",
+)
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    help="Where relative paths of events and targets start. Default: here.",
+)
+@scale_option
+@click.option("--free-ports", is_flag=True, help="Take free ports in place of the usual ones.")
+def up(rollouts: Path, folder: Path, root: Path, scale: float, free_ports: bool) -> None:
+    """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C."""
+    settings = stack.Settings(load_rollouts(rollouts), folder, root, scale, free_ports)
+    stack.run(settings, click.echo)
+
+
+@click.command(epilog=examples('eval "$(rollguard completion bash)"', "rollguard completion fish | source"))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script for a shell."""
+    found = get_completion_class(shell)
+    assert found is not None
+    click.echo(found(context.find_root().command, {}, "rollguard", "_ROLLGUARD_COMPLETE").source())

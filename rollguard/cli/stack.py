@@ -1,0 +1,261 @@
+"""The whole stack on loopback, as child processes: exporters, Prometheus, Alertmanager, control plane."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from generators import output
+from generators.scrape import Addresses
+from generators.timing import Timing
+from rollguard import binaries, durations
+from rollguard.cli.client import Client, ServerError
+from rollguard.cli.operate import line
+from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
+from rollguard.processes import Child, ProcessError, free_port
+from rollguard.spec import CanaryExporter, Rollout
+
+READY_SECONDS = 60.0
+POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to run, and where.
+
+    Args:
+        rollouts: loaded rollouts.
+        folder: for configuration, ledger, token and logs; created where it is missing.
+        root: where relative paths of events and targets start.
+        scale: what every duration is divided by.
+        free_ports: take free ports, of the exporters too, in place of the usual ones.
+    """
+
+    rollouts: Sequence[Rollout]
+    folder: Path
+    root: Path = Path()
+    scale: float = 1.0
+    free_ports: bool = False
+
+
+class Stack:
+    """The processes, and how to reach them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folder = settings.folder.resolve()
+        self.root = settings.root.resolve()
+        self.scale = settings.scale
+        self.token_file = self.folder / "token"
+        self.rollouts = [
+            _with_free_ports(item) if settings.free_ports else item for item in settings.rollouts
+        ]
+        ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT)
+        places = [f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports]
+        self.addresses = Addresses(places[0], places[1], places[2], str(self.token_file))
+        self.control_plane = self._control_plane()
+        self.prometheus = self._prometheus()
+        self.alertmanager = self._alertmanager()
+        self.exporters = [child for rollout in self.rollouts for child in self._exporters(rollout)]
+
+    @property
+    def children(self) -> list[Child]:
+        """Every process, in the order of their start."""
+        return [*self.exporters, self.control_plane, self.alertmanager, self.prometheus]
+
+    def client(self) -> Client:
+        """Return a client of the control plane."""
+        return Client(f"http://{self.addresses.control_plane}", self.token_file)
+
+    def prepare(self) -> None:
+        """Write configuration, rollouts and, where there is none yet, a token."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        output.write(output.generate(self.rollouts, self.scale, self.addresses), self.folder / "config")
+        loaded = self.folder / "rollouts"
+        loaded.mkdir(exist_ok=True)
+        for old in loaded.glob("*.yaml"):
+            old.unlink()
+        for rollout in self.rollouts:
+            content = rollout.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+            (loaded / f"{rollout.name}.yaml").write_text(text, encoding="utf-8")
+        if not self.token_file.exists():
+            handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w", encoding="ascii") as file:
+                file.write(secrets.token_hex(32) + "\n")
+
+    @contextmanager
+    def running(self) -> Iterator[Stack]:
+        """Run everything, ready when this yields, and stop it in reverse order.
+
+        Raises:
+            ProcessError: a process did not start; the others are stopped.
+        """
+        self.prepare()
+        try:
+            for child in self.children:
+                child.start()
+            for child in self.children:
+                child.wait_until_ready(READY_SECONDS)
+            yield self
+        finally:
+            for child in reversed(self.children):
+                child.stop()
+
+    def _control_plane(self) -> Child:
+        at = self.addresses
+        command = [
+            *(sys.executable, "-m", "rollguard", "serve", "--listen", at.control_plane),
+            *(
+                "--rollouts",
+                str(self.folder / "rollouts"),
+                "--state",
+                f"sqlite:///{self.folder / 'ledger.db'}",
+            ),
+            *("--token-file", str(self.token_file), "--alertmanager", f"http://{at.alertmanager}"),
+            *("--root", str(self.root), "--time-scale", f"{self.scale:g}"),
+            *("--poll", Timing(self.scale).text(POLL_SECONDS)),
+        ]
+        return Child(
+            "control plane", command, self._log("control-plane"), f"http://{at.control_plane}/readyz"
+        )
+
+    def _prometheus(self) -> Child:
+        at = self.addresses.prometheus
+        command = [
+            binaries.find(binaries.PROMETHEUS),
+            f"--config.file={self.folder / 'config' / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self.folder / 'prometheus'}",
+            f"--web.listen-address={at}",
+            "--web.enable-lifecycle",
+            # At the default of 1 m, a restart of Alertmanager delays a delivery by up to a minute.
+            "--rules.alert.resend-delay=1s",
+            "--log.level=warn",
+        ]
+        return Child("prometheus", command, self._log("prometheus"), f"http://{at}/-/ready")
+
+    def _alertmanager(self) -> Child:
+        at = self.addresses.alertmanager
+        command = [
+            binaries.find(binaries.ALERTMANAGER),
+            f"--config.file={self.folder / 'config' / 'alertmanager.yml'}",
+            f"--storage.path={self.folder / 'alertmanager'}",
+            f"--web.listen-address={at}",
+            # Alone, it would wait 10 s for peers before the first delivery.
+            "--cluster.listen-address=",
+            "--log.level=warn",
+        ]
+        return Child("alertmanager", command, self._log("alertmanager"), f"http://{at}/-/ready")
+
+    def _exporters(self, rollout: Rollout) -> Iterator[Child]:
+        if rollout.scrape.exporter is None:
+            return
+        wanted: CanaryExporter = rollout.scrape.exporter.canary
+        at = rollout.scrape.targets[0]
+        window = durations.render(Timing(self.scale).seconds(wanted.window))
+        command = [
+            *(sys.executable, "-m", "rollguard", "export", "canary", "--listen", at, "--window", window),
+            *("--events", str(self.root / wanted.events)),
+            *(("--reference", str(self.root / wanted.reference)) if wanted.reference else ()),
+        ]
+        yield Child(
+            f"exporter of {rollout.name}",
+            command,
+            self._log(f"exporter-{rollout.name}"),
+            f"http://{at}/metrics",
+        )
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+
+def _with_free_ports(rollout: Rollout) -> Rollout:
+    if rollout.scrape.exporter is None:
+        return rollout
+    scrape = rollout.scrape.model_copy(update={"targets": (f"127.0.0.1:{free_port()}",)})
+    return rollout.model_copy(update={"scrape": scrape})
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> None:
+    """Run the stack until Ctrl-C or SIGTERM, and tell what happens, a line each.
+
+    Raises:
+        ProcessError: a process did not start, or ended by itself.
+    """
+    stack = Stack(settings)
+    with _signals_as_interrupt():
+        try:
+            say(f"starting {len(stack.children)} processes; their logs are in {stack.folder / 'logs'}")
+            with stack.running():
+                for text in _addresses(stack):
+                    say(text)
+                _watch(stack, say)
+        except KeyboardInterrupt:
+            say("stopped.")
+
+
+def _addresses(stack: Stack) -> Iterator[str]:
+    at = stack.addresses
+    yield f"  control plane  http://{at.control_plane}"
+    yield f"  prometheus     http://{at.prometheus}"
+    yield f"  alertmanager   http://{at.alertmanager}"
+    for rollout in stack.rollouts:
+        for target in rollout.scrape.targets:
+            yield f"  {rollout.name:<14} http://{target}/metrics"
+    yield f"token: {stack.token_file}"
+    yield f"next: rollguard start {stack.rollouts[0].name}; Ctrl-C stops everything"
+
+
+def _watch(stack: Stack, say: Callable[[str], None]) -> None:
+    """Tell new ledger entries, and guards that begin or cease to fire, until a process ends."""
+    client = stack.client()
+    known = max((entry["seq"] for entry in client.get("history")), default=0)
+    firing: set[tuple[str, str]] = set()
+    while True:
+        for child in stack.children:
+            if child.ended() is not None:
+                raise ProcessError(f"{child.name} ended with code {child.ended()}:\n{child.tail()}")
+        try:
+            for entry in client.get("history", after=known):
+                known = entry["seq"]
+                say(line(entry))
+            firing = _tell_guards(client.get("rollouts"), firing, say)
+        except ServerError as error:
+            say(f"the control plane does not answer: {error}")
+        time.sleep(0.5)
+
+
+def _tell_guards(
+    rows: list[dict[str, Any]], before: set[tuple[str, str]], say: Callable[[str], None]
+) -> set[tuple[str, str]]:
+    now = {(row["rollout"], guard["guard"]) for row in rows for guard in row["guards"] if guard["firing"]}
+    for rollout, guard in sorted(now - before):
+        say(f"      {rollout}: guard {guard} fires")
+    for rollout, guard in sorted(before - now):
+        say(f"      {rollout}: guard {guard} is silent again")
+    return now
+
+
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""Child processes that are waited for until ready, and never left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from rollguard.errors import RollguardError
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class ProcessError(RollguardError):
+    """A child process did not start, or ended by itself."""
+
+
+class Child:
+    """A server that runs as a child, in a session of its own, so that Ctrl-C reaches the parent alone.
+
+    Args:
+        name: as a person calls it.
+        command: argument list.
+        log: file for its output, appended to.
+        ready: URL that answers 2xx when it is ready.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, ready: str) -> None:
+        self.name, self.command, self.log, self.ready = name, list(command), log, ready
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Its process number; 0 before the start."""
+        return self._process.pid if self._process else 0
+
+    def start(self) -> None:
+        """Start it; if this process is killed, the kernel ends the child."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - no threads run yet that could hold a lock
+            )
+
+    def ended(self) -> int | None:
+        """Return its exit code, or nothing while it runs."""
+        return self._process.poll() if self._process else None
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ProcessError: it ended, or did not answer in time; with the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            code = self.ended()
+            if code is not None:
+                raise ProcessError(f"{self.name} ended with code {code}:\n{self.tail()}")
+            try:
+                if httpx.get(self.ready, timeout=1.0).is_success:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.05)
+        raise ProcessError(f"{self.name} was not ready within {seconds:g} s:\n{self.tail()}")
+
+    def tail(self, lines: int = 10) -> str:
+        """Return the last lines of its log."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), as a fault would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self, seconds: float = 5.0) -> None:
+        """Ask it to end, and make it end."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+def free_port() -> int:
+    """Return a TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)

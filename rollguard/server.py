@@ -1,0 +1,274 @@
+"""The control plane's HTTP: Alertmanager's webhook, flags by OFREP, a JSON API, metrics and health."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from rollguard import flags, status
+from rollguard.applier import Applier
+from rollguard.control import ControlPlane, RefusedError, UnknownRolloutError
+from rollguard.errors import RollguardError
+from rollguard.ledger import LedgerError
+from rollguard.metrics import Metrics
+from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
+
+log = logging.getLogger(__name__)
+
+MAX_CONTEXT_BYTES = 64 * 1024
+_STATUS_OF_CODE = {"FLAG_NOT_FOUND": 404}
+
+
+class TokenError(RollguardError):
+    """The file with the bearer token cannot be used."""
+
+
+def read_token(path: Path) -> bytes:
+    """Return the bearer token that a file holds.
+
+    Args:
+        path: one line; white space around it does not count.
+    Raises:
+        TokenError: it cannot be read, or holds less than 16 characters.
+    """
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        raise TokenError(f"the token file {path} cannot be read: {error.strerror}.") from error
+    if len(token) < 16:
+        raise TokenError(
+            f"the token file {path} holds {len(token)} characters, expected 16 or more.\n"
+            f"  Make one: openssl rand -hex 32 > {path}"
+        )
+    return token
+
+
+class Server:
+    """The routes, and what they need.
+
+    Args:
+        control: decides.
+        applier: brings the targets along.
+        metrics: counts.
+        token: what a caller must present to change or read anything but flags, metrics and health.
+        wake: asks for a poll of Alertmanager.
+    """
+
+    def __init__(
+        self,
+        control: ControlPlane,
+        applier: Applier,
+        metrics: Metrics,
+        token: bytes,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._control = control
+        self._applier = applier
+        self._metrics = metrics
+        self._token = token
+        self._wake = wake
+        self._logged: set[str] = set()
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        guarded = self._guarded
+        return Starlette(
+            routes=[
+                Route("/alerts", self._alerts, methods=["POST"]),
+                Route("/ofrep/v1/evaluate/flags/{key}", self._evaluate, methods=["POST"]),
+                Route("/api/v1/rollouts", guarded(self._rollouts)),
+                Route("/api/v1/rollouts/{name}", guarded(self._rollout)),
+                Route("/api/v1/rollouts/{name}/{verb}", guarded(self._act), methods=["POST"]),
+                Route("/api/v1/history", guarded(self._history)),
+                Route("/api/v1/verify", guarded(self._verify)),
+                Route("/metrics", self._exposition),
+                Route("/livez", lambda _: PlainTextResponse("alive\n")),
+                Route("/readyz", self._ready),
+            ],
+            exception_handlers={HTTPException: _told, RollguardError: _failed, Exception: _broken},
+        )
+
+    async def _alerts(self, request: Request) -> Response:
+        received_at = self._control.clock.monotonic()
+        if not self._allowed(request):
+            return self._rejected("unauthorized", 401, "a bearer token is needed")
+        body = await _body(request, MAX_BYTES)
+        if body is None:
+            return self._rejected("too_large", 413, "the payload is over 1 MiB")
+        try:
+            notification = parse_webhook(body)
+        except NotificationError as error:
+            return self._rejected(error.reason, 400, str(error))
+        for text in notification.broken:
+            self._metrics.broken.inc()
+            self._log_once("broken", f"an alert within a notification cannot be read: {text}")
+        try:
+            entries = await run_in_threadpool(self._control.notify, notification, received_at)
+        except LedgerError as error:
+            # Alertmanager tries again after a 503, and after nothing else that is not a 2xx.
+            return self._rejected("storage", 503, str(error))
+        self._metrics.notifications.inc()
+        self._wake()
+        return JSONResponse({"decided": [status.entry(entry) for entry in entries]})
+
+    async def _evaluate(self, request: Request) -> Response:
+        key = request.path_params["key"]
+        try:
+            context = await _ofrep_context(request)
+            found = self._control.evaluator.evaluate(key, context)
+        except flags.FlagError as error:
+            answer = {"key": key, "errorCode": error.code, "errorDetails": str(error)}
+            return JSONResponse(answer, status_code=_STATUS_OF_CODE.get(error.code, 400))
+        return JSONResponse(
+            {
+                "key": key,
+                "value": found.value,
+                "variant": found.variant,
+                "reason": found.reason,
+                "metadata": found.metadata,
+            }
+        )
+
+    async def _rollouts(self, _: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(status.overview, self._control, self._applier))
+
+    async def _rollout(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        for row in await run_in_threadpool(status.overview, self._control, self._applier):
+            if row["rollout"] == name:
+                return JSONResponse(row)
+        raise UnknownRolloutError(f"{name} is no rollout.")
+
+    async def _act(self, request: Request) -> Response:
+        name, verb = request.path_params["name"], request.path_params["verb"]
+        acts = {
+            "start": self._control.start,
+            "promote": self._control.promote,
+            "rollback": self._control.rollback,
+        }
+        if verb not in acts:
+            raise HTTPException(404, f"{verb} is none of {', '.join(acts)}")
+        asked = await _json_object(request)
+        actor, reason = asked.get("actor") or "unknown", asked.get("reason") or ""
+        if not isinstance(actor, str) or not isinstance(reason, str):
+            raise HTTPException(400, "actor and reason are expected to be text")
+        entry = await run_in_threadpool(acts[verb], name, actor=actor[:200], reason=reason[:2000])
+        return JSONResponse(status.entry(entry))
+
+    async def _history(self, request: Request) -> Response:
+        rollout = request.query_params.get("rollout")
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal() or len(after) > 15:
+            raise HTTPException(400, f"after is {after[:20]!r}, expected the number of an entry")
+        entries = await run_in_threadpool(self._control.ledger.entries, rollout, int(after))
+        return JSONResponse([status.entry(entry) for entry in entries])
+
+    async def _verify(self, _: Request) -> Response:
+        ledger = self._control.ledger
+        faults = await run_in_threadpool(ledger.verify)
+        seq, digest = await run_in_threadpool(ledger.head)
+        return JSONResponse({"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]})
+
+    async def _exposition(self, request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        text = await run_in_threadpool(encode, self._metrics.registry)
+        return Response(text, headers={"content-type": content_type})
+
+    async def _ready(self, _: Request) -> Response:
+        try:
+            await run_in_threadpool(self._control.ledger.head)
+        except LedgerError as error:
+            return PlainTextResponse(f"not ready: {error}\n", status_code=503)
+        return PlainTextResponse("ready\n")
+
+    def _guarded(
+        self, route: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            if not self._allowed(request):
+                return JSONResponse({"error": "a bearer token is needed"}, status_code=401)
+            return await route(request)
+
+        return guarded
+
+    def _allowed(self, request: Request) -> bool:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = token.strip().encode("latin-1", "replace")
+        return hmac.compare_digest(given, self._token) and scheme.lower() == "bearer"
+
+    def _rejected(self, reason: str, code: int, text: str) -> Response:
+        self._metrics.rejected.labels(reason).inc()
+        self._log_once(reason, f"a notification is refused with {code}: {text}")
+        return JSONResponse({"error": text}, status_code=code)
+
+    def _log_once(self, kind: str, text: str) -> None:
+        if kind not in self._logged:
+            self._logged.add(kind)
+            log.warning("%s (the next ones of this kind are only counted)", text)
+
+
+async def _body(request: Request, limit: int) -> bytes | None:
+    """Return the body, or nothing where it is over the limit; no more than the limit is ever held."""
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        return None
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                return None
+    except ClientDisconnect:
+        return b""
+    return bytes(body)
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    body = await _body(request, MAX_CONTEXT_BYTES)
+    if body is None:
+        raise HTTPException(413, "the request is over 64 KiB")
+    try:
+        data = json.loads(body) if body.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the request is not JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise HTTPException(400, "the request is not a JSON object")
+    return data
+
+
+async def _ofrep_context(request: Request) -> dict[str, Any]:
+    try:
+        data = await _json_object(request)
+    except HTTPException as error:
+        raise flags.FlagError(error.detail, "PARSE_ERROR") from error
+    context = data.get("context") or {}
+    if not isinstance(context, dict):
+        raise flags.FlagError("context is not an object", "INVALID_CONTEXT")
+    return context
+
+
+async def _told(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code)
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    codes: dict[type[Exception], int] = {UnknownRolloutError: 404, RefusedError: 409, LedgerError: 503}
+    return JSONResponse({"error": str(error)}, status_code=codes.get(type(error), 500))
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    log.error("a request failed in a way nobody foresaw", exc_info=error)
+    return JSONResponse({"error": "internal error"}, status_code=500)

@@ -1,0 +1,137 @@
+"""`rollguard serve`: the parts of the control plane, put together and run as one process."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+
+from rollguard.applier import Applier, ApplierThreads
+from rollguard.control import Clock, ControlPlane, Listener
+from rollguard.errors import RollguardError
+from rollguard.ledger import Ledger
+from rollguard.metrics import Metrics
+from rollguard.reconcile import POLL_SECONDS, Reconciler
+from rollguard.server import Server, read_token
+from rollguard.spec import Rollout
+from rollguard.state import Entry
+from rollguard.targets import build
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How the control plane runs.
+
+    Args:
+        rollouts: loaded rollouts.
+        state: URL of the ledger's database.
+        token_file: holds the bearer token.
+        listen: host:port.
+        alertmanager: base URL, to reconcile with; None to rely on notifications alone.
+        root: folder that the targets' relative paths start from.
+        scale: what cooldowns and holds are divided by.
+        poll_seconds: between two polls of Alertmanager.
+    """
+
+    rollouts: Sequence[Rollout]
+    state: str
+    token_file: Path
+    listen: str = "127.0.0.1:9840"
+    alertmanager: str | None = None
+    root: Path = Path()
+    scale: float = 1.0
+    poll_seconds: float = POLL_SECONDS
+
+
+class _Waker(Listener):
+    """Wakes the targets of a rollout as soon as its transition is committed."""
+
+    def __init__(self, threads: ApplierThreads) -> None:
+        self._threads = threads
+
+    def decided(self, entries: Sequence[Entry], _received_at: float | None) -> None:
+        for entry in entries:
+            self._threads.wake(entry.rollout)
+
+
+@contextmanager
+def running(options: Options) -> Iterator[Starlette]:
+    """Yield the application while its threads run.
+
+    Raises:
+        LedgerError, TokenError: before anything was started.
+    """
+    token = read_token(options.token_file)
+    ledger = Ledger.open(options.state)
+    try:
+        clock = Clock()
+        control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
+        targets = {rollout.name: build(rollout, options.root) for rollout in options.rollouts}
+        applier = Applier(options.rollouts, targets, ledger.states, clock=clock.wall)
+        metrics = Metrics(control, applier.statuses)
+        applier.on_applied = metrics.applied
+        threads = ApplierThreads(applier, clock.wall)
+        control.listen(_Waker(threads))
+        control.listen(metrics)
+        threads.start()
+        try:
+            with _reconciling(control, metrics, options) as reconciler:
+                wake = reconciler.wake if reconciler else lambda: None
+                yield Server(control, applier, metrics, token, wake).app()
+        finally:
+            threads.stop()
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> Iterator[Reconciler | None]:
+    if options.alertmanager is None:
+        yield None
+        return
+    reconciler = Reconciler(control, options.alertmanager, every=options.poll_seconds, on_poll=metrics.polled)
+    reconciler.start()
+    try:
+        yield reconciler
+    finally:
+        reconciler.stop()
+
+
+class ListenError(RollguardError):
+    """The address cannot be listened on."""
+
+
+def serve(options: Options) -> None:
+    """Run the control plane until SIGTERM or SIGINT.
+
+    Raises:
+        ListenError, LedgerError, TokenError: before anything was started.
+    """
+    with _socket(options.listen) as listening, running(options) as app:
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=65,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=256,
+        )
+        log.info("listening on http://%s", options.listen)
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _socket(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    try:
+        return socket.create_server((host.strip("[]"), int(port)))
+    except (OSError, ValueError, OverflowError) as error:
+        raise ListenError(f"cannot listen on {address}: {error}.") from error

@@ -1,0 +1,60 @@
+"""What a person or a program is told of rollouts and decisions, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rollguard.applier import Applier
+from rollguard.control import ControlPlane
+from rollguard.decide import armed
+from rollguard.flags import percent_of
+from rollguard.guards import all_guards
+from rollguard.spec import Rollout
+from rollguard.state import Entry, State
+
+
+def entry(found: Entry) -> dict[str, Any]:
+    """Return a ledger entry as JSON data."""
+    return asdict(found)
+
+
+def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:
+    """Return every rollout's state, what holds it, its firing guards and its targets, ordered by name."""
+    states = control.ledger.states()
+    return [
+        _rollout(control, applier, rollout, states.get(name, State(name)))
+        for name, rollout in control.rollouts.items()
+    ]
+
+
+def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: State) -> dict[str, Any]:
+    firing = control.firing(rollout.name)
+    held_by = sorted({guard.name for guard, _ in armed(rollout, state.position, firing, "hold")})
+    return {
+        "rollout": rollout.name,
+        "title": rollout.title,
+        "owner": rollout.owner,
+        "mode": rollout.mode,
+        "state": state.status,
+        "stage": state.stage,
+        "position": state.position,
+        "percent": percent_of(rollout, state),
+        "run": state.run,
+        "reason": state.reason,
+        "entered_at": state.entered_at,
+        "held_by": held_by,
+        "hold_left_seconds": control.hold_left(rollout, state),
+        "cooldown_left_seconds": control.cooldown_left(rollout, state),
+        "noted": sorted(state.noted),
+        "guards": [
+            {
+                "guard": guard.name,
+                "action": guard.action,
+                "armed": guard.armed_in(state.position),
+                "firing": any(alert.guard == guard.name for alert in firing),
+            }
+            for guard in all_guards(rollout)
+        ],
+        "targets": [asdict(status) for status in applier.statuses() if status.rollout == rollout.name],
+    }
