@@ -117,7 +117,7 @@ def _bins(name: str, column: Array) -> FeatureBins:
             f"feature {name} has {len(values)} finite values, expected at least {MIN_ROWS}\n"
             "  Take the reference from more rows, or leave the feature out."
         )
-    edges = np.unique(np.quantile(values, _QUANTILES))
+    edges = np.unique(np.quantile(values, _QUANTILES, method="inverted_cdf"))  # values themselves
     if edges[0] == values.min():  # a tie at the bottom would hide whatever falls below it
         edges = np.concatenate([[np.nextafter(edges[0], -np.inf)], edges])
     counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
