@@ -155,7 +155,8 @@ class FlagEvaluator:
         try:
             core.set_flags(json.dumps(document))
         except OpenFeatureError as error:
-            raise FlagError(f"flagd refuses the flags: {error.error_message}.", "PARSE_ERROR") from error
+            cause = error.error_message or error.__cause__
+            raise FlagError(f"flagd refuses the flags: {cause}.", "PARSE_ERROR") from error
         self._flags = (core, tuple(document.get("flags", ())))
 
     @property
