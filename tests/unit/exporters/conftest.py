@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import pytest
+from prometheus_client.core import Metric
+
+from exporters.reference import Reference
+
+Samples: TypeAlias = Callable[[Iterable[Metric]], dict[str, float]]
+NOW = 1_700_000_000.0
+
+
+@dataclass
+class Clock:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def samples() -> Samples:
+    """Values by series, written as Prometheus writes them."""
+
+    def read(families: Iterable[Metric]) -> dict[str, float]:
+        return {
+            sample.name + (f"{{{labels}}}" if (labels := _labels(sample.labels)) else ""): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    return read
+
+
+@pytest.fixture
+def reference() -> Reference:
+    rng = np.random.default_rng(7)
+    rows = {"spread": rng.normal(size=5000), "depth": rng.exponential(size=5000)}
+    return Reference.fit(rows, source="a test", made_at=NOW)
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.core import CounterMetricFamily, Metric
+
+from exporters.checkpoint import CheckpointFile
+from exporters.follower import Follower
+from exporters.sources import Block, FileSource
+
+if TYPE_CHECKING:
+    from tests.unit.exporters.conftest import Clock, Samples
+
+
+class Lines:
+    """Measures that count lines."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def feed(self, block: Block) -> None:
+        self.count += block.lines.count(b"\n")
+
+    def families(self, end: float) -> Iterator[Metric]:
+        yield CounterMetricFamily("lines", "Lines.", value=self.count)
+        yield CounterMetricFamily("asked_at", "The window's end.", value=end)
+
+    def save(self) -> bytes:
+        return str(self.count).encode()
+
+    def restore(self, state: bytes) -> None:
+        self.count = int(state)
+
+
+class Process:
+    """A follower of `events` whose memory ends with it; `kill` takes it away without a word."""
+
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self.measures = Lines()
+        self.source = FileSource(folder / "events")
+        self.file = CheckpointFile(folder / "checkpoint", "lines", 1)
+        self.follower = Follower(self.source, self.measures, self.file, clock=clock, timer=clock)
+
+    def read(self) -> int:
+        while self.follower.step():
+            pass
+        return self.measures.count
+
+    def kill(self) -> None:
+        self.source.close()
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> Path:
+    return tmp_path / "events"
+
+
+def write(path: Path, lines: int) -> None:
+    with path.open("a") as file:
+        file.writelines(f"line {number} of some length\n" for number in range(lines))
+
+
+def start(tmp_path: Path, clock: Clock) -> Process:
+    return Process(tmp_path, clock)
+
+
+def test_killed_before_its_checkpoint_it_counts_again_from_the_one_before(
+    events: Path, tmp_path: Path, clock: Clock
+) -> None:
+    write(events, 10)
+    first = start(tmp_path, clock)
+    assert first.read() == 10
+    write(events, 5)
+    assert first.read() == 15  # no second has passed: this is in no checkpoint
+    first.kill()
+    second = start(tmp_path, clock)
+    assert second.measures.count < 15
+    assert second.read() == 15
+
+
+def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: Path, clock: Clock) -> None:
+    process = start(tmp_path, clock)
+    write(events, 1)
+    process.read()
+    made = process.file.path.stat().st_mtime_ns, process.file.path.read_bytes()
+    write(events, 1)
+    process.read()
+    assert (process.file.path.stat().st_mtime_ns, process.file.path.read_bytes()) == made
+    clock.now += 1
+    process.follower.step()
+    assert process.file.path.read_bytes() != made[1]
+
+
+def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Clock) -> None:
+    write(events, 1)
+    process = start(tmp_path, clock)
+    process.read()
+    clock.now += 1
+    process.follower.step()
+    process.file.path.unlink()
+    clock.now += 1
+    process.follower.step()
+    assert not process.file.path.exists()
+
+
+def test_a_clean_end_saves_everything(events: Path, tmp_path: Path, clock: Clock) -> None:
+    write(events, 3)
+    first = start(tmp_path, clock)
+    first.read()
+    write(events, 4)
+    first.read()
+    first.follower.close()
+    assert start(tmp_path, clock).measures.count == 7
+
+
+def test_until_the_end_of_the_file_is_reached_it_is_behind(
+    events: Path, tmp_path: Path, clock: Clock
+) -> None:
+    write(events, 100_000)
+    process = start(tmp_path, clock)
+    assert str(events) in process.follower.behind()
+    assert process.follower.step()
+    assert f"{process.source.lag_bytes()} bytes to read" in process.follower.behind()
+    process.read()
+    assert process.follower.behind() == ""
+    write(events, 1)
+    assert process.follower.behind() == ""
+
+
+def test_a_file_that_is_not_there_yet_keeps_nobody_waiting(tmp_path: Path, clock: Clock) -> None:
+    process = start(tmp_path, clock)
+    process.read()
+    assert process.follower.behind() == ""
+
+
+def test_a_file_that_cannot_be_read_is_not_taken_for_an_empty_one(
+    events: Path, tmp_path: Path, clock: Clock
+) -> None:
+    events.mkdir()
+    process = start(tmp_path, clock)
+    process.read()
+    assert process.follower.behind()
+
+
+def test_a_checkpoint_of_another_form_begins_again(
+    events: Path, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(events, 3)
+    first = start(tmp_path, clock)
+    first.read()
+    first.file.save(1, first.source.position, b'"no number"')
+    first.kill()
+    second = start(tmp_path, clock)
+    assert second.read() == 3
+    assert "counters start again" in caplog.text
+
+
+def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, samples: Samples) -> None:
+    process = start(tmp_path, clock)
+    process.read()
+    found = samples(process.follower.collect())
+    assert found["rollguard_exporter_up"] == 0
+    assert found["asked_at_total"] == clock.now
+    assert "rollguard_exporter_checkpoint_timestamp_seconds" not in found
+    write(events, 2)
+    process.read()
+    write(events, 1)
+    found = samples(process.follower.collect())
+    assert found["rollguard_exporter_up"] == 1
+    assert found["lines_total"] == 2
+    assert found["rollguard_exporter_lag_bytes"] == len("line 0 of some length\n")
+    assert found["rollguard_exporter_checkpoint_timestamp_seconds"] == clock.now
+    assert 0 <= found["rollguard_exporter_scrape_duration_seconds"] < 1

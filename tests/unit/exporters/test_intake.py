@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporters.canary_events import Event
+from exporters.decoding import REASONS
+from exporters.intake import Intake, IntakeState
+from exporters.sources import Block
+
+if TYPE_CHECKING:
+    from tests.unit.exporters.conftest import Clock, Samples
+
+WINDOW = 600.0
+
+
+@pytest.fixture
+def intake(clock: Clock) -> Intake[Event]:
+    return Intake(Event, WINDOW, clock)
+
+
+def take(intake: Intake[Event], *times: float) -> list[tuple[float, bool]]:
+    lines = b"".join(b'{"event":"parity","ts":%.3f,"ok":true}\n' % ts for ts in times)
+    return [(event.ts, late) for event, late in intake.take(Block(lines))]
+
+
+def test_counters_begin_at_zero(intake: Intake[Event], samples: Samples) -> None:
+    found = samples(intake.families())
+    assert found['rollguard_exporter_events_total{event="parity"}'] == 0
+    for reason in REASONS:
+        assert found[f'rollguard_exporter_events_rejected_total{{reason="{reason}"}}'] == 0
+    assert "rollguard_exporter_last_event_timestamp_seconds" not in found
+
+
+def test_events_are_counted_by_kind(intake: Intake[Event], clock: Clock, samples: Samples) -> None:
+    take(intake, clock.now, clock.now - 1)
+    found = samples(intake.families())
+    assert found['rollguard_exporter_events_total{event="parity"}'] == 2
+    assert found["rollguard_exporter_last_event_timestamp_seconds"] == clock.now
+
+
+def test_a_clock_a_minute_ahead_is_believed_and_one_a_millisecond_more_is_not(
+    intake: Intake[Event], clock: Clock
+) -> None:
+    ahead = clock.now + 60
+    assert take(intake, ahead, ahead + 0.001) == [(ahead, False)]
+    assert intake.state.rejected["future"] == 1
+    assert intake.state.newest == ahead
+
+
+def test_milliseconds_for_seconds_are_guessed(
+    intake: Intake[Event], clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert take(intake, clock.now * 1000) == []
+    assert "is it in milliseconds?" in caplog.text
+
+
+def test_an_event_is_late_when_no_window_can_hold_it(intake: Intake[Event], clock: Clock) -> None:
+    edge = clock.now - WINDOW - 60
+    assert take(intake, clock.now, edge, edge - 0.001) == [
+        (clock.now, False),
+        (edge, False),
+        (edge - 0.001, True),
+    ]
+    assert intake.state.rejected["late"] == 1
+    assert intake.state.events["parity"] == 3
+
+
+def test_a_backlog_in_order_is_not_late_however_old(intake: Intake[Event], clock: Clock) -> None:
+    old = clock.now - 1_000_000
+    assert take(intake, old, old + 1) == [(old, False), (old + 1, False)]
+
+
+def test_what_the_source_passed_over_is_counted(intake: Intake[Event]) -> None:
+    list(intake.take(Block(b"{\n", too_long=2)))
+    assert intake.state.rejected["too_long"] == 2
+    assert intake.state.rejected["syntax"] == 1
+
+
+def test_a_checkpoint_without_today_s_kinds_begins_them_at_zero(intake: Intake[Event]) -> None:
+    intake.restore(IntakeState({"parity": 4}, {"shape": 2}, 9.0))
+    assert intake.state.events["parity"] == 4
+    assert intake.state.events["score"] == 0
+    assert intake.state.rejected["shape"] == 2
+    assert intake.state.rejected["late"] == 0

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from exporters.serving import ListenError, MetricsServer
+
+
+class Temperature(Collector):
+    def __init__(self) -> None:
+        self.value = 20.0
+
+    def collect(self) -> Iterator[Metric]:
+        if self.value < -273.15:
+            raise ValueError("colder than cold")
+        yield GaugeMetricFamily("temperature", "Of the room.", value=self.value)
+
+
+class Served:
+    def __init__(self) -> None:
+        self.room = Temperature()
+        self.behind = ""
+        self.server = MetricsServer("127.0.0.1:0", self.room, lambda: self.behind, "A <room>")
+
+    def get(self, path: str = "/metrics", accept: str = "*/*") -> httpx.Response:
+        return httpx.get(self.server.url.removesuffix("/metrics") + path, headers={"Accept": accept})
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    served = Served()
+    with served.server:
+        yield served
+
+
+def test_every_scrape_is_fresh(served: Served) -> None:
+    assert "temperature 20.0\n" in served.get().text
+    served.room.value = 21.5
+    assert "temperature 21.5\n" in served.get().text
+
+
+def test_the_form_is_the_one_asked_for(served: Served) -> None:
+    plain, modern = served.get(), served.get(accept="application/openmetrics-text; version=1.0.0")
+    assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert modern.text.endswith("temperature 20.0\n# EOF\n")
+
+
+def test_behind_is_unavailable_and_says_why(served: Served) -> None:
+    served.behind = "Catching up."
+    response = served.get()
+    assert (response.status_code, response.text) == (503, "Catching up.\n")
+    served.behind = ""
+    assert served.get().status_code == 200
+
+
+def test_a_person_finds_the_way(served: Served) -> None:
+    served.behind = "Catching up with <events>."
+    page = served.get("/")
+    assert page.status_code == 200
+    assert "A &lt;room&gt;" in page.text
+    assert "with &lt;events&gt;." in page.text
+    assert 'href="/metrics"' in page.text
+
+
+def test_another_path_is_not_found(served: Served) -> None:
+    assert served.get("/other").status_code == 404
+    assert served.get("/metrics?name=x").status_code == 200
+
+
+def test_a_collector_that_fails_gives_no_half_answer_and_stops_nothing(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    served.room.value = -300
+    assert served.get().status_code == 500
+    assert "colder than cold" in caplog.text
+    served.room.value = 20
+    assert served.get().status_code == 200
+
+
+def test_a_taken_port_is_an_error_that_names_it(served: Served) -> None:
+    address = served.server.url.removeprefix("http://").removesuffix("/metrics")
+    with pytest.raises(ListenError, match=f"cannot listen on {address}: Address already in use"):
+        MetricsServer(address, served.room, str, "")
+
+
+@pytest.mark.parametrize("listen", ["", "9841", "localhost", ":9841", "localhost:http", "localhost:70000"])
+def test_what_is_no_address_is_refused(listen: str) -> None:
+    with pytest.raises(ListenError, match="Write host:port"):
+        MetricsServer(listen, Temperature(), str, "")
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_ipv6_is_written_in_brackets() -> None:
+    try:
+        server = MetricsServer("[::1]:0", Temperature(), str, "")
+    except ListenError:
+        pytest.skip("no IPv6 loopback here")
+    with server:
+        assert server.url.startswith("http://[::1]:")
+        assert httpx.get(server.url).status_code == 200

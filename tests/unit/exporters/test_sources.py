@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporters.sources import FileSource, Position
+
+
+def drain(source: FileSource) -> tuple[list[bytes], int]:
+    """Everything there is, and how many lines were too long; ends where two looks bring nothing."""
+    lines: list[bytes] = []
+    too_long = 0
+    while True:
+        before = source.position
+        block = source.read()
+        lines += block.lines.splitlines()
+        too_long += block.too_long
+        if source.position == before:
+            return lines, too_long
+
+
+def append(path: Path, text: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(text)
+
+
+def restarted(source: FileSource) -> FileSource:
+    """The source of a new process that was given the checkpoint's position, by way of its JSON."""
+    source.close()
+    position = msgspec.json.decode(msgspec.json.encode(source.position), type=Position | None)
+    return FileSource(source.path, position)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.jsonl"
+
+
+@pytest.fixture
+def source(path: Path) -> FileSource:
+    return FileSource(path)
+
+
+def test_a_missing_file_is_waited_for(source: FileSource, path: Path) -> None:
+    assert drain(source) == ([], 0)
+    assert not source.present
+    append(path, b"a\n")
+    assert drain(source) == ([b"a"], 0)
+    assert source.present
+
+
+def test_lines_come_once(source: FileSource, path: Path) -> None:
+    append(path, b"a\nb\n")
+    assert drain(source) == ([b"a", b"b"], 0)
+    append(path, b"c\n")
+    assert drain(source) == ([b"c"], 0)
+
+
+def test_a_partial_line_waits_for_its_end(source: FileSource, path: Path) -> None:
+    append(path, b"a\nhalf")
+    assert drain(source) == ([b"a"], 0)
+    assert source.lag_bytes() == 4
+    append(path, b" and half\n")
+    assert drain(source) == ([b"half and half"], 0)
+    assert source.lag_bytes() == 0
+
+
+def test_a_renamed_file_is_finished_before_the_new_one(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    append(path, b"b\n")
+    path.rename(path.with_name("events.jsonl.1"))
+    append(path, b"c\n")
+    assert drain(source) == ([b"b", b"c"], 0)
+
+
+def test_the_old_file_is_followed_until_the_new_one_has_lines(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    old = path.rename(path.with_name("events.jsonl.1"))
+    path.touch()
+    append(old, b"written before the writer reopened\n")
+    assert drain(source) == ([b"written before the writer reopened"], 0)
+    append(old, b"and one more\n")
+    append(path, b"b\n")
+    assert drain(source) == ([b"and one more", b"b"], 0)
+
+
+def test_a_rotated_file_s_last_line_needs_no_line_feed(source: FileSource, path: Path) -> None:
+    append(path, b"a\nb")
+    drain(source)
+    path.rename(path.with_name("events.jsonl.1"))
+    append(path, b"c\n")
+    assert drain(source) == ([b"b", b"c"], 0)
+
+
+def test_a_truncated_file_is_read_from_its_start(source: FileSource, path: Path) -> None:
+    append(path, b"first\nsecond\n")
+    drain(source)
+    path.write_bytes(b"third\n")
+    assert drain(source) == ([b"third"], 0)
+
+
+def test_a_truncated_file_that_outgrew_the_old_one_is_noticed_by_its_text(
+    source: FileSource, path: Path
+) -> None:
+    append(path, b"first\n")
+    drain(source)
+    path.write_bytes(b"second\nthird\n")
+    assert drain(source) == ([b"second", b"third"], 0)
+
+
+def test_lag_counts_the_new_file_too(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    assert source.lag_bytes() == 2
+    drain(source)
+    append(path, b"b\n")
+    path.rename(path.with_name("events.jsonl.1"))
+    append(path, b"ccc\n")
+    assert source.lag_bytes() == 6
+
+
+@pytest.mark.parametrize("length", [10, 11, 12, 25, 100])
+def test_a_line_that_is_too_long_is_counted_once_and_passed_over(path: Path, length: int) -> None:
+    source = FileSource(path, max_line_bytes=10)
+    append(path, b"a\n" + b"x" * length + b"\nb\n")
+    kept = [b"x" * length] if length <= 10 else []
+    assert drain(source) == ([b"a", *kept, b"b"], length > 10)
+
+
+def test_a_restart_in_the_middle_of_a_long_line_does_not_take_its_tail_for_a_line(path: Path) -> None:
+    source = FileSource(path, max_line_bytes=10)
+    append(path, b"a\n" + b"x" * 30)
+    assert drain(source) == ([b"a"], 1)
+    source = restarted(source)
+    append(path, b"tail\nb\n")
+    assert drain(source) == ([b"b"], 0)
+
+
+def test_a_giant_line_is_not_held_in_memory(source: FileSource, path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(64 << 20)
+    append(path, b"\nb\n")
+    tracemalloc.start()
+    assert drain(source) == ([b"b"], 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_restart_goes_on_where_it_was(source: FileSource, path: Path) -> None:
+    append(path, b"a\nb\n")
+    drain(source)
+    append(path, b"c\n")
+    assert drain(restarted(source)) == ([b"c"], 0)
+
+
+def test_a_restart_finds_the_file_that_was_rotated_meanwhile(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    source.close()
+    append(path, b"b\n")
+    path.rename(path.with_name("events.jsonl-20261121"))
+    path.with_name("events.jsonl.old").write_bytes(b"not this one\n")
+    append(path, b"c\n")
+    assert drain(restarted(source)) == ([b"b", b"c"], 0)
+
+
+def test_a_restart_between_two_files_begins_with_the_new_one(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    path.rename(path.with_name("events.jsonl.1"))
+    append(path, b"b\n")
+    assert source.read().lines == b""
+    assert source.position is None
+    assert drain(restarted(source)) == ([b"b"], 0)
+
+
+def test_a_restart_after_truncation_begins_at_the_start_and_says_what_is_lost(
+    source: FileSource, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(path, b"first\n")
+    drain(source)
+    source.close()
+    path.write_bytes(b"b\n")
+    assert drain(restarted(source)) == ([b"b"], 0)
+    assert "gone or changed" in caplog.text
+
+
+def test_an_inode_used_again_by_another_file_is_not_taken_for_the_old_one(
+    source: FileSource, path: Path
+) -> None:
+    append(path, b"first\n")
+    drain(source)
+    source.close()
+    with path.open("r+b") as file:  # the same inode, other content, no shorter
+        file.write(b"other\nlines\n")
+    assert drain(restarted(source)) == ([b"other", b"lines"], 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+def test_what_is_no_file_is_said_once_and_tried_again(
+    source: FileSource, path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    for _ in range(3):
+        assert not source.read().at_end
+    assert not source.present
+    assert caplog.text.count("cannot be read") == 1
+    path.rmdir() if kind == "folder" else path.unlink()
+    append(path, b"a\n")
+    assert drain(source) == ([b"a"], 0)
+
+
+def test_trouble_on_the_way_loses_no_position(
+    source: FileSource, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, b"a\n")
+    drain(source)
+    append(path, b"b\n")
+    with monkeypatch.context() as trouble:
+        trouble.setattr("exporters.sources.os.pread", _refuse)
+        assert source.read() == (b"", 0, False)
+        assert not source.present
+    assert drain(source) == ([b"b"], 0)
+
+
+def test_a_file_that_was_deleted_is_no_longer_present(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    path.unlink()
+    drain(source)
+    assert not source.present
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("write"), st.integers(1, 5)),
+        st.tuples(st.sampled_from(["look", "rotate", "half", "restart"]), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(steps)
+def test_whatever_happens_every_line_comes_once_and_in_order(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("source") / "events.jsonl"
+    source, written, seen, rotations, half = FileSource(path), 0, list[bytes](), 0, b""
+    for step, number in [*steps, ("write", 1)]:
+        if step == "write":
+            append(path, b"".join(b"line %d\n" % (written + i) for i in range(number))[len(half) :])
+            written, half = written + number, b""
+        elif step == "half" and not half:
+            half = b"line %d" % written
+            append(path, half)
+        elif step == "rotate" and path.exists() and not half:
+            drained, _ = drain(source)  # two rotations between two looks are more than a source follows
+            seen += drained
+            rotations += 1
+            path.rename(f"{path}.{rotations}")
+        elif step == "restart":
+            source = restarted(source)
+        elif step == "look":
+            seen += source.read().lines.splitlines()
+    seen += drain(source)[0]
+    source.close()
+    assert seen == [b"line %d" % i for i in range(written)]
+
+
+def _refuse(*_: object) -> bytes:
+    raise OSError(5, "Input/output error")
