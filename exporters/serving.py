@@ -107,7 +107,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{behind}\n".encode())
             return
         encoder, content_type = choose_encoder(self.headers.get("Accept", ""))
-        self._answer(HTTPStatus.OK, content_type, encoder(self.server.registry))
+        try:
+            body = encoder(self.server.registry)
+        except Exception:
+            logger.exception("the metrics cannot be collected")
+            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"The log of the exporter says why.\n")
+        else:
+            self._answer(HTTPStatus.OK, content_type, body)
 
     def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(status)
