@@ -232,7 +232,7 @@ def test_all_flags_are_evaluated_in_their_order() -> None:
 def test_definitions_that_flagd_refuses_leave_the_old_ones() -> None:
     evaluator = evaluator_of(rollout_with(100), in_stage(0))
     broken = {"flags": {"model-canary": {"state": "ENABLED", "variants": {"a": 1}, "colour": "red"}}}
-    with pytest.raises(FlagError, match="flagd refuses the flags: .*colour"):
+    with pytest.raises(FlagError, match=r"flagd refuses the flags: .*colour"):
         evaluator.set_flags(broken)
     assert evaluator.evaluate("model-canary", {}).variant == "candidate"
 
