@@ -208,5 +208,6 @@ def render(value: Value, style: str | None = None) -> str:
         return str(value)
     if style is None and _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
         return value
-    dumped = yaml.safe_dump(value, default_style=style or '"', allow_unicode=True, width=float("inf"))
+    quote = '"' if style is None or "\n" in value else style
+    dumped = yaml.safe_dump(value, default_style=quote, allow_unicode=True, width=float("inf"))
     return str(dumped).rstrip("\n")
