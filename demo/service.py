@@ -1,0 +1,177 @@
+"""The guarded service: it scores signals, routes each by the flag, and writes what happens as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.flagd import FlagdProvider
+from openfeature.contrib.provider.flagd.config import ResolverType
+from openfeature.evaluation_context import EvaluationContext
+
+from demo.models import Release
+from demo.signals import TRADING_DAY_MINUTES, Signal
+
+SIGNALS_PER_SECOND = 400
+CLIENT_POLL_SECONDS = 0.1
+"""How often the OpenFeature file provider looks at its file."""
+
+_TICK_SECONDS = 0.05
+
+
+def flag_client(path: Path) -> OpenFeatureClient:
+    """Return a real OpenFeature client that reads flagd definitions from a file."""
+    provider = FlagdProvider(
+        resolver_type=ResolverType.FILE,
+        offline_flag_source_path=str(path),
+        deadline_ms=int(CLIENT_POLL_SECONDS * 1000),
+    )
+    api.set_provider(provider)
+    return api.get_client()
+
+
+@dataclass(frozen=True)
+class Files:
+    """What the service shares with Rollguard.
+
+    Args:
+        events: JSON lines that it writes.
+        flags: flagd definitions that it reads.
+        config: the application's configuration, whose `rollout` it reads.
+    """
+
+    events: Path
+    flags: Path
+    config: Path
+
+
+class TradingService(threading.Thread):
+    """Works through signals at a steady rate, in a thread.
+
+    Args:
+        files: what it shares with Rollguard.
+        signals: an endless stream.
+        active: the release in production.
+        candidate: the release that the flag lets in.
+        flag: the flag's key.
+        scale: trades last a trading day, divided by this.
+        client: evaluates the flag.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        signals: Iterator[Signal],
+        *,
+        active: Release,
+        candidate: Release,
+        flag: str,
+        scale: float,
+        client: OpenFeatureClient,
+    ) -> None:
+        super().__init__(name="trading service", daemon=True)
+        self._files = files
+        self._signals = signals
+        self._active, self._candidate = active, candidate
+        self._flag = flag
+        self._trade_seconds = TRADING_DAY_MINUTES * 60 / scale
+        self._client = client
+        self._open: deque[tuple[float, str, float, bool]] = deque()
+        self._config_seen: tuple[int, str] = (0, "")
+        self._mode = ""
+        self._stopping = threading.Event()
+        self.error: Exception | None = None
+
+    def deploy(self, release: Release) -> None:
+        """Serve another candidate from now on."""
+        self._candidate = release
+
+    def promote_candidate(self) -> None:
+        """Let the candidate become the active release, as a team does when it is fully on."""
+        self._active = self._candidate
+
+    def serves_candidate(self, key: str) -> bool:
+        """Return whether the flag gives the candidate to a targeting key."""
+        return self._client.get_boolean_value(self._flag, False, EvaluationContext(key))
+
+    def stop(self) -> None:
+        """End after the signal at hand."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        started, done = time.monotonic(), 0
+        try:
+            with self._files.events.open("a", buffering=1 << 16, encoding="utf-8") as file:
+                while not self._stopping.is_set():
+                    self._announce_stage(file.write)
+                    due = int((time.monotonic() - started) * SIGNALS_PER_SECOND)
+                    for _ in range(due - done):
+                        self._work(next(self._signals), file.write)
+                    done = due
+                    self._settle(file.write)
+                    file.flush()
+                    self._stopping.wait(_TICK_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the story tells it
+            self.error = error
+
+    def _announce_stage(self, write: Callable[[str], object]) -> None:
+        """Tell in the events that a stage began, as the configuration that Rollguard writes says so."""
+        stat = self._files.config.stat()
+        if stat.st_mtime_ns == self._config_seen[0]:
+            return
+        rollout = yaml.safe_load(self._files.config.read_text(encoding="utf-8"))["rollout"]
+        stage = rollout["mode"] if rollout["mode"] != "canary" else f"canary-{rollout['canary_fraction']}"
+        if stage != self._config_seen[1]:
+            write(_line("stage", time.time(), stage=stage))
+        self._mode = rollout["mode"]
+        self._config_seen = (stat.st_mtime_ns, stage)
+
+    def _work(self, signal: Signal, write: Callable[[str], object]) -> None:
+        now = time.time()
+        candidate = self.serves_candidate(signal.id)
+        release = self._candidate if candidate else self._active
+        row = release.live_row(signal.features)
+        score = release.model.score(row)
+        served = "candidate" if candidate else "active"
+        # Named by the model's features: what it takes each position for, not what the live path put there.
+        names = dict(zip(release.model.features, row, strict=True))
+        write(_line("score", now, slot="active", score=score, served=served, features=names))
+        shadow = self._candidate.model.score(self._candidate.batch_row(signal.features))
+        write(_line("score", now, slot="shadow", score=shadow))
+        if release.model.approves(score):
+            self._trade(signal, self._route(candidate), now, write)
+
+    def _route(self, candidate: bool) -> str:
+        if not candidate:
+            return "paper"
+        return "full" if self._mode == "full" else "canary"
+
+    def _trade(self, signal: Signal, route: str, now: float, write: Callable[[str], object]) -> None:
+        write(_line("trade_opened", now, route=route))
+        for status in ["cancelled"] * signal.execution.cancelled + ["filled"]:
+            write(_line("order", now, route=route, status=status))
+        for horizon, value in zip((100, 500, 1000), signal.execution.markouts_bps, strict=True):
+            write(_line("markout", now, route=route, horizon_ms=horizon, value=value))
+        write(_line("parity", now, ok=True))
+        self._open.append((now + self._trade_seconds, route, now, signal.won))
+
+    def _settle(self, write: Callable[[str], object]) -> None:
+        now = time.time()
+        while self._open and self._open[0][0] <= now:
+            _, route, opened, won = self._open.popleft()
+            write(_line("trade_closed", now, route=route, won=won, opened_ts=opened))
+
+
+def _line(event: str, ts: float, **fields: Any) -> str:
+    return json.dumps({"event": event, "ts": round(ts, 6), **fields}) + "\n"
