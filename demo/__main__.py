@@ -40,7 +40,7 @@ def main(seed: int, no_defect: bool, folder: Path) -> None:
     try:
         outcome = Story(folder.resolve(), seed, not no_defect, click.echo).tell()
     except (UnexpectedError, RollguardError) as error:
-        click.echo(f"\ndemo: unexpected: {error}. Logs: {folder / 'rollguard' / 'logs'}")
+        click.echo(f"\ndemo: unexpected: {str(error).rstrip('.')}. Logs: {folder / 'rollguard' / 'logs'}")
         sys.exit(1)
     click.echo(f"\ndemo: {outcome}")
 

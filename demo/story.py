@@ -102,6 +102,7 @@ class Story:
         with stack.running(), self._trading(bars, active, healthy) as service:
             client = stack.client()
             scene = _Scene(self._rollout, stack, client, service, self._say)
+            scene.wait_for_data()
             self._say("\nRelease 1, healthy: ramped stage by stage.")
             scene.ramp_up("release 1")
             service.promote_candidate()
@@ -175,6 +176,21 @@ class _Scene:
         self._http = httpx.Client(timeout=2.0)
         self._exporter = f"http://{stack.rollouts[0].scrape.targets[0]}/metrics"
 
+    def wait_for_data(self) -> None:
+        """Wait until Prometheus has scraped: until then guards without data hold every promotion."""
+        deadline = time.monotonic() + 30.0
+        while time.monotonic() < deadline:
+            answer = self._http.get(
+                f"http://{self._stack.addresses.prometheus}/api/v1/query?query=drift_sample"
+            )
+            if answer.json()["data"]["result"] and not self._silent_guards():
+                return
+            time.sleep(0.1)
+        raise UnexpectedError(f"guards still have no data after 30 s: {', '.join(self._silent_guards())}")
+
+    def _silent_guards(self) -> list[str]:
+        return [guard["guard"] for guard in self._state()["guards"] if guard["firing"]]
+
     def ramp_up(self, release: str) -> None:
         """Take a release through every stage; each lasts until its data say enough."""
         self._act("start", f"{release} begins")
@@ -234,7 +250,7 @@ class _Scene:
         return False
 
     def _wait_for_new_cohort(self) -> None:
-        """Wait until the service's word of the new stage has reached the exporter: its counts start afresh."""
+        """Wait until the exporter has heard of the new stage from the service: its counts start afresh."""
         deadline = time.monotonic() + 5.0
         while time.monotonic() < deadline:
             measured = self._measure()

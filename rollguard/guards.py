@@ -28,6 +28,9 @@ _MATCHER = re.compile(
 )
 
 
+_NO_DATA_INTERVALS = 4
+
+
 class GuardError(RollguardError):
     """A template of the guard library is broken."""
 
@@ -132,8 +135,11 @@ def _metric(value: object) -> Series:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("expected a finite number")
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError("expected a finite number")
+    except OverflowError:
+        raise ValueError("expected a number that fits into 64 bits") from None
     return float(value)
 
 
@@ -264,7 +270,8 @@ def all_guards(rollout: Rollout) -> list[Guard]:
                     alert=f"{guard.alert}NoData",
                     use="absent",
                     with_=tuple({"metric": series} for series in raw),
-                    for_=0.0,
+                    # Just after its own start, Prometheus has no data of anything.
+                    for_=_NO_DATA_INTERVALS * rollout.scrape.interval,
                     stages=guard.stages,
                     severity="warning",
                     action=guard.no_data,
