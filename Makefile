@@ -1,0 +1,56 @@
+# The index of habits; `make` alone prints it. Everything sets up what it needs, once.
+#   ARGS=...    is passed on to demo, test (pytest), up, bench and lock
+#   PYTHON=...  is the interpreter that .venv is made with, where python3 is older than 3.11
+
+BIN := .venv/bin
+export PATH := $(PATH):$(CURDIR)/.tools/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup python servers demo test lint typecheck check generate up bench lock clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: python servers ## make .venv and .tools (the other targets do, too)
+
+python:
+	@sh setup/python.sh
+
+servers:
+	@sh setup/servers.sh
+
+demo: setup ## watch a rollout go wrong and roll itself back
+	$(BIN)/python -m demo $(ARGS)
+
+test: setup lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+	$(BIN)/lint-imports
+	$(BIN)/pytest $(ARGS)
+
+lint: python ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+typecheck: python ## mypy, strict
+	$(BIN)/mypy
+
+check: setup ## the rollouts are valid and alerts/generated is what they render to
+	$(BIN)/rollguard check
+	$(BIN)/rollguard generate --out alerts/generated --check
+
+generate: setup ## render the rollouts into alerts/generated
+	$(BIN)/rollguard generate --out alerts/generated
+
+up: setup ## Prometheus, Alertmanager and Rollguard on this machine, until Ctrl-C
+	$(BIN)/rollguard up $(ARGS)
+
+bench: setup ## measure how long a rollback takes
+	$(BIN)/python -m bench $(ARGS)
+
+lock: python ## remake constraints.txt from pyproject.toml (ARGS=--upgrade for newer versions)
+	@[ -x .tools/uv/bin/uv ] || $(BIN)/python -m pip install -qq --target .tools/uv uv
+	.tools/uv/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --extra dev \
+	    --generate-hashes --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
+
+clean: ## remove what setup and the tools made; .rollguard, the ledger's folder, stays
+	rm -rf .venv .tools .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+# Shared by python.sh and servers.sh, which source it from the project's root.
+# shellcheck shell=sh
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 2
+}
+
+# one_at_a_time NAME: wait until no other `make` is busy with the same set-up.
+one_at_a_time() {
+    mkdir -p .tools
+    if command -v flock >/dev/null; then
+        exec 9>".tools/$1.lock"
+        flock 9
+    fi
+}
+
+# unpack FOLDER PACKAGE...: the files of those packages that Debian or Ubuntu has. Needs no root and installs nothing,
+# so no service starts. The lists are private: the machine's may be missing, and /var is not ours to write.
+unpack() {
+    folder=$1
+    shift
+    command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+    echo "fetching $1 from the distribution's packages (once) ..."
+    new="$PWD/$folder.new"
+    rm -rf "$new"
+    mkdir -p "$new/files" "$new/debs" "$new/state/lists/partial" "$new/cache/archives/partial"
+    cat >"$new/apt.conf" <<END
+Dir::State "$new/state";
+Dir::Cache "$new/cache";
+Acquire::Languages "none";
+APT::Sandbox::User "";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+END
+    # One source that cannot be read need not be the one with our packages, so only the download decides.
+    apt-get -c "$new/apt.conf" update >"$new/log" 2>&1 || true
+    for package; do
+        shift
+        if apt-cache -c "$new/apt.conf" show "$package" >/dev/null 2>&1; then
+            set -- "$@" "$package"
+        fi
+    done
+    if [ $# = 0 ] || ! (cd "$new/debs" && apt-get -c "$new/apt.conf" download "$@") >>"$new/log" 2>&1; then
+        grep '^[EW]:' "$new/log" >&2 || true
+        rm -rf "$new"
+        return 1
+    fi
+    for deb in "$new"/debs/*.deb; do
+        dpkg -x "$deb" "$new/files"
+    done
+    rm -rf "$folder"
+    mv "$new/files" "$folder"
+    rm -rf "$new"
+}
