@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporters.checkpoint import Checkpoint, CheckpointFile
-from exporters.sources import Block, FileSource
+from exporters.sources import Block, FileSource, Position
 
 logger = logging.getLogger(__name__)
 
@@ -82,8 +82,9 @@ class Follower(Collector):
             moved = self._source.position != before
             self._caught_up |= block.at_end
             self._unsaved |= moved
-        if self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
-            self.save()
+            rotated = before is not None and _file(self._source.position) != _file(before)
+        if rotated or self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
+            self.save()  # after a rotation at once: a second one is more than a position can follow
         return moved
 
     def finish(self) -> None:
@@ -139,6 +140,10 @@ class Follower(Collector):
             return
         self._source.position = found.position
         self._saved_at = found.made_at
+
+
+def _file(position: Position | None) -> tuple[int, int] | None:
+    return (position.device, position.inode) if position else None
 
 
 def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:

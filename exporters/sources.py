@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -125,6 +126,8 @@ class FileSource:
         rest = self.rest()  # looked at the successor first: what the writer left here, it left before that
         self._close()
         self.position = None
+        with suppress(OSError):  # the next look says what is wrong
+            self._opened()
         return Block(rest + b"\n" if rest else b"", block.too_long)
 
     def _opened(self) -> tuple[int, Position]:

@@ -34,6 +34,8 @@ class RollingSums:
     """Sums of several quantities (cells) over the last `window_seconds` of event time."""
 
     def __init__(self, window_seconds: float, cells: int, layout: str) -> None:
+        if window_seconds <= 0:
+            raise ValueError(f"a window lasts more than {window_seconds} seconds")
         self.window_seconds = window_seconds
         self._bucket_seconds = window_seconds / BUCKETS
         self._cells = cells

@@ -27,7 +27,12 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def new_clock() -> type[Clock]:
+    return Clock
+
+
+@pytest.fixture(scope="session")
 def samples() -> Samples:
     """Values by series, written as Prometheus writes them."""
 

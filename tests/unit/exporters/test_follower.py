@@ -94,6 +94,19 @@ def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: P
     assert process.file.path.read_bytes() != made[1]
 
 
+def test_a_rotation_is_saved_at_once(events: Path, tmp_path: Path, clock: Clock) -> None:
+    process = start(tmp_path, clock)
+    write(events, 1)
+    process.read()
+    events.rename(tmp_path / "events.1")
+    write(events, 2)
+    process.read()
+    process.kill()
+    events.rename(tmp_path / "events.2")
+    write(events, 4)
+    assert start(tmp_path, clock).read() == 7
+
+
 def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Clock) -> None:
     write(events, 1)
     process = start(tmp_path, clock)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from exporters.canary_events import KINDS, Event, schema
+from exporters.canary_measures import CanaryMeasures
+from exporters.decoding import REASONS
+from exporters.reference import Reference
+
+DOCS = Path(__file__).parents[3] / "docs"
+TEXT = (DOCS / "events.md").read_text()
+EXAMPLES = [line for block in re.findall(r"```json\n(.*?)```", TEXT, re.S) for line in block.splitlines()]
+
+
+def test_the_schema_in_the_docs_is_that_of_the_code() -> None:
+    renew = "python -m exporters.canary_events > docs/events.schema.json"
+    assert (DOCS / "events.schema.json").read_bytes() == schema(), renew
+
+
+def test_the_docs_show_every_event_as_it_is_read() -> None:
+    decoded = [msgspec.json.decode(line, type=Event) for line in EXAMPLES]
+    assert {type(event) for event in decoded} == set(get_args(Event))
+
+
+def test_the_examples_use_every_key_and_no_other() -> None:
+    def keys(event: dict[str, Any]) -> set[tuple[str, str]]:
+        return {(event["event"], key) for key in event}
+
+    shown = set().union(*(keys(msgspec.json.decode(line)) for line in EXAMPLES))
+    known = {
+        (str(kind.__struct_config__.tag), key)
+        for kind in get_args(Event)
+        for key in ("event", *kind.__struct_encode_fields__)
+    }
+    assert shown == known
+
+
+def test_the_docs_name_every_reason_and_kind() -> None:
+    for name in (*REASONS, *KINDS):
+        assert f"`{name}`" in TEXT
+
+
+def test_the_docs_name_every_metric_with_its_labels_and_no_other(reference: Reference) -> None:
+    measures = CanaryMeasures(window_seconds=60, reference=reference, min_sample=300, clock=lambda: 0.0)
+    exposed = {family.name + "_total" * (family.type == "counter") for family in measures.families(0)}
+    section = TEXT.split("## Metrics")[1].split("## The reference")[0]
+    documented = set(re.findall(r"`([a-z_0-9]+)(?:\{[a-z,]+\})?`", section)) - {"value", "ts", "rollout"}
+    followers = {"up", "lag_bytes", "checkpoint_timestamp_seconds", "scrape_duration_seconds"}
+    assert documented == exposed | {f"rollguard_exporter_{name}" for name in followers}
