@@ -56,9 +56,7 @@ for _command in (
 def main() -> None:
     """Run the command line, and turn errors into one message and an exit code."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        code = cli.main(standalone_mode=False)  # the code of click's Exit is returned, not raised
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
@@ -72,3 +70,9 @@ def main() -> None:
     except RollguardError as error:
         click.echo(f"rollguard: {error}", err=True)
         sys.exit(COULD_NOT_RUN)
+    except BrokenPipeError:
+        sys.exit(COULD_NOT_RUN)
+    except OSError as error:
+        click.echo(f"rollguard: {error.filename or ''}: {error.strerror}.".replace(" : ", " "), err=True)
+        sys.exit(COULD_NOT_RUN)
+    sys.exit(code if isinstance(code, int) else 0)
