@@ -21,6 +21,9 @@ DISABLED, ENABLED, ROLLBACK = "disabled", "enabled", "rollback"
 STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
 """Values of the label ``rollout_stage`` beside the stages' own names; no stage may be called so."""
 
+PLATFORM_JOBS = ("rollguard", "prometheus", "alertmanager")
+"""Jobs by which Prometheus scrapes the servers themselves; no rollout's job may be called so."""
+
 MIN_INTERVAL_SECONDS = 0.2
 """Below it, scrapes and evaluations time out and alerts flap (measured on Prometheus 2.42)."""
 

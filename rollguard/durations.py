@@ -9,7 +9,10 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 _UNITS = {"y": 365 * _DAY, "w": 7 * _DAY, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": 1000, "ms": 1}
-_PATTERN = r"(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?"
+_PATTERN = "".join(f"(?:([0-9]+){unit})?" for unit in _UNITS)
+_LONGEST = (1 << 63) // 1_000_000
+"""Prometheus counts nanoseconds in 64 bits: 292 years, here in milliseconds."""
+
 _DURATION = re.compile(_PATTERN)
 
 
@@ -30,7 +33,10 @@ def parse(text: str) -> float:
     if not text or match is None:
         raise ValueError("expected a duration such as 15s, 10m, 4h or 1h30m")
     amounts = zip(match.groups(), _UNITS.values(), strict=True)
-    return sum(int(amount) * unit for amount, unit in amounts if amount) / 1000
+    total = sum(int(amount[:25]) * unit for amount, unit in amounts if amount)
+    if total > _LONGEST:
+        raise ValueError("expected a duration of at most 292 years")
+    return total / 1000
 
 
 def render(seconds: float) -> str:
@@ -65,7 +71,7 @@ Duration = Annotated[
     BeforeValidator(_coerce),
     PlainSerializer(render, return_type=str),
     WithJsonSchema(
-        {"type": "string", "pattern": f"^(?:0|(?=\\d){_PATTERN})$", "examples": ["15s", "4h", "1h30m"]}
+        {"type": "string", "pattern": f"^(?:0|(?=[0-9]){_PATTERN})$", "examples": ["15s", "4h", "1h30m"]}
     ),
 ]
 """A field of the rollout file: text such as ``4h`` in the file, seconds (float) in the model."""

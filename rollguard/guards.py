@@ -18,7 +18,7 @@ from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.errors import RollguardError
 from rollguard.spec import Guard, Listed, Model, Name, Rollout, Text, Value
-from rollguard.yamlfile import Location, read
+from rollguard.yamlfile import Location, read, shown
 
 ParameterType: TypeAlias = Literal["metric", "number", "ratio", "count", "duration", "choice", "text"]
 
@@ -29,6 +29,8 @@ _MATCHER = re.compile(
 
 
 _NO_DATA_INTERVALS = 4
+NO_DATA = "NoData"
+"""Ends the names of the guards that see another guard's series vanish."""
 
 
 class GuardError(RollguardError):
@@ -267,7 +269,7 @@ def all_guards(rollout: Rollout) -> list[Guard]:
         if guard.no_data != "ignore" and (raw := _raw_series(guard)):
             guards.append(
                 Guard.model_construct(
-                    alert=f"{guard.alert}NoData",
+                    alert=f"{guard.alert}{NO_DATA}",
                     use="absent",
                     with_=tuple({"metric": series} for series in raw),
                     # Just after its own start, Prometheus has no data of anything.
@@ -347,7 +349,7 @@ def _check_values(template: Template, given: Mapping[str, Any], here: Location) 
             if isinstance(converted, Series):
                 converted.example()
         except ValueError as error:
-            yield (*here, name), f"is {value}, {error}.", _percent_hint(known[name], value)
+            yield (*here, name), f"is {shown(value)}, {error}.", _percent_hint(known[name], value)
     for name, parameter in known.items():
         if parameter.required and name not in given:
             yield (*here, name), "is missing, expected a value.", f"{parameter.about}"

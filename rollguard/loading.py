@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,26 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from rollguard import guards
-from rollguard.conventions import ENABLED, STATES_WITHOUT_STAGE
+from rollguard import durations, guards
+from rollguard.conventions import ENABLED, PLATFORM_JOBS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.spec import PATTERNS_IN_WORDS, Rollout
-from rollguard.yamlfile import Document, Location, read
+from rollguard.yamlfile import Document, Location, dotted, read, shown
+
+_PLAIN_WORDS: Mapping[str, str] = {
+    "a valid dictionary.*": "a mapping of keys",
+    "a valid ": "a ",
+    "a integer": "a whole number",
+    "tuple": "list",
+    ".* should have (at .*?)( after validation, not .*)?$": r"\1",
+}
+"""Pydantic's words (regular expressions), and what a person who writes YAML calls it."""
+
+_LIMITS: Mapping[str, str] = {
+    "greater_than": "more than {}",
+    "greater_than_equal": "{} or more",
+    "less_than_equal": "{} or less",
+}
 
 
 def load_rollout(path: Path) -> Rollout:
@@ -57,7 +73,7 @@ def load_rollouts(folder: Path) -> list[Rollout]:
         hint = "Write one with: rollguard init NAME"
         raise FileProblemsError([Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)])
     problems: list[Problem] = []
-    found: dict[str, Path] = {}
+    found: dict[tuple[str, str], Path] = {}
     rollouts = []
     for path in paths:
         try:
@@ -65,9 +81,12 @@ def load_rollouts(folder: Path) -> list[Rollout]:
         except FileProblemsError as error:
             problems += error.problems
             continue
-        if rollout.name in found:
-            problems.append(Problem(path, 1, "rollout", f"is {rollout.name}, as in {found[rollout.name]}."))
-        found[rollout.name] = path
+        for key, value in (("rollout", rollout.name), ("flag.key", rollout.flag.key)):
+            if (key, value) in found:
+                line = read(path).line_of(tuple(key.split(".")))
+                hint = "Each rollout has a name and a flag of its own."
+                problems.append(Problem(path, line, key, f"is {value}, as in {found[key, value]}.", hint))
+            found.setdefault((key, value), path)
         rollouts.append(rollout)
     if problems:
         raise FileProblemsError(problems)
@@ -85,13 +104,16 @@ def _translate_all(document: Document, error: ValidationError) -> Iterator[Probl
     """Yield pydantic's errors as problems, one for each place: a union reports each of its members."""
     found: dict[Location, ErrorDetails] = {}
     for details in error.errors():
-        if details["type"] == "too_short" and details["input"]:
-            continue  # the list has items; each that is wrong is reported by itself
+        if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
+            continue  # the list has items enough; each that is wrong is reported by itself
         location = _in_file(document, details["loc"])
         if location in found:
             details["type"], details["msg"] = "union", "a plain value: text, a number, true or false"
         found[location] = details
+    unread = {problem.key for problem in document.problems}
     for location, details in found.items():
+        if details["input"] is None and dotted(location) in unread:
+            continue  # an alias or an odd tag, which is reported as such
         yield _translate(document, location, details)
 
 
@@ -101,18 +123,23 @@ def _translate(document: Document, location: Location, details: ErrorDetails) ->
         return document.problem(location, "is missing, expected a value.", "Add the key.")
     if kind == "extra_forbidden":
         return document.problem(location, "is not a known key.", _nearest(str(location[-1]), location[:-1]))
+    value = _value_at(document, location, details["input"])
     if kind == "string_pattern_mismatch":
         expected = PATTERNS_IN_WORDS[context["pattern"]]
+    elif kind in _LIMITS:
+        expected = _limit(value, kind, context)
     else:
         expected = details["msg"].removeprefix("Value error, ").removeprefix("Input should ")
         expected = expected.removeprefix("expected ").removeprefix("be ")
-        expected = (
-            expected.replace("a valid dictionary", "a mapping of keys")
-            .replace("a valid ", "a ")
-            .replace("a integer", "a whole number")
-        )
-        expected = expected.replace("tuple", "list")
-    return document.problem(location, f"is {_shown(details['input'])}, expected {expected}.")
+        for words, plain in _PLAIN_WORDS.items():
+            expected = re.sub(words, plain, expected)
+    hint = "Put it in quotes." if kind == "string_type" and isinstance(value, bool | int | float) else ""
+    return document.problem(location, f"is {shown(value)}, expected {expected}.", hint)
+
+
+def _limit(value: object, kind: str, context: Mapping[str, Any]) -> str:
+    ((_, limit),) = context.items()
+    return _LIMITS[kind].format(durations.render(limit) if isinstance(value, str) else f"{limit:g}")
 
 
 def _in_file(document: Document, parts: Sequence[str | int]) -> Location:
@@ -130,15 +157,15 @@ def _is_union_member(part: str | int) -> bool:
     return text in {"bool", "int", "float", "str", "[key]"} or "[" in text
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, Mapping):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if value is None:
-        return "empty"
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _value_at(document: Document, location: Location, default: object) -> object:
+    """Return what the file has at a location: a duration as it is written, not in seconds."""
+    value = document.data
+    for part in location:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return default
+    return value
 
 
 @cache
@@ -182,6 +209,8 @@ def _cross_checks(document: Document) -> Iterator[Problem]:
     yield from _check_guards(document, data, stages)
     for index, criterion in enumerate(_dicts(data.get("advance"))):
         yield from _unknown_stages(document, ("advance", index, "stages"), criterion.get("stages"), stages)
+    yield from _check_job(document, data.get("scrape"))
+    yield from _check_targets(document, _dicts(data.get("targets")))
     for index, target in enumerate(_dicts(data.get("targets"))):
         body = target.get("yaml-file")
         if isinstance(body, dict) and isinstance(body.get("values"), dict):
@@ -214,7 +243,7 @@ def _check_flag(document: Document, flag: object) -> Iterator[Problem]:
     if flag.get("serve") is not None and flag.get("serve") == flag.get("fallback"):
         hint = "A rollback would change nothing."
         yield document.problem(("flag", "fallback"), f"is {flag['serve']}, the same as serve.", hint)
-    kinds = {_json_type(value) for value in variants.values()}
+    kinds = {_json_type(value) for value in variants.values() if isinstance(value, bool | int | float | str)}
     if len(kinds) > 1:
         found = ", ".join(sorted(kinds))
         yield document.problem(("flag", "variants"), f"mix {found}, expected values of one type.")
@@ -226,26 +255,55 @@ def _json_type(value: object) -> str:
     return "numbers" if isinstance(value, int | float) else "strings"
 
 
+def _check_job(document: Document, scrape: object) -> Iterator[Problem]:
+    job = scrape.get("job") if isinstance(scrape, dict) else None
+    if job in PLATFORM_JOBS:
+        hint = "Prometheus refuses two jobs of one name."
+        yield document.problem(("scrape", "job"), f"is {job}, which is the job of a server itself.", hint)
+
+
+def _check_targets(document: Document, targets: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
+    known: list[tuple[str, object]] = []
+    for index, target in enumerate(targets):
+        for kind, body in target.items():
+            place = (kind, body.get("path") if isinstance(body, dict) else None)
+            if place[1] is not None and place in known:
+                here = ("targets", index, kind, "path")
+                yield document.problem(
+                    here, f"is {place[1]}, as in an earlier target.", "Make one of the two."
+                )
+            known.append(place)
+
+
 def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[Any]) -> Iterator[Problem]:
     rollout = str(data.get("rollout"))
-    seen: set[object] = set()
+    seen: set[str] = set()
     for index, guard in enumerate(_dicts(data.get("guards"))):
         here: Location = ("guards", index)
         name = guard.get("alert")
-        if name is not None and name in seen:
-            yield document.problem(
-                (*here, "alert"), f"is {name}, as in an earlier guard.", "Rename one of them."
-            )
-        seen.add(name)
+        if isinstance(name, str):
+            yield from _check_alert(document, (*here, "alert"), name, seen)
+            seen.add(name)
         yield from _unknown_stages(document, (*here, "stages"), guard.get("stages"), [*stages, ENABLED])
         for location, message, hint in guards.check(guard.get("use"), guard.get("with"), rollout):
             yield document.problem((*here, *location), message, hint)
 
 
+def _check_alert(document: Document, here: Location, name: str, seen: set[str]) -> Iterator[Problem]:
+    if name in seen:
+        yield document.problem(here, f"is {name}, as in an earlier guard.", "Rename one of them.")
+    if name.endswith(guards.NO_DATA):
+        hint = "Such names belong to the alerts that see a guard's series vanish."
+        yield document.problem(
+            here, f"is {name}, expected a name that does not end in {guards.NO_DATA}.", hint
+        )
+
+
 def _unknown_stages(
     document: Document, here: Location, names: object, known: Sequence[Any]
 ) -> Iterator[Problem]:
-    for index, name in enumerate(names if isinstance(names, list) else ()):
+    listed = names if isinstance(names, list) and any(name != ENABLED for name in known) else ()
+    for index, name in enumerate(listed):
         if name not in known:
             near = difflib.get_close_matches(str(name), map(str, known), n=1)
             hint = f"Did you mean {near[0]}?" if near else ""
@@ -256,6 +314,8 @@ def _unknown_stages(
 def _check_values(
     document: Document, here: Location, values: Mapping[str, Any], stages: Sequence[Any]
 ) -> Iterator[Problem]:
+    if not stages:
+        return
     states = ["fallback", *map(str, stages)]
     for state in states:
         if state not in values:

@@ -6,9 +6,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    model_validator,
+)
 
-from rollguard.conventions import DISABLED, ENABLED
+from rollguard.conventions import DISABLED, ENABLED, ROLLBACK
 from rollguard.durations import Duration
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
@@ -53,7 +62,9 @@ Listed = Annotated[tuple[_Item, ...], Strict(strict=False)]
 class Model(BaseModel):
     """A part of the rollout file: immutable, with no unknown keys and no silent conversions."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+    )
 
 
 class CanaryExporter(Model):
@@ -103,7 +114,11 @@ class Guard(Model):
 
     alert: AlertName
     use: Name = Field(description="Template of the guard library.")
-    with_: dict[str, Value] | Listed[dict[str, Value]] = Field(
+    with_: Annotated[
+        Annotated[dict[str, Value], Tag("[mapping]")]
+        | Annotated[Listed[dict[str, Value]], Field(min_length=1), Tag("[list]")],
+        Discriminator(lambda given: "[list]" if isinstance(given, list | tuple) else "[mapping]"),
+    ] = Field(
         alias="with",
         description="The template's parameters; a list fires when any of its items does.",
     )
@@ -130,7 +145,7 @@ class Guard(Model):
 
     def armed_in(self, stage: str) -> bool:
         """Return whether it may act in a stage, or in `enabled` after the last one."""
-        return stage in self.stages if self.stages is not None else stage != DISABLED
+        return stage in self.stages if self.stages is not None else stage not in (DISABLED, ROLLBACK)
 
 
 class Criterion(Model):

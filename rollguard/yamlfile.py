@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 
 from rollguard.errors import FileProblemsError, Problem
 
+_PREFIX = "tag:yaml.org,2002:"
 MAX_BYTES = 1 << 20
 Location = tuple[str | int, ...]
 """Path from the root to a value: keys and list indexes."""
@@ -30,7 +31,7 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
      list("-+.0123456789")),
 ):  # fmt: skip
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+    _Loader.add_implicit_resolver(f"{_PREFIX}{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,18 @@ def dotted(location: Location) -> str:
     return text.lstrip(".") or "the file"
 
 
+def shown(value: object) -> str:
+    """Return a value of a file as an error shows it, shortened."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "empty"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return (text if len(text) <= 60 else text[:57] + "...") or '""'
+
+
 def read(path: Path) -> Document:
     """Return a YAML file as a document.
 
@@ -98,10 +111,20 @@ def parse(path: Path, text: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
         raise FileProblemsError([Problem(path, line, "", f"is not YAML: {error.problem}.")]) from error
-    except yaml.YAMLError as error:
-        raise FileProblemsError([Problem(path, 0, "", f"is not YAML: {error}.")]) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"is not YAML: the character U+{error.character:04X} may not stand in it."
+        raise FileProblemsError([Problem(path, line, "", message)]) from error
+    except (ValueError, OverflowError) as error:  # PyYAML makes a character of the number, whatever it is
+        message = "is not YAML: an escape in it names no character."
+        raise FileProblemsError([Problem(path, 0, "", message)]) from error
+    except RecursionError as error:
+        raise FileProblemsError([Problem(path, 0, "", "is nested too deeply.")]) from error
     builder = _Builder(Document(path, None))
-    data = builder.build(node, ()) if node else None
+    try:
+        data = builder.build(node, ()) if node else None
+    except RecursionError as error:
+        raise FileProblemsError([Problem(path, 0, "", "is nested too deeply.")]) from error
     return Document(path, data, builder.document.lines, tuple(builder.problems))
 
 
@@ -140,13 +163,16 @@ class _Builder:
             yield key, self.build(value_node, here)
 
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
-        if node.tag == "tag:yaml.org,2002:int":
-            return int(node.value)
+        kind = node.tag.removeprefix(_PREFIX)
         try:
-            return self._loader.construct_object(node)
-        except (yaml.YAMLError, ValueError):
-            self._report(location, f"is {node.value!r} with the tag {node.tag}, expected a plain value.")
-            return None
+            if kind == "int":
+                return int(node.value)
+            if kind in {"str", "null", "bool", "float"}:
+                return self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, KeyError):
+            pass
+        self._report(location, f"is {shown(node.value)} with the tag {node.tag}, expected a plain value.")
+        return None
 
     def _report(self, location: Location, message: str, hint: str = "") -> None:
         self.problems.append(self.document.problem(location, message, hint))
