@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from exporters.checkpoint import Checkpoint, CheckpointFile
-from exporters.sources import Block, FileSource, Position
+from exporters.sources import Block, FileSource
 
 logger = logging.getLogger(__name__)
 
@@ -79,10 +79,11 @@ class Follower(Collector):
             block = self._source.read()
             if block.lines or block.too_long:
                 self._measures.feed(block)
-            moved = self._source.position != before
+            after = self._source.position
+            moved = after != before
             self._caught_up |= block.at_end
             self._unsaved |= moved
-            rotated = before is not None and _file(self._source.position) != _file(before)
+            rotated = before is not None and (after is None or after.inode != before.inode)
         if rotated or self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
             self.save()  # after a rotation at once: a second one is more than a position can follow
         return moved
@@ -140,10 +141,6 @@ class Follower(Collector):
             return
         self._source.position = found.position
         self._saved_at = found.made_at
-
-
-def _file(position: Position | None) -> tuple[int, int] | None:
-    return (position.device, position.inode) if position else None
 
 
 def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:

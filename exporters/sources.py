@@ -19,17 +19,15 @@ _HEAD_BYTES = 256
 
 
 class Position(msgspec.Struct, frozen=True):
-    """A place in a file, and enough to recognise the file.
+    """A place in a file, and enough to recognise the file. Its device is no help: a reboot may renumber it.
 
     Args:
-        device: of the file.
         inode: of the file; it keeps it when it is renamed.
         offset: bytes that were read.
         head: the file's first bytes, at most 256 and none past the offset: another text means another file.
         skipping: whether the offset is within a line that is too long, whose rest is passed over.
     """
 
-    device: int
     inode: int
     offset: int = 0
     head: bytes = b""
@@ -118,7 +116,7 @@ class FileSource:
         file, position = self._opened()
         if not _holds(file, position):
             logger.warning("%s: was truncated; reading it from its start", self.path)
-            position = self.position = Position(position.device, position.inode)
+            position = self.position = Position(position.inode)
         successor = self._successor(file)
         block = self._chunk(file)
         if not block.at_end or successor is None:
@@ -138,19 +136,32 @@ class FileSource:
 
     def _open(self) -> tuple[int, Position]:
         if self.position is not None:
-            for path in (self.path, *self._siblings()):
-                if (file := _open_at(path, self.position)) is not None:
-                    return file, self.position
+            if (found := self._reopened(self.position)) is not None:
+                return found
             logger.warning("%s: the file read last is gone or changed; what it held since is lost", self.path)
             self.position = None
         file = _open_regular(self.path)
-        status = os.fstat(file)
-        return file, Position(status.st_dev, status.st_ino)
+        return file, Position(os.fstat(file).st_ino)
 
-    def _siblings(self) -> list[Path]:
-        """The names under which a rotated file may lie: the path's own name and something after it."""
-        names = self.path.parent.iterdir() if self.path.parent.is_dir() else ()
-        return sorted(p for p in names if p.name.startswith(self.path.name) and p != self.path)
+    def _reopened(self, position: Position) -> tuple[int, Position] | None:
+        """The file of a position, under whatever name it goes on from the path's: itself, or a copy of it."""
+        for path in sorted(self._names(), key=lambda path: _inode(path) != position.inode):
+            try:
+                file = _open_regular(path)
+            except OSError as error:
+                if path == self.path and not isinstance(error, FileNotFoundError):
+                    raise  # it may well be the one: better wait than take it for lost
+                continue
+            inode = os.fstat(file).st_ino
+            if (inode == position.inode or position.head) and _holds(file, position):
+                return file, msgspec.structs.replace(position, inode=inode)
+            os.close(file)
+        return None
+
+    def _names(self) -> list[Path]:
+        folder = self.path.parent
+        names = folder.iterdir() if folder.is_dir() else ()
+        return [self.path, *sorted(p for p in names if p.name.startswith(self.path.name) and p != self.path)]
 
     def _successor(self, file: int) -> os.stat_result | None:
         """The file that took the path's name, once it has lines: until then the writer may use this one."""
@@ -183,7 +194,7 @@ class FileSource:
         offset, head = position.offset + length, position.head
         if len(head) < min(_HEAD_BYTES, offset):
             head = os.pread(self._file, min(_HEAD_BYTES, offset), 0)
-        self.position = Position(position.device, position.inode, offset, head, skipping)
+        self.position = Position(position.inode, offset, head, skipping)
 
     def _close(self) -> None:
         if self._file is not None:
@@ -204,18 +215,11 @@ def _open_regular(path: Path) -> int:
     return file
 
 
-def _open_at(path: Path, position: Position) -> int | None:
+def _inode(path: Path) -> int:
     try:
-        status = path.stat()
-        if (status.st_dev, status.st_ino) != (position.device, position.inode):
-            return None
-        file = _open_regular(path)
-    except FileNotFoundError:
-        return None
-    if _holds(file, position):
-        return file
-    os.close(file)
-    return None
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _holds(file: int, position: Position) -> bool:

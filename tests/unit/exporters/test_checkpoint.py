@@ -8,7 +8,7 @@ import pytest
 from exporters.checkpoint import CheckpointFile
 from exporters.sources import Position
 
-POSITION = Position(1, 2, 300, b"\xff\x00head", skipping=True)
+POSITION = Position(2, 300, b"\xff\x00head", skipping=True)
 
 
 @pytest.fixture

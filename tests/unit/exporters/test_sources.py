@@ -197,6 +197,41 @@ def test_a_restart_after_truncation_begins_at_the_start_and_says_what_is_lost(
     assert "gone or changed" in caplog.text
 
 
+def test_a_restart_finds_the_copy_of_a_file_that_was_truncated_meanwhile(
+    source: FileSource, path: Path
+) -> None:
+    append(path, b"first\n")
+    drain(source)
+    source.close()
+    append(path, b"second\n")
+    path.with_name("events.jsonl.1").write_bytes(path.read_bytes())
+    path.with_name("events.jsonl.d").mkdir()
+    path.write_bytes(b"third, and more than there was\n")
+    assert drain(restarted(source)) == ([b"second", b"third, and more than there was"], 0)
+
+
+def test_a_file_system_that_renumbers_its_files_repeats_no_line(source: FileSource, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    source.close()
+    path.write_bytes((old := path.rename(path.with_name("aside"))).read_bytes() + b"b\n")
+    assert path.stat().st_ino != old.stat().st_ino
+    assert drain(restarted(source)) == ([b"b"], 0)
+
+
+def test_a_file_that_cannot_be_read_for_a_while_after_a_restart_is_not_given_up(
+    source: FileSource, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(path, b"a\n")
+    drain(source)
+    append(path, b"b\n")
+    after = restarted(source)
+    with monkeypatch.context() as trouble:
+        trouble.setattr("exporters.sources.os.open", _refuse)
+        assert not after.read().at_end
+    assert drain(after) == ([b"b"], 0)
+
+
 def test_an_inode_used_again_by_another_file_is_not_taken_for_the_old_one(
     source: FileSource, path: Path
 ) -> None:
