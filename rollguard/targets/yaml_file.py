@@ -193,7 +193,7 @@ def render(value: Value, style: str | None = None) -> str:
     """Return a scalar's text, such that readers of YAML 1.1 and of 1.2 agree about it.
 
     Args:
-        value: a plain value.
+        value: text, or a finite number, or a boolean.
         style: the quote that text stands in so far; None for none.
     Returns:
         One line; text that either version might take for something else is quoted.
@@ -202,8 +202,7 @@ def render(value: Value, style: str | None = None) -> str:
         return "true" if value else "false"
     if isinstance(value, float):
         text = repr(value)
-        special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
-        return special.get(text) or (text if "." in text else text.replace("e", ".0e"))
+        return text if "." in text else text.replace("e", ".0e")
     if isinstance(value, int):
         return str(value)
     if style is None and _PLAIN.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
