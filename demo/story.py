@@ -99,8 +99,11 @@ class Story:
             Settings([self._rollout], self._folder / "rollguard", self._folder, SCALE, free_ports=True)
         )
         self._say("starting Prometheus, Alertmanager, the exporter and the control plane on loopback ...")
-        with stack.running(), self._trading(bars, active, healthy) as service:
-            client = stack.client()
+        with (
+            stack.running(),
+            stack.client() as client,
+            self._trading(bars, active, healthy) as service,
+        ):
             scene = _Scene(self._rollout, stack, client, service, self._say)
             scene.wait_for_data()
             self._say("\nRelease 1, healthy: ramped stage by stage.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -33,9 +34,23 @@ class Client:
     def __init__(self, server: str, token_file: Path) -> None:
         self._server = server.rstrip("/")
         token = read_token(token_file).decode("latin-1")
+        try:
+            base_url = httpx.URL(self._server)
+        except httpx.InvalidURL as error:
+            raise ServerError(f"{server} is no URL: {error}.\n  Name the control plane by --server.") from error
         self._http = httpx.Client(
-            base_url=self._server, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {token}"}
+            base_url=base_url, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {token}"}
         )
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
 
     def get(self, path: str, **query: Any) -> Any:
         """Return what the server answers to a GET; raises ServerError."""
@@ -49,19 +64,27 @@ class Client:
 
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         try:
-            answer = self._http.request(method, f"/api/v1/{path}", **options)
+            answer = self._http.request(method, f"/api/v1/{quote(path)}", **options)
         except httpx.HTTPError as error:
             raise ServerError(
                 f"no control plane answers at {self._server}: {error}.\n"
                 "  Start one with `rollguard up`, or name it by --server."
             ) from error
         if answer.is_success:
-            return answer.json()
+            return self._content(answer)
         if answer.status_code == 401:
             raise ServerError("the control plane refuses the token.\n  Name the right file by --token-file.")
         text = _error_text(answer)
         refused = answer.status_code in {404, 409}
         raise (RefusedByServerError if refused else ServerError)(text)
+
+    def _content(self, answer: httpx.Response) -> Any:
+        try:
+            return answer.json()
+        except ValueError as error:
+            raise ServerError(
+                f"what answers at {self._server} is no control plane.\n  Name it by --server."
+            ) from error
 
 
 def _error_text(answer: httpx.Response) -> str:

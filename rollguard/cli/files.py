@@ -19,7 +19,9 @@ from rollguard import binaries
 from rollguard.cli.common import examples, json_option, print_json, rollouts_option, scale_option
 from rollguard.errors import Problem
 from rollguard.loading import load_rollouts
-from rollguard.spec import NAME, PATTERNS_IN_WORDS, Rollout
+from rollguard.spec import MAX_NAME, NAME, PATTERNS_IN_WORDS, Rollout
+
+_YAML_WORDS = ("true", "false", "null")
 
 
 @click.command(
@@ -35,7 +37,7 @@ from rollguard.spec import NAME, PATTERNS_IN_WORDS, Rollout
 )
 def init(name: str, out: Path) -> None:
     """Write a commented rollout file that passes `rollguard check`, in mode observe."""
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name) or len(name) > MAX_NAME or name in _YAML_WORDS:
         raise click.BadParameter(f"{name!r}, expected {PATTERNS_IN_WORDS[NAME]}.", param_hint="NAME")
     path = out / f"{name}.yaml"
     text = (resources.files("rollguard") / "starter.yaml").read_text(encoding="utf-8")

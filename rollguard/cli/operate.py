@@ -17,7 +17,7 @@ from rollguard.cli.client import Client, RefusedByServerError
 from rollguard.cli.common import examples, json_option, print_json, table, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT
 from rollguard.durations import render
-from rollguard.ledger import Ledger
+from rollguard.ledger import Ledger, parse_head
 
 server_option = click.option(
     "--server",
@@ -38,7 +38,8 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def connected(server: str, token_file: Path, **arguments: Any) -> None:
         try:
-            command(Client(server, token_file), **arguments)
+            with Client(server, token_file) as client:
+                command(client, **arguments)
         except RefusedByServerError as error:
             click.echo(f"refused: {error}", err=True)
             raise click.exceptions.Exit(1) from error
@@ -174,14 +175,16 @@ def history(client: Client, rollout: str | None, after: int, as_json: bool) -> N
 @token_option
 def verify(state: str | None, head: str | None, as_json: bool, server: str, token_file: Path) -> None:
     """Walk the ledger's hash chain, and name the first entry that was changed or lost."""
+    expected = _head(head)
     if state:
         ledger = Ledger.open(state, read_only=True)
-        faults = ledger.verify(_head(head))
+        faults = ledger.verify(expected)
         seq, digest = ledger.head()
         found: dict[str, Any] = {"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]}
         ledger.close()
     else:
-        found = Client(server, token_file).get("verify", head=head)
+        with Client(server, token_file) as client:
+            found = client.get("verify", head=head)
     if as_json:
         print_json(found)
     for fault in () if as_json else found["faults"]:
@@ -197,12 +200,12 @@ def verify(state: str | None, head: str | None, as_json: bool, server: str, toke
 def _head(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
-    seq, _, digest = text.partition(":")
-    if not seq.isdecimal() or not digest:
+    found = parse_head(text)
+    if found is None:
         raise click.BadParameter(
             f"{text!r}, expected NUMBER:HASH as `verify` prints it.", param_hint="--head"
         )
-    return int(seq), digest
+    return found
 
 
 def line(entry: dict[str, Any]) -> str:

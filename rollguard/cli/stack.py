@@ -197,9 +197,11 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         try:
             say(f"starting {len(stack.children)} processes; their logs are in {stack.folder / 'logs'}")
             with stack.running():
-                for text in _addresses(stack):
-                    say(text)
-                _watch(stack, say)
+                with stack.client() as client:
+                    known = max((entry["seq"] for entry in client.get("history")), default=0)
+                    for text in _addresses(stack):
+                        say(text)
+                    _watch(stack, client, known, say)
         except KeyboardInterrupt:
             say("stopped.")
 
@@ -216,10 +218,8 @@ def _addresses(stack: Stack) -> Iterator[str]:
     yield f"next: rollguard start {stack.rollouts[0].name}; Ctrl-C stops everything"
 
 
-def _watch(stack: Stack, say: Callable[[str], None]) -> None:
+def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None]) -> None:
     """Tell new ledger entries, and guards that begin or cease to fire, until a process ends."""
-    client = stack.client()
-    known = max((entry["seq"] for entry in client.get("history")), default=0)
     firing: set[tuple[str, str]] = set()
     while True:
         for child in stack.children:

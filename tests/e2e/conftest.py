@@ -1,0 +1,132 @@
+"""A stack with real servers, and a service that writes events."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rollguard import binaries
+from rollguard.cli.client import Client
+from rollguard.cli.stack import Settings, Stack
+from rollguard.loading import load_rollout
+
+ROLLOUT = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
+NAME = "model-canary"
+SCALE = 60.0
+
+_APP_CONFIG = """\
+rollout:
+  mode: disabled  # disabled | canary | full
+  canary_fraction: 0.0
+ai_scorer:
+  shadow: {enabled: true}
+""".replace("{enabled: true}", "\n    enabled: true")
+
+
+@pytest.fixture(autouse=True)
+def servers(need_binary: Callable[[binaries.Binary], str]) -> None:
+    for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
+        need_binary(binary)
+
+
+def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
+    """Return the first true result of a condition, or fail saying what was waited for."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"waited {seconds:g} s in vain for: {what}")
+
+
+class Scene:
+    """A stack for the shipped rollout, its files in one folder, and what a test does with them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events = folder / "var" / "events.jsonl"
+        self.flags = folder / "var" / "flags.json"
+        self.config = folder / "config" / "app.yml"
+        for path in (self.events, self.config):
+            path.parent.mkdir(parents=True)
+        self.events.touch()
+        self.config.write_text(_APP_CONFIG, encoding="utf-8")
+        rollout = load_rollout(ROLLOUT)
+        exporter = rollout.scrape.exporter
+        assert exporter is not None
+        canary = exporter.canary.model_copy(update={"reference": None})
+        scrape = rollout.scrape.model_copy(
+            update={"exporter": exporter.model_copy(update={"canary": canary})}
+        )
+        self.stack = Stack(
+            Settings(
+                [rollout.model_copy(update={"scrape": scrape})],
+                folder / "rollguard",
+                folder,
+                SCALE,
+                free_ports=True,
+            )
+        )
+
+    @cached_property
+    def client(self) -> Client:
+        """A client of the control plane, once that runs."""
+        return self.stack.client()
+
+    def roll_out_to_canary(self) -> None:
+        """Start the rollout and take it to its canary of 10 %, once Prometheus sees the counter."""
+        eventually(lambda: self.query("onnx_parity_fail_total") == [0.0], "the counter at zero in Prometheus")
+        eventually(lambda: not self.firing(), "no guard fires for want of data")
+        self.client.post(f"rollouts/{NAME}/start", {"actor": "test"})
+        self.client.post(f"rollouts/{NAME}/promote", {"actor": "test"})
+
+    def break_parity(self) -> None:
+        """Let the scorer disagree with its exported model: OnnxParityFailure."""
+        with self.events.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"event": "parity", "ts": time.time(), "ok": False}) + "\n")
+
+    def query(self, promql: str) -> list[float]:
+        """Return the values of an instant query."""
+        url = f"http://{self.stack.addresses.prometheus}/api/v1/query"
+        result = httpx.get(url, params={"query": promql}).json()["data"]["result"]
+        return [float(item["value"][1]) for item in result]
+
+    def status(self) -> dict[str, Any]:
+        """Return the rollout as the control plane's API shows it."""
+        found: dict[str, Any] = self.client.get(f"rollouts/{NAME}")
+        return found
+
+    def firing(self) -> list[str]:
+        """Return the guards that fire, as far as the control plane knows."""
+        return [guard["guard"] for guard in self.status()["guards"] if guard["firing"]]
+
+    def by_ofrep(self, key: str) -> bool:
+        """Return what OFREP's single evaluation says."""
+        url = f"http://{self.stack.addresses.control_plane}/ofrep/v1/evaluate/flags/{NAME}"
+        return bool(httpx.post(url, json={"context": {"targetingKey": key}}).json()["value"])
+
+    def key_in_canary(self) -> str:
+        """Return a targeting key that gets the candidate."""
+        keys = (f"user-{number}" for number in range(200))
+        return next(key for key in keys if self.by_ofrep(key))
+
+    def rollbacks(self) -> list[dict[str, Any]]:
+        """Return the ledger's rollbacks."""
+        return [entry for entry in self.client.get("history") if entry["kind"] == "rollback"]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    """A scene whose stack is not yet running."""
+    found = Scene(tmp_path)
+    yield found
+    if "client" in vars(found):
+        found.client.close()

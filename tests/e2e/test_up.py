@@ -1,0 +1,97 @@
+"""`rollguard up`: what it says, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROLLOUT, eventually
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    (tmp_path / "var").mkdir()
+    arguments = ["up", "--rollouts", str(ROLLOUT), "--time-scale", "60", "--free-ports"]
+    text = ROLLOUT.read_text().replace(", reference: var/reference.json", "")
+    (tmp_path / "rollout.yaml").write_text(text)
+    arguments[2] = str(tmp_path / "rollout.yaml")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rollguard", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def children(parent: int) -> list[int]:
+    """Return the processes whose parent it is."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if (
+                entry.name.isdecimal()
+                and int((entry / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            ):
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until_up(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("next:"):
+            return lines
+    pytest.fail("it ended before it was up:\n" + "".join(lines))
+
+
+def test_it_prints_every_address_once_it_is_ready(up: subprocess.Popen[str]) -> None:
+    text = "".join(wait_until_up(up))
+    for name in ("control plane", "prometheus", "alertmanager", "model-canary"):
+        assert f"{name} " in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_behind_after(up: subprocess.Popen[str], number: signal.Signals) -> None:
+    wait_until_up(up)
+    started = children(up.pid)
+    assert len(started) == 4
+    up.send_signal(number)
+    up.wait(20)
+    eventually(lambda: not any(alive(pid) for pid in started), "the end of every child")
+    if number is signal.SIGINT:
+        assert up.returncode == 0
+
+
+def test_a_child_that_ends_by_itself_ends_the_stack_and_is_named(up: subprocess.Popen[str]) -> None:
+    wait_until_up(up)
+    victim = next(
+        pid
+        for pid in children(up.pid)
+        if b"--cluster.listen-address" in (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    )
+    os.kill(victim, signal.SIGKILL)
+    rest, _ = up.communicate(timeout=20)
+    assert "alertmanager ended" in rest
+    assert up.returncode == 2
