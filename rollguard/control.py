@@ -84,7 +84,8 @@ class ControlPlane:
         self._firing = Firing()
         self._lock = threading.Lock()
         self._unknown: set[str] = set()
-        self._publish([], None)
+        self._shown: Mapping[str, State] = {}
+        self._show(ledger.states())
 
     def listen(self, listener: Listener) -> None:
         """Tell one more of every commit."""
@@ -189,6 +190,8 @@ class ControlPlane:
         """Decide for every rollout; a second time where another control plane was quicker."""
         for attempt in (1, 2):
             current = self.ledger.states()
+            if current != self._shown:
+                self._show(current)  # another process wrote, or our own commit could not be read back
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
                 state = current.get(name, State(name))
@@ -218,13 +221,22 @@ class ControlPlane:
 
     def _publish(self, entries: Sequence[Entry], received_at: float | None) -> None:
         """Let the flags and the listeners see what is committed."""
-        self.evaluator.set_flags(flags.definitions(self.rollouts.values(), self.ledger.states()))
+        states_now = dict(self._shown)
+        for entry in entries:
+            states_now[entry.rollout] = states.fold(
+                states_now.get(entry.rollout, State(entry.rollout)), entry
+            )
+        self._show(states_now)
         for entry in entries:
             log.info(
                 "%s: %s to %s: %s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, entry.reason
             )
         for listener in self._listeners:
             listener.decided(entries, received_at)
+
+    def _show(self, current: Mapping[str, State]) -> None:
+        self.evaluator.set_flags(flags.definitions(self.rollouts.values(), current))
+        self._shown = dict(current)
 
     def _refuse_in_cooldown(self, rollout: Rollout, state: State) -> None:
         left = self.cooldown_left(rollout, state)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from rollguard.notification import GuardAlert
+
+_Key: TypeAlias = tuple[str, str, str]
+"""Rollout, guard and fingerprint of an alert."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,9 @@ class Firing:
     """Alerts that fire, by Alertmanager's word; not safe for several threads."""
 
     def __init__(self) -> None:
-        self._seen: dict[tuple[str, str, str], _Seen] = {}
+        self._seen: dict[_Key, _Seen] = {}
+        self._resolved: dict[_Key, tuple[float, float]] = {}
+        """When it was told, and when the alert that resolved had begun."""
 
     def notified(self, alerts: Iterable[GuardAlert], at: float) -> None:
         """Take a notification's word: it is a snapshot, and may be an old one.
@@ -33,8 +39,10 @@ class Firing:
             known = self._seen.get(key)
             if alert.firing:
                 self._seen[key] = _Seen(alert, at, known is not None and known.confirmed)
-            elif known is not None and known.alert.starts_at <= alert.starts_at:
-                del self._seen[key]
+                self._resolved.pop(key, None)
+            elif known is None or known.alert.starts_at <= alert.starts_at:
+                self._seen.pop(key, None)
+                self._resolved[key] = (at, alert.starts_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> None:
         """Take Alertmanager's whole list as the truth, but for what notifications said since it was asked.
@@ -43,8 +51,19 @@ class Firing:
             alerts: all that fire.
             asked_at: when the poll began, monotonic seconds.
         """
-        newer = {key: seen for key, seen in self._seen.items() if seen.at > asked_at}
-        self._seen = {_key(alert): _Seen(alert, asked_at, True) for alert in alerts} | newer
+        self._resolved = {key: told for key, told in self._resolved.items() if told[0] > asked_at}
+        listed = {_key(alert): _Seen(alert, asked_at, True) for alert in alerts if self._stands(alert)}
+        newer = {
+            key: replace(seen, confirmed=seen.confirmed or key in listed)
+            for key, seen in self._seen.items()
+            if seen.at > asked_at
+        }
+        self._seen = listed | newer
+
+    def _stands(self, alert: GuardAlert) -> bool:
+        """Return whether no notification since has said that a listed alert resolved."""
+        resolved = self._resolved.get(_key(alert))
+        return resolved is None or alert.starts_at > resolved[1]
 
     def of(self, rollout: str, since: float | None = None) -> list[GuardAlert]:
         """Return the alerts of one rollout that fire.
@@ -62,5 +81,5 @@ class Firing:
         ]
 
 
-def _key(alert: GuardAlert) -> tuple[str, str, str]:
+def _key(alert: GuardAlert) -> _Key:
     return (alert.rollout, alert.guard, alert.fingerprint)

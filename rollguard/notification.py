@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,9 @@ from rollguard.errors import RollguardError
 
 MAX_BYTES = 1 << 20
 VERSION = "4"
+
+_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+"""A time without its zone could mean any hour."""
 
 
 class NotificationError(RollguardError):
@@ -71,7 +74,7 @@ class _Payload(msgspec.Struct):
 class _Alert(msgspec.Struct):
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
-    startsAt: datetime  # noqa: N815
+    startsAt: _Moment  # noqa: N815
     annotations: dict[str, str] = {}
     fingerprint: str = ""
 
@@ -82,7 +85,7 @@ class _ListedStatus(msgspec.Struct):
 
 class _Listed(msgspec.Struct):
     labels: dict[str, str]
-    startsAt: datetime  # noqa: N815
+    startsAt: _Moment  # noqa: N815
     fingerprint: str
     annotations: dict[str, str] = {}
     status: _ListedStatus = msgspec.field(default_factory=_ListedStatus)
