@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -388,6 +389,12 @@ def _from_row(row: Mapping[Any, Any]) -> Entry:
 def _digest(row: Mapping[Any, Any]) -> str:
     fields = {name: value for name, value in row.items() if name != "hash"}
     return hashlib.sha256(canonical(fields).encode()).hexdigest()
+
+
+def parse_head(text: str) -> tuple[int, str] | None:
+    """Return number and hash of a head written as ``NUMBER:HASH``; None where it is something else."""
+    match = re.fullmatch(r"([0-9]{1,15}):([0-9a-f]{64})", text)
+    return (int(match[1]), match[2]) if match else None
 
 
 def canonical(data: Mapping[str, Any]) -> str:

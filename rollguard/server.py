@@ -21,7 +21,7 @@ from rollguard import flags, status
 from rollguard.applier import Applier
 from rollguard.control import ControlPlane, RefusedError, UnknownRolloutError
 from rollguard.errors import RollguardError
-from rollguard.ledger import LedgerError
+from rollguard.ledger import ConflictError, LedgerError, parse_head
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
 
@@ -41,7 +41,7 @@ def read_token(path: Path) -> bytes:
     Args:
         path: one line; white space around it does not count.
     Raises:
-        TokenError: it cannot be read, or holds less than 16 characters.
+        TokenError: it cannot be read, holds less than 16 characters, or some that no header can carry.
     """
     try:
         token = path.read_bytes().strip()
@@ -50,6 +50,11 @@ def read_token(path: Path) -> bytes:
     if len(token) < 16:
         raise TokenError(
             f"the token file {path} holds {len(token)} characters, expected 16 or more.\n"
+            f"  Make one: openssl rand -hex 32 > {path}"
+        )
+    if not all(0x21 <= byte <= 0x7E for byte in token):
+        raise TokenError(
+            f"the token file {path} holds spaces, line breaks or bytes beyond ASCII.\n"
             f"  Make one: openssl rand -hex 32 > {path}"
         )
     return token
@@ -116,7 +121,7 @@ class Server:
             self._log_once("broken", f"an alert within a notification cannot be read: {text}")
         try:
             entries = await run_in_threadpool(self._control.notify, notification, received_at)
-        except LedgerError as error:
+        except (LedgerError, ConflictError) as error:
             # Alertmanager tries again after a 503, and after nothing else that is not a 2xx.
             return self._rejected("storage", 503, str(error))
         self._metrics.notifications.inc()
@@ -175,9 +180,13 @@ class Server:
         entries = await run_in_threadpool(self._control.ledger.entries, rollout, int(after))
         return JSONResponse([status.entry(entry) for entry in entries])
 
-    async def _verify(self, _: Request) -> Response:
+    async def _verify(self, request: Request) -> Response:
         ledger = self._control.ledger
-        faults = await run_in_threadpool(ledger.verify)
+        text = request.query_params.get("head")
+        head = parse_head(text) if text is not None else None
+        if text is not None and head is None:
+            raise HTTPException(400, f"head is {text[:80]!r}, expected NUMBER:HASH")
+        faults = await run_in_threadpool(ledger.verify, head)
         seq, digest = await run_in_threadpool(ledger.head)
         return JSONResponse({"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]})
 
@@ -253,7 +262,9 @@ async def _ofrep_context(request: Request) -> dict[str, Any]:
         data = await _json_object(request)
     except HTTPException as error:
         raise flags.FlagError(error.detail, "PARSE_ERROR") from error
-    context = data.get("context") or {}
+    context = data.get("context")
+    if context is None:
+        return {}
     if not isinstance(context, dict):
         raise flags.FlagError("context is not an object", "INVALID_CONTEXT")
     return context
@@ -265,7 +276,12 @@ async def _told(_: Request, error: Exception) -> Response:
 
 
 async def _failed(_: Request, error: Exception) -> Response:
-    codes: dict[type[Exception], int] = {UnknownRolloutError: 404, RefusedError: 409, LedgerError: 503}
+    codes: dict[type[Exception], int] = {
+        UnknownRolloutError: 404,
+        RefusedError: 409,
+        ConflictError: 503,
+        LedgerError: 503,
+    }
     return JSONResponse({"error": str(error)}, status_code=codes.get(type(error), 500))
 
 

@@ -79,8 +79,8 @@ def running(options: Options) -> Iterator[Starlette]:
         metrics = Metrics(control, applier.statuses)
         applier.on_applied = metrics.applied
         threads = ApplierThreads(applier, clock.wall)
+        control.listen(metrics)  # before the targets: it must know when the notification came
         control.listen(_Waker(threads))
-        control.listen(metrics)
         threads.start()
         try:
             with _reconciling(control, metrics, options) as reconciler:
@@ -132,6 +132,7 @@ def serve(options: Options) -> None:
 def _socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
-        return socket.create_server((host.strip("[]"), int(port)))
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host.strip("[]"), int(port)), family=family)
     except (OSError, ValueError, OverflowError) as error:
         raise ListenError(f"cannot listen on {address}: {error}.") from error

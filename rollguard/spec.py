@@ -40,7 +40,8 @@ PATTERNS_IN_WORDS: Mapping[str, str] = {
     DOTTED_KEY: "keys joined by dots, such as rollout.mode",
 }
 
-Name: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=60)]
+MAX_NAME = 60
+Name: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=MAX_NAME)]
 StageName: TypeAlias = Name
 AlertName: TypeAlias = Annotated[str, Field(pattern=ALERT_NAME)]
 

@@ -37,7 +37,9 @@ class Client:
         try:
             base_url = httpx.URL(self._server)
         except httpx.InvalidURL as error:
-            raise ServerError(f"{server} is no URL: {error}.\n  Name the control plane by --server.") from error
+            raise ServerError(
+                f"{server} is no URL: {error}.\n  Name the control plane by --server."
+            ) from error
         self._http = httpx.Client(
             base_url=base_url, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {token}"}
         )
