@@ -123,8 +123,8 @@ def _environment() -> jinja2.Environment:
         "duration": lambda seconds: PromQL(durations.render(seconds)),
         "points": lambda ratio: PromQL(f"{number(100 * ratio)} percentage points"),
         "words": lambda series: PromQL(Series(series.name, series.matchers[1:])),
-        "under": lambda limit: round(limit - (abs(limit) or 1) * _TEST_STEP_RATIO, 12),
-        "over_limit": lambda limit: round(limit + (abs(limit) or 1) * _TEST_STEP_RATIO, 12),
+        "under": lambda limit: limit - (abs(limit) or 1) * _TEST_STEP_RATIO,
+        "over_limit": lambda limit: limit + (abs(limit) or 1) * _TEST_STEP_RATIO,
     }
     return environment
 

@@ -18,7 +18,7 @@ import yaml
 
 from generators.rules import rendered_rules
 from rollguard import binaries
-from rollguard.errors import Problem, RollguardError
+from rollguard.errors import FileProblemsError, Problem, RollguardError
 from rollguard.yamlfile import Document, read
 
 _ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{[^}]*?alertname\s*=\s*"([^"]+)"')
@@ -71,9 +71,44 @@ def check_rules(path: Path) -> list[Problem]:
 
 def rule_files(path: Path) -> list[Path]:
     """Return the rule files that a test file names and that exist, ordered."""
-    content = read(path).data
-    patterns = (content.get("rule_files") if isinstance(content, dict) else None) or ()
-    return sorted(file for pattern in patterns for file in _matching(path.parent, str(pattern)))
+    names = _test_file(path).data["rule_files"]
+    return sorted(file for name in names for file in _matching(path.parent, str(name)))
+
+
+def _test_file(path: Path) -> Document:
+    """Return a test file of which at least the frame is one; raises FileProblemsError."""
+    document = read(path)
+    if not isinstance(document.data, dict):
+        raise FileProblemsError([document.problem((), "is no test file, expected rule_files and tests.")])
+    problems = [*document.problems, *_check_frame(document)]
+    if problems:
+        raise FileProblemsError(problems)
+    return document
+
+
+def _check_frame(document: Document) -> Iterator[Problem]:
+    for key in ("rule_files", "tests"):
+        if document.data.setdefault(key, []) is None:
+            document.data[key] = []
+        if not isinstance(document.data[key], list):
+            yield document.problem((key,), "is no list.")
+            return
+    for index, group in enumerate(document.data["tests"]):
+        if not isinstance(group, dict):
+            yield document.problem(("tests", index), "is no mapping of keys.")
+            continue
+        for kind in ("alert_rule_test", "promql_expr_test"):
+            cases = group.get(kind) or []
+            if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
+                yield document.problem(("tests", index, kind), "is no list of tests.")
+
+
+def _alerts(path: Path) -> set[str]:
+    """Return the alerts of a rule file; where it is none, promtool says so."""
+    try:
+        return {str(rule["alert"]) for rule in rendered_rules(read(path).data)}
+    except (FileProblemsError, AttributeError, TypeError):
+        return set()
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:
@@ -90,18 +125,19 @@ def falsely_green(path: Path) -> list[Problem]:
     Returns:
         Rule files that are missing, tests of alerts that do not exist, alerts without a firing or a silent
         test, test groups that test nothing or leave the interval to a default that changed between versions.
+    Raises:
+        FileProblemsError: it is no test file.
     """
-    document = read(path)
-    content = document.data if isinstance(document.data, dict) else {}
+    document = _test_file(path)
     problems: list[Problem] = []
     alerts: set[str] = set()
-    for index, pattern in enumerate(content.get("rule_files") or ()):
+    for index, pattern in enumerate(document.data["rule_files"]):
         files = _matching(path.parent, str(pattern))
         if not files:
             problems.append(document.problem(("rule_files", index), f"is {pattern}, which does not exist."))
         for file in files:
-            alerts |= {str(rule["alert"]) for rule in rendered_rules(read(file).data or {})}
-    groups = [group for group in content.get("tests") or () if isinstance(group, dict)]
+            alerts |= _alerts(file)
+    groups = document.data["tests"]
     problems += [
         problem
         for index, group in enumerate(groups)
@@ -146,10 +182,11 @@ def run_tests(path: Path) -> list[TestResult]:
     Returns:
         A result for each test group.
     Raises:
+        FileProblemsError: it is no test file.
         PromtoolError: promtool did not answer.
     """
-    content = read(path).data
-    groups: Sequence[Mapping[str, Any]] = content.get("tests") or ()
+    content = _test_file(path).data
+    groups: Sequence[Mapping[str, Any]] = content["tests"]
     together = _promtool("test", "rules", str(path))
     if together.returncode == 0:
         return [_result(group, True, "") for group in groups]
@@ -160,7 +197,7 @@ def run_tests(path: Path) -> list[TestResult]:
 
 
 def _run_alone(path: Path, content: Mapping[str, Any], group: Mapping[str, Any]) -> TestResult:
-    files = [str((path.parent / name).resolve()) for name in content.get("rule_files") or ()]
+    files = [str((path.parent / name).resolve()) for name in content["rule_files"]]
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         alone = Path(folder) / "one.test.yml"
         alone.write_text(yaml.safe_dump({**content, "rule_files": files, "tests": [group]}), encoding="utf-8")
