@@ -196,12 +196,11 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     with _signals_as_interrupt():
         try:
             say(f"starting {len(stack.children)} processes; their logs are in {stack.folder / 'logs'}")
-            with stack.running():
-                with stack.client() as client:
-                    known = max((entry["seq"] for entry in client.get("history")), default=0)
-                    for text in _addresses(stack):
-                        say(text)
-                    _watch(stack, client, known, say)
+            with stack.running(), stack.client() as client:
+                known = max((entry["seq"] for entry in client.get("history")), default=0)
+                for text in _addresses(stack):
+                    say(text)
+                _watch(stack, client, known, say)
         except KeyboardInterrupt:
             say("stopped.")
 
