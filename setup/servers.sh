@@ -41,13 +41,32 @@ find_servers() {
         alertmanager=$(first 0.25 alertmanager prometheus-alertmanager) && amtool=$(first 0.25 amtool)
 }
 
+# Debian's Alertmanager reads its templates from /usr/share, where those of an unpacked one are not. So it is given a
+# path of the same length, descriptor 9, and a script that opens their true folder there.
+relocate() {
+    templates=usr/share/prometheus/alertmanager
+    mkdir -p "$1/$templates" &&
+        LC_ALL=C sed -i "s#/$templates#/proc/self/fd/9///////////////////#g" "$1/usr/bin/prometheus-alertmanager" &&
+        cat >"$1/usr/bin/alertmanager" <<END &&
+#!/bin/sh
+root=\$(dirname "\$(readlink -f "\$0")")/../..
+exec 9<"\$root/$templates"
+exec "\$root/usr/bin/prometheus-alertmanager" "\$@"
+END
+        chmod +x "$1/usr/bin/alertmanager"
+}
+
+fetch() { # promtool is a package of its own since Debian 13
+    unpack .tools/unpacked prometheus promtool prometheus-alertmanager && relocate .tools/unpacked &&
+        rm -rf .tools/debian && mv .tools/unpacked .tools/debian
+}
+
 if ready; then exit; fi
 one_at_a_time servers
 if ready; then exit; fi
 
 rm -rf .tools/bin .tools/bin.new # it may be on PATH itself
-# promtool is a package of its own since Debian 13.
-find_servers || { unpack .tools/debian prometheus promtool prometheus-alertmanager && find_servers; } ||
+find_servers || { fetch && find_servers; } ||
     fail "Prometheus 2.42 and Alertmanager 0.25 or newer, with promtool and amtool, are missing." \
         "  Debian 12, Ubuntu 24.04 and newer: sudo apt-get install prometheus prometheus-alertmanager" \
         "  Elsewhere: unpack them from https://prometheus.io/download/ and add both folders to PATH"
