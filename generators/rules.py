@@ -137,7 +137,7 @@ def _annotations(guard: Guard, parts: list[Condition], timing: Timing) -> dict[s
     return {
         "summary": guard.summary or library()[guard.use].summary,
         "description": f"Value {{{{ $value | humanize }}}}: {words}{lasting}.",
-        "runbook_url": f"{RUNBOOKS}/{guard.alert}.md",
+        "runbook_url": f"{RUNBOOKS}/{guard.runbook}.md",
     }
 
 

@@ -212,6 +212,7 @@ class Template(Model):
     parameters: dict[str, Parameter]
     any_of: Listed[str] = Field((), description="At least one of these must be given.")
     order: Listed[str] = Field((), description="If given together, in rising order.")
+    together: Listed[str] = Field((), description="All of these are given, or none.")
     raw: Listed[str] = Field((), description="Series whose absence is no data; the first given.")
     window: str | None = Field(None, description="The parameter that says how far back the guard looks.")
     expr: str
@@ -255,6 +256,15 @@ def _load(path: Path) -> Template:
         raise GuardError(f"{path}: {error}") from error
 
 
+class NoDataGuard(Guard):
+    """The guard that sees another one's series vanish."""
+
+    @property
+    def runbook(self) -> str:
+        """All of them share a page."""
+        return NO_DATA
+
+
 def all_guards(rollout: Rollout) -> list[Guard]:
     """Return a rollout's guards, each followed by the one that sees its series vanish (``…NoData``).
 
@@ -268,7 +278,7 @@ def all_guards(rollout: Rollout) -> list[Guard]:
         guards.append(guard)
         if guard.no_data != "ignore" and (raw := _raw_series(guard)):
             guards.append(
-                Guard.model_construct(
+                NoDataGuard.model_construct(
                     alert=f"{guard.alert}{NO_DATA}",
                     use="absent",
                     with_=tuple({"metric": series} for series in raw),
@@ -293,7 +303,7 @@ def _window(guard: Guard) -> float:
     template = library()[guard.use]
     if template.window is None:
         return 0.0
-    return max(float(template.bind(values)[template.window]) for values in guard.bindings)
+    return max(float(template.bind(values)[template.window] or 0) for values in guard.bindings)
 
 
 def _raw_series(guard: Guard) -> list[str]:
@@ -340,7 +350,7 @@ def _check_values(template: Template, given: Mapping[str, Any], here: Location) 
     known = template.parameters
     for name, value in given.items():
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]}?" if near else f"{template.template} takes {', '.join(known)}."
             yield (*here, name), f"is not a parameter of {template.template}.", hint
             continue
@@ -359,6 +369,13 @@ def _check_values(template: Template, given: Mapping[str, Any], here: Location) 
 def _check_together(template: Template, given: Mapping[str, Any], here: Location) -> Iterator[Finding]:
     if template.any_of and not any(name in given for name in template.any_of):
         yield here, f"has none of {', '.join(template.any_of)}, expected at least one.", "Add the limit."
+    lacking = [name for name in template.together if name not in given]
+    if lacking and len(lacking) < len(template.together):
+        yield (
+            here,
+            f"has no {' and '.join(lacking)}, expected with the rest of {', '.join(template.together)}.",
+            "",
+        )
     ordered = [given[name] for name in template.order if isinstance(given.get(name), int | float)]
     if ordered != sorted(ordered):
         yield here, f"has {' and '.join(template.order)} the wrong way round.", "Rising order is meant."

@@ -48,7 +48,7 @@ def load_rollout(path: Path) -> Rollout:
     problems = list(document.problems)
     rollout: Rollout | None = None
     try:
-        rollout = Rollout.model_validate(document.data)
+        rollout = Rollout.model_validate(document.data, by_alias=True, by_name=False)
     except ValidationError as error:
         problems += _translate_all(document, error)
     wrong = {problem.key for problem in problems}
@@ -176,7 +176,7 @@ def _schema() -> dict[str, Any]:
 def _nearest(key: str, parent: Location) -> str:
     """Return a hint with the known key that is nearest to a wrong one."""
     known = sorted(_known_keys(parent))
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, known, n=1)
     return f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
 
 

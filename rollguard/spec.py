@@ -140,6 +140,11 @@ class Guard(Model):
         return self.alert
 
     @property
+    def runbook(self) -> str:
+        """The name of its page for the person who is woken."""
+        return self.alert
+
+    @property
     def bindings(self) -> Sequence[Mapping[str, Value]]:
         """The parameters of each condition, in order."""
         return (self.with_,) if isinstance(self.with_, dict) else self.with_
