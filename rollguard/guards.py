@@ -71,20 +71,31 @@ class Series:
         """Return one series that the matchers select, for tests.
 
         Raises:
-            ValueError: a regular expression gives no example.
+            ValueError: the matchers give no example.
         """
-        labels = []
+        labels: dict[str, str] = {}
         for label, op, value in self.matchers:
             first = value.split("|")[0] if op == "=~" else value
             if op == "=~" and not re.fullmatch(r"[\w -]+", first):
                 raise ValueError(f'{label}=~"{value}" gives no example: expected plain names joined by |')
             if op in {"=", "=~"}:
-                labels.append((label, "=", first))
-        return Series(self.name, tuple(labels))
+                labels[label] = first
+        for label, op, value in self.matchers:
+            if not _selects(op, value, labels.get(label, "")):
+                raise ValueError(f'{label}{op}"{value}" gives no example: add a matcher {label}="…"')
+        return Series(self.name, tuple((label, "=", value) for label, value in labels.items()))
 
     def __str__(self) -> str:
         inside = ",".join(f'{label}{op}"{value}"' for label, op, value in self.matchers)
         return f"{self.name}{{{inside}}}" if inside else self.name
+
+
+def _selects(op: str, value: str, label: str) -> bool:
+    try:
+        same = label == value if op in {"=", "!="} else re.fullmatch(value, label) is not None
+    except re.error:
+        return False
+    return same == (op in {"=", "=~"})
 
 
 def _matchers(text: str) -> Iterator[tuple[str, str, str]]:
