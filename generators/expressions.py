@@ -41,8 +41,8 @@ def finalize(value: object) -> str:
         ExpressionError: a boolean, None, a number that is not finite, or another type.
     """
     match value:
-        case PromQL() | Series():
-            return str(value)
+        case PromQL() | Series() | jinja2.Undefined():
+            return str(value)  # which raises for what is undefined, and names it
         case bool() | None:
             raise ExpressionError(
                 f"{value} does not belong into an expression: promtool would accept it in silence"

@@ -9,7 +9,9 @@ from generators.timing import Timing
 from rollguard.conventions import ROLLBACK_RECEIVER, ROLLOUT_LABEL
 
 PEOPLE = "people"
-GROUP_INTERVAL_SECONDS = 5.0
+GROUP_INTERVAL_SECONDS = 1.0
+"""How long a second guard's alert may wait while another one of the rollout fires already."""
+
 REPEAT_INTERVAL_SECONDS = 60.0
 
 

@@ -34,7 +34,7 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
     """Return Prometheus's configuration for some rollouts.
 
     Args:
-        rollouts: checked rollouts; those that share a job share its scrape configuration.
+        rollouts: checked rollouts; those that share a job share the shortest of their intervals.
         scale: what every interval is divided by.
         addresses: of the servers.
     Returns:
@@ -44,7 +44,7 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
     timing = Timing(scale, shortest)
     interval = timing.text(shortest)
     jobs: dict[str, dict[str, Any]] = {}
-    for rollout in rollouts:
+    for rollout in sorted(rollouts, key=lambda item: item.scrape.interval):
         own = timing.text(rollout.scrape.interval)
         job = jobs.setdefault(
             rollout.scrape.job,

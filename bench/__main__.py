@@ -1,0 +1,18 @@
+"""`make bench`: every measurement by name; without one, the one that the README quotes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bench.demo_seeds import seeds
+from bench.flips import flips
+
+cli = click.Group(
+    commands={"flips": flips, "seeds": seeds},
+    help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
+)
+
+if __name__ == "__main__":
+    cli(sys.argv[1:] or ["flips"])
