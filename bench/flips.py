@@ -1,7 +1,7 @@
 """How long it takes from an exposed breach until a client reads the flag as off, with the real servers.
 
 Each trial has a rollout of its own, with a tiny exporter of one gauge, as Alertmanager lets the second alert
-of a group wait. It sets the gauge over its limit at a random phase of the scrapes, and asks by OFREP and by an
+of a group wait. It sets the gauge over its limit at a random phase of the scrapes, and asks by OFREP and an
 OpenFeature file client until both read the fallback. The floor by configuration is the phase of the scrape
 plus the phase of the evaluation: up to two intervals. Beyond it, what is ours is the time from the webhook's
 arrival until the target was read back, by the control plane's own histogram; a trial that the poll of
