@@ -21,7 +21,8 @@ from rollguard import binaries
 from rollguard.errors import FileProblemsError, Problem, RollguardError
 from rollguard.yamlfile import Document, read
 
-_ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{[^}]*?alertname\s*=\s*"([^"]+)"')
+_ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{(?P<matchers>[^}]*?alertname\s*=\s*"(?P<alert>[^"]+)"[^}]*)\}')
+_PENDING = re.compile(r'alertstate\s*=\s*"pending"')
 _RULE_ERROR = re.compile(r'rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
 _TIMEOUT_SECONDS = 120
 
@@ -165,13 +166,14 @@ def _check_group(
         yield document.problem(here, "tests nothing.")
 
 
-def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Yield the alerts that a group tests, and whether each is expected to fire."""
+def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]:
+    """Yield the alerts that a group tests, and whether each is expected to fire; None where it may."""
     for test in group.get("alert_rule_test") or ():
         yield str(test.get("alertname")), bool(test.get("exp_alerts"))
     for test in group.get("promql_expr_test") or ():
-        for alert in _ALERT_IN_EXPR.findall(str(test.get("expr"))):
-            yield alert, bool(test.get("exp_samples"))
+        for match in _ALERT_IN_EXPR.finditer(str(test.get("expr"))):
+            pending = _PENDING.search(match["matchers"])
+            yield match["alert"], None if pending else bool(test.get("exp_samples"))
 
 
 def run_tests(path: Path) -> list[TestResult]:
