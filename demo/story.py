@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from openfeature import api
 
 from demo import market, models
 from demo.features import FEATURES
@@ -161,6 +162,7 @@ class Story:
             yield service
         finally:
             service.stop()
+            api.shutdown()
 
 
 class _Scene:

@@ -19,7 +19,7 @@ MIN_ROWS = 300
 
 _QUANTILES = np.arange(1, 10) / 10
 _VERSION = 1
-_HINT = "Make the file with Reference.fit(...).save(path); it is not meant to be written by hand."
+_HINT = "Make the file with `rollguard baseline save`; it is not meant to be written by hand."
 
 
 class ReferenceError(RollguardError):

@@ -42,6 +42,7 @@ for _command in (
     run.up,
     run.serve,
     run.export,
+    run.baseline,
     operate.status,
     operate.start,
     operate.promote,

@@ -63,6 +63,7 @@ class Stack:
         ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT)
         places = [f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports]
         self.addresses = Addresses(places[0], places[1], places[2], str(self.token_file))
+        self.notes: list[str] = []
         self.control_plane = self._control_plane()
         self.prometheus = self._prometheus()
         self.alertmanager = self._alertmanager()
@@ -162,11 +163,18 @@ class Stack:
             return
         wanted: CanaryExporter = rollout.scrape.exporter.canary
         at = rollout.scrape.targets[0]
+        reference = self.root / wanted.reference if wanted.reference else None
+        if reference and not reference.exists():
+            self.notes.append(
+                f"{reference} is missing: drift is not measured. Make it: "
+                f"rollguard baseline save --events {wanted.events} --out {wanted.reference}"
+            )
+            reference = None
         window = durations.render(Timing(self.scale).seconds(wanted.window))
         command = [
             *(sys.executable, "-m", "rollguard", "export", "canary", "--listen", at, "--window", window),
             *("--events", str(self.root / wanted.events)),
-            *(("--reference", str(self.root / wanted.reference)) if wanted.reference else ()),
+            *(("--reference", str(reference)) if reference else ()),
         ]
         yield Child(
             f"exporter of {rollout.name}",
@@ -196,6 +204,8 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     with _signals_as_interrupt():
         try:
             say(f"starting {len(stack.children)} processes; their logs are in {stack.folder / 'logs'}")
+            for note in stack.notes:
+                say(f"note: {note}")
             with stack.running(), stack.client() as client:
                 known = max((entry["seq"] for entry in client.get("history")), default=0)
                 for text in _addresses(stack):
@@ -214,7 +224,9 @@ def _addresses(stack: Stack) -> Iterator[str]:
         for target in rollout.scrape.targets:
             yield f"  {rollout.name:<14} http://{target}/metrics"
     yield f"token: {stack.token_file}"
-    yield f"next: rollguard start {stack.rollouts[0].name}; Ctrl-C stops everything"
+    usual = at.control_plane.endswith(f":{CONTROL_PLANE_PORT}")
+    where = "" if usual else f" --server http://{at.control_plane}"
+    yield f"next: rollguard start {stack.rollouts[0].name}{where}; Ctrl-C stops everything"
 
 
 def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None]) -> None:

@@ -1,0 +1,54 @@
+"""A reference of the served features, taken from a stretch of events that is known to be good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from exporters.canary_events import KINDS, Event, Score
+from exporters.decoding import LineDecoder, Rejections
+from exporters.reference import Reference, ReferenceError
+
+_BLOCK_BYTES = 1 << 22
+
+
+def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) -> Reference:
+    """Return the reference of the features that the live path fed to a model.
+
+    Args:
+        paths: files of events, as docs/events.md describes them.
+        variant: only scores that this variant served, `candidate` or `active`; None for all.
+        made_at: Unix seconds.
+    Raises:
+        ReferenceError: a file cannot be read, or the scores have too few features.
+    """
+    named = tuple(paths)
+    try:
+        rows = [score.features for score in _scores(named) if variant in (None, score.served)]
+    except OSError as error:
+        raise ReferenceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    names = sorted({name for row in rows for name in row})
+    if not names:
+        raise ReferenceError("the events hold no score of slot active with features\n  See docs/events.md.")
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
+    return Reference.fit(columns, source=", ".join(path.name for path in named), made_at=made_at)
+
+
+def _scores(paths: Iterable[Path]) -> Iterator[Score]:
+    decoder = LineDecoder(msgspec.json.Decoder(Event), frozenset(KINDS), Rejections())
+    for path in paths:
+        with path.open("rb") as file:
+            while lines := file.readlines(_BLOCK_BYTES):
+                events, _ = decoder.decode(b"".join(lines))
+                yield from (
+                    event
+                    for event in events
+                    if isinstance(event, Score) and event.slot == "active" and event.features
+                )
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
