@@ -82,6 +82,8 @@ class ControlPlane:
         self._scale = scale
         self._listeners = list(listeners)
         self._firing = Firing()
+        self.confirm: Callable[[], bool] = lambda: False
+        """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
         self._unknown: set[str] = set()
         self._shown: Mapping[str, State] = {}
@@ -104,7 +106,14 @@ class ControlPlane:
         """
         with self._lock:
             self._firing.notified(self._known(notification.alerts), received_at)
-            return self._decide(received_at)
+            entries = self._decide(received_at)
+            doubtful = self._doubtful()
+        if not doubtful or self.confirm():
+            return entries
+        # Nobody can be asked: a rollback that was not needed costs less than one that was lost.
+        with self._lock:
+            self._firing.believe()
+            return entries + self._decide(received_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> list[Entry]:
         """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
@@ -185,6 +194,13 @@ class ControlPlane:
                 self._unknown.add(alert.rollout)
                 log.warning("alert %r is of no loaded rollout (%r); passed over", alert.guard, alert.rollout)
         return known
+
+    def _doubtful(self) -> bool:
+        """Return whether a rollback hangs on an alert that began before its run."""
+        return any(
+            state.running and name in self.rollouts and self._firing.doubtful(name, state.started_at)
+            for name, state in self._shown.items()
+        )
 
     def _decide(self, received_at: float | None) -> list[Entry]:
         """Decide for every rollout; a second time where another control plane was quicker."""

@@ -65,13 +65,21 @@ class Firing:
         resolved = self._resolved.get(_key(alert))
         return resolved is None or alert.starts_at > resolved[1]
 
+    def believe(self) -> None:
+        """Take every notification's word as confirmed, as nobody can be asked."""
+        self._seen = {key: replace(seen, confirmed=True) for key, seen in self._seen.items()}
+
+    def doubtful(self, rollout: str, since: float) -> bool:
+        """Return whether `of` leaves out an alert of a rollout."""
+        return len(self.of(rollout)) > len(self.of(rollout, since))
+
     def of(self, rollout: str, since: float | None = None) -> list[GuardAlert]:
         """Return the alerts of one rollout that fire.
 
         Args:
             rollout: its name.
             since: leave out those that began earlier (Unix seconds) and rest on a notification alone: a
-                retried delivery may tell of an alert that resolved before this run began. The next poll
+                retried delivery may tell of an alert that resolved before this run began. A poll
                 confirms it or drops it.
         """
         return [

@@ -98,6 +98,7 @@ def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> I
         yield None
         return
     reconciler = Reconciler(control, options.alertmanager, every=options.poll_seconds, on_poll=metrics.polled)
+    control.confirm = reconciler.poll
     reconciler.start()
     try:
         yield reconciler
