@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporters.reference import Reference
+from rollguard import binaries
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 20
@@ -184,12 +184,10 @@ def test_a_long_backlog_answers_503_and_then_all_of_it(exporter: Exporter) -> No
     assert [scrape['trades_won_total{"route": "canary"}'] for scrape in exporter.scrapes] == [lines]
 
 
-def test_promtool_reads_the_exposition(exporter: Exporter) -> None:
-    path = os.pathsep.join([os.environ["PATH"], str(ROOT / ".tools/usr/bin")])
-    promtool = shutil.which("promtool", path=path)
-    if promtool is None and not os.environ.get("CI"):
-        pytest.skip("promtool is not here")
-    assert promtool, "promtool is not here"
+def test_promtool_reads_the_exposition(
+    exporter: Exporter, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    promtool = need_binary(binaries.PROMTOOL)
     exporter.events.write_bytes(trade())
     exporter.start()
     until(exporter.shows("sample_canary", 1), "the trade")
