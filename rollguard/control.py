@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -258,7 +259,7 @@ class ControlPlane:
         left = self.cooldown_left(rollout, state)
         if left > 0:
             raise RefusedError(
-                f"{rollout.name} was rolled back by {state.reason}; its cooldown ends in {render(left)}."
+                f"{rollout.name} was rolled back by {state.reason}; its cooldown ends in {render(math.ceil(left))}."
             )
 
     def _refuse_while(self, rollout: Rollout, position: str, *actions: Any) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from rollguard.applier import TargetStatus
@@ -22,6 +22,9 @@ from rollguard.state import Entry, State
 REJECTED = ("unauthorized", "too_large", "syntax", "shape", "version", "storage")
 FLAG_STATES = ("DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class Metrics(Listener):

@@ -119,8 +119,12 @@ def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str
     entry = client.post(f"rollouts/{rollout}/{verb}", {"actor": who, "reason": reason})
     if as_json:
         print_json(entry)
-    else:
-        click.echo(line(entry))
+        return
+    click.echo(line(entry))
+    hold_left = entry["evidence"].get("hold_left_seconds")
+    if hold_left:
+        left = render(round(hold_left))
+        click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
 
 
 @click.command(epilog=examples("rollguard start model-canary --reason 'release 42'"))
