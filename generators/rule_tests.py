@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from generators import expressions
@@ -46,14 +46,19 @@ class _Guarded:
         parts = conditions(self.rollout, self.guard, self.timing)
         for number, part in enumerate(parts, 1):
             which = f" (condition {number})" if len(parts) > 1 else ""
+            others = [other for other in parts if other is not part]
             for case in self.template.tests:
                 if all(part.names[name] is not None for name in case.given):
-                    yield from self._groups_of_case(part, case, which)
+                    yield from self._groups_of_case(part, case, which, others)
 
-    def _groups_of_case(self, part: Condition, case: TestCase, which: str) -> Iterator[dict[str, Any]]:
+    def _groups_of_case(
+        self, part: Condition, case: TestCase, which: str, others: Sequence[Condition]
+    ) -> Iterator[dict[str, Any]]:
         try:
             begins = self.timing.steps(float(self._render(case.starts, part)))
             series = list(self._series(part, case, begins))
+            for other in others if self._fires_on_absence() else ():
+                series += self._series(other, self.template.tests[-1], begins)
         except (expressions.ExpressionError, ValueError) as error:
             raise RenderingError(
                 f"{self.rollout.name}: tests of guard {self.guard.name}: {error}."
@@ -70,6 +75,10 @@ class _Guarded:
             title_there = title.replace(": fires,", f": {'fires' if fires else 'silent'} in {stage},")
             told = {"series": self._stage_series(stage), "values": f"1x{fires_at + 1}"}
             yield self._group(title_there, [*series, told], [(fires_at, fires)])
+
+    def _fires_on_absence(self) -> bool:
+        """Whether a condition without series fires: then a test of one gives the others their last case's."""
+        return any(case.case == "fires" and not case.series for case in self.template.tests)
 
     def _stages(self) -> Iterator[tuple[str, bool]]:
         """Yield one stage in which the guard is armed, and each that silences it."""
