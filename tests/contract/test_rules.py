@@ -1,0 +1,309 @@
+"""Rendered rules in a real promtool: their tests pass, and notice when a rule is broken."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from generators import output, promtool
+from generators.rule_tests import test_file as rendered_tests
+from generators.rules import labels, rendered_rules, rule_file
+from generators.timing import Timing
+from rollguard import binaries, durations
+from rollguard.guards import all_guards, library
+from rollguard.loading import load_rollout, load_rollouts
+from rollguard.spec import Guard, Rollout
+
+ROOT = Path(__file__).parents[2]
+Rule: TypeAlias = dict[str, Any]
+Write: TypeAlias = Callable[..., Path]
+
+THRESHOLD = {"use": "threshold"}
+TRAILS = {"use": "trails-baseline"}
+INCREASES = {"use": "increases"}
+ABSENT = {"use": "absent", "no_data": "ignore"}
+SAMPLE = {"sample": "n", "min_sample": 500}
+
+GUARDS: dict[str, dict[str, Any]] = {
+    "below": {**THRESHOLD, "with": {"metric": "m", "below": 0.5}},
+    "below-for": {**THRESHOLD, "with": {"metric": "m", "below": 0.5}, "for": "10m"},
+    "above-sample": {**THRESHOLD, "with": {"metric": "m", "above": 0.05, **SAMPLE}},
+    "negative": {**THRESHOLD, "with": {"metric": "m", "below": -250}},
+    "zero": {**THRESHOLD, "with": {"metric": "m", "above": 0}},
+    "tiny": {**THRESHOLD, "with": {"metric": "m", "above": 2e-13}},
+    "huge": {**THRESHOLD, "with": {"metric": "m", "above": 3e15}},
+    "outside": {**THRESHOLD, "with": {"metric": "m", "below": -1, "above": 2, **SAMPLE}, "for": "5m"},
+    "average": {
+        **THRESHOLD,
+        "with": {"metric": "m", "above": 0.3, "aggregate": "average", "window": "30m"},
+    },
+    "maximum-matchers": {
+        **THRESHOLD,
+        "with": {
+            "metric": 'm{route="can\\"ary",symbol=~"A|B",side!="sell"}',
+            "above": 0.3,
+            "aggregate": "maximum",
+            "window": "30m",
+        },
+    },
+    "staged": {**THRESHOLD, "with": {"metric": "m", "below": 0.5}, "stages": ["canary", "full"], "for": "1m"},
+    "either": {
+        **THRESHOLD,
+        "with": [{"metric": "m", "above": 0.3, **SAMPLE}, {"metric": "k", "above": 0.2}],
+        "for": "2m",
+    },
+    "trails": {**TRAILS, "with": {"metric": "m", "baseline": "b", "delta_ratio": 0.05}},
+    "trails-sample": {
+        **TRAILS,
+        "with": {"metric": "m", "baseline": "b", "delta_ratio": 0.07, **SAMPLE},
+        "stages": ["canary"],
+        "for": "30s",
+    },
+    "trails-nothing": {**TRAILS, "with": {"metric": "m", "baseline": "b", "delta_ratio": 0}},
+    "increases": {**INCREASES, "with": {"metric": "c_total", "window": "10m"}},
+    "increases-much": {**INCREASES, "with": {"metric": "c_total", "by_more_than": 7}, "for": "1m"},
+    "absent": {**ABSENT, "with": {"metric": "m"}},
+    "absent-for": {**ABSENT, "with": {"metric": 'm{route="x"}', "window": "90s"}, "for": "5m"},
+}
+
+
+@pytest.fixture(scope="module")
+def binary(need_binary: Callable[[binaries.Binary], str]) -> str:
+    return need_binary(binaries.PROMTOOL)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Rollout:
+    return load_rollout(ROOT / "rollouts" / "model-canary.yaml")
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write rules and tests where they find one another, and return the tests' path."""
+
+    def to_files(
+        rollout: Rollout, timing: Timing, change: Callable[[Rule], Rule] = lambda rule: rule
+    ) -> Path:
+        rules, tests = rule_file(rollout, timing), rendered_tests(rollout, timing)
+        for group in rules["groups"]:
+            group["rules"] = [change(rule) if "alert" in rule else rule for rule in group["rules"]]
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        for folder, name, content in (("rules", "rules", rules), ("tests", "test", tests)):
+            (place / folder).mkdir(parents=True)
+            path = place / folder / f"{rollout.name}.{name}.yml"
+            path.write_text(json.dumps(content), encoding="utf-8")
+        return path
+
+    return to_files
+
+
+def with_guard(rollout: Rollout, name: str) -> Rollout:
+    common = {"alert": "Watched", "severity": "critical", "action": "rollback", "no_data": "hold"}
+    guard = Guard.model_validate({**common, **GUARDS[name]})
+    return rollout.model_copy(update={"guards": (guard,)})
+
+
+def passes(binary: str, path: Path) -> bool:
+    command = [binary, "test", "rules", str(path)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def refused(binary: str, *arguments: str) -> str:
+    """Return what a check said, or nothing where it was content."""
+    done = subprocess.run([binary, *arguments], capture_output=True, text=True, check=False)
+    return f"{done.stdout}{done.stderr}" if done.returncode else ""
+
+
+# Every template, with many parameters
+
+
+def test_every_template_is_among_the_parameter_sets() -> None:
+    assert {guard["use"] for guard in GUARDS.values()} == set(library())
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_tests_pass(binary: str, shipped: Rollout, write: Write, name: str) -> None:
+    results = promtool.run_tests(write(with_guard(shipped, name), Timing()))
+    assert [result.output for result in results if not result.passed] == []
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_tests_pass_at_a_time_scale(binary: str, shipped: Rollout, write: Write, name: str) -> None:
+    assert passes(binary, write(with_guard(shipped, name), Timing(60.0)))
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_rules_are_accepted_without_a_remark(
+    binary: str, shipped: Rollout, write: Write, name: str
+) -> None:
+    path = write(with_guard(shipped, name), Timing())
+    assert [
+        str(problem) for file in promtool.rule_files(path) for problem in promtool.check_rules(file)
+    ] == []
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_tests_are_not_falsely_green(shipped: Rollout, write: Write, name: str) -> None:
+    assert [
+        str(problem) for problem in promtool.falsely_green(write(with_guard(shipped, name), Timing()))
+    ] == []
+
+
+# Broken rules
+
+_SAMPLE = re.compile(r"\s+and on \(rollout\) last_over_time\(n\{[^}]*\}\[\w+\]\) >= 500")
+_LIMIT = re.compile(r"(?:[<>] |\) - )(?P<limit>-?[0-9][0-9.e+-]*)")
+_COMPARATOR = re.compile(r"(?<= )[<>](?= )")
+_STAGES = re.compile(r"\s*unless on \(rollout\)\s.*", re.DOTALL)
+_WINDOW = re.compile(r"(?<=absent_over_time\().*\[(?P<window>\w+)\]")
+
+
+def replaced(match: re.Match[str], text: str, part: str | int = 0) -> str:
+    return match.string[: match.start(part)] + text + match.string[match.end(part) :]
+
+
+def broken_expressions(expr: str) -> Iterator[tuple[str, str]]:
+    for match in _LIMIT.finditer(expr):
+        limit = float(match["limit"])
+        for by in (0.02, -0.02):
+            moved = limit + by * (abs(limit) or 1)
+            yield f"{limit:g} moved by {by:+.0%}", replaced(match, f"{moved:.12g}", "limit")
+    for match in _COMPARATOR.finditer(expr):
+        for other in ("><"[match[0] == ">"], f"{match[0]}="):
+            yield f"{match[0]} became {other}", replaced(match, other)
+    for match in _SAMPLE.finditer(expr):
+        yield "min_sample dropped", replaced(match, "")
+        yield "min_sample by one more", replaced(match, match[0].replace(">=", ">"))
+    for match in _WINDOW.finditer(expr):
+        for times in (0.5, 2.0):
+            window = durations.render(durations.parse(match["window"]) * times)
+            yield f"window times {times:g}", replaced(match, window, "window")
+    if _STAGES.search(expr):
+        yield "stages dropped", _STAGES.sub("", expr)
+    yield "never fires", "vector(1) > 1"
+    yield "always fires", "vector(1)"
+
+
+def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
+    for what, expr in broken_expressions(rule["expr"]):
+        yield what, {**rule, "expr": expr}
+    for times in (0.5, 2.0) if "for" in rule else ():
+        yield f"for times {times:g}", {**rule, "for": durations.render(durations.parse(rule["for"]) * times)}
+    yield "action changed", {**rule, "labels": {**rule["labels"], "action": "notify"}}
+
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_tests_notice_a_broken_rule(binary: str, shipped: Rollout, write: Write, name: str) -> None:
+    rollout = with_guard(shipped, name)
+    guard = rollout.guards[0].model_copy(update={"no_data": "ignore"})
+    rollout = rollout.model_copy(update={"guards": (guard,)})
+    (rule,) = rendered_rules(rule_file(rollout, Timing()))
+    broken = dict(mutants(dict(rule)))
+    paths = [write(rollout, Timing(), lambda _, to=changed: to) for changed in broken.values()]
+    with ThreadPoolExecutor(4) as pool:
+        passed = pool.map(lambda path: passes(binary, path), paths)
+    assert [what for what, unnoticed in zip(broken, passed, strict=True) if unnoticed] == []
+
+
+# What promtool says of what is wrong
+
+
+def test_a_rule_that_promtool_refuses_names_its_guard(binary: str, shipped: Rollout, write: Write) -> None:
+    path = write(with_guard(shipped, "below"), Timing(), lambda rule: {**rule, "expr": "m <"})
+    (file,) = promtool.rule_files(path)
+    assert {problem.key for problem in promtool.check_rules(file)} == {"guard Watched", "guard WatchedNoData"}
+
+
+def test_a_test_that_fails_is_attributed_to_its_guard(binary: str, shipped: Rollout, write: Write) -> None:
+    def later(rule: Rule) -> Rule:
+        return {**rule, "for": "1h"} if rule["alert"] == "WinRateDrop" else rule
+
+    two = tuple(guard.model_copy(update={"no_data": "ignore"}) for guard in shipped.guards[1:3])
+    rollout = shipped.model_copy(update={"guards": two})
+    results = promtool.run_tests(write(rollout, Timing(), later))
+    assert {result.alerts for result in results if not result.passed} == {("WinRateDrop",)}
+
+
+def test_a_test_file_that_promtool_refuses_is_a_failure(binary: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.yml"
+    path.write_text("rule_files: []\ntests: []\nnonsense: 1\n")
+    (result,) = promtool.run_tests(path)
+    assert "nonsense" in result.output
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rule_files: [none.yml]\ntests: []\n",
+        "rule_files: []\ntests:\n  - interval: 15s\n    alert_rule_test:\n"
+        "      - {eval_time: 15s, alertname: Nobody, exp_alerts: []}\n",
+    ],
+    ids=["a missing rule file", "a test of no alert"],
+)
+def test_promtool_is_content_with_what_is_found_falsely_green(binary: str, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.yml"
+    path.write_text(text)
+    assert passes(binary, path)
+    assert promtool.falsely_green(path)
+
+
+# Configuration
+
+
+@pytest.fixture(scope="module", params=[1.0, 60.0], ids=["real time", "time scale 60"])
+def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generated")
+    output.write(output.generate(load_rollouts(ROOT / "rollouts"), request.param), folder)
+    return folder
+
+
+def test_promtool_accepts_the_configuration_of_prometheus(binary: str, generated: Path) -> None:
+    assert refused(binary, "check", "config", str(generated / "prometheus.yml")) == ""
+
+
+def test_promtool_accepts_every_rule_file(binary: str, generated: Path) -> None:
+    for path in sorted(generated.glob("rules/*.yml")):
+        assert promtool.check_rules(path) == []
+
+
+def test_the_shipped_tests_pass(binary: str, generated: Path) -> None:
+    for path in sorted(generated.glob("tests/*.yml")):
+        assert promtool.falsely_green(path) == []
+        assert [result.output for result in promtool.run_tests(path) if not result.passed] == []
+
+
+def test_amtool_accepts_the_configuration_of_alertmanager(
+    need_binary: Callable[[binaries.Binary], str], generated: Path
+) -> None:
+    assert refused(need_binary(binaries.AMTOOL), "check-config", str(generated / "alertmanager.yml")) == ""
+
+
+_SHIPPED_GUARDS = [
+    (rollout, guard) for rollout in load_rollouts(ROOT / "rollouts") for guard in all_guards(rollout)
+]
+
+
+@pytest.mark.parametrize(
+    ("rollout", "guard"), _SHIPPED_GUARDS, ids=[guard.name for _, guard in _SHIPPED_GUARDS]
+)
+@pytest.mark.parametrize("action", ["rollback", "hold", "notify"])
+def test_what_acts_reaches_the_control_plane_and_a_notice_does_not(
+    need_binary: Callable[[binaries.Binary], str],
+    generated: Path,
+    rollout: Rollout,
+    guard: Guard,
+    action: Any,
+) -> None:
+    labelled = labels(rollout, guard.model_copy(update={"action": action}))
+    receiver = "people" if action == "notify" else "rollguard"
+    command = ["config", "routes", "test", f"--config.file={generated / 'alertmanager.yml'}"]
+    pairs = [f"{name}={value}" for name, value in labelled.items()]
+    said = refused(need_binary(binaries.AMTOOL), *command, f"--verify.receivers={receiver}", *pairs)
+    assert said == ""
