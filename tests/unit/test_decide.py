@@ -1,0 +1,172 @@
+"""The decision: pure, about what fires now, and the same however that became known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollguard.decide import armed, decide
+from rollguard.loading import load_rollout
+from rollguard.notification import GuardAlert
+from rollguard.spec import Rollout
+from rollguard.state import State
+
+ROLLOUT = load_rollout(Path(__file__).parents[2] / "rollouts" / "model-canary.yaml")
+CANARY = State(ROLLOUT.name, "ROLLING_OUT", "canary", run=1, seq=2, started_at=100.0)
+
+
+def alert(guard: str, **changes: Any) -> GuardAlert:
+    labels = {"guard": guard, "rollout": ROLLOUT.name, **changes.pop("labels", {})}
+    return replace(GuardAlert(ROLLOUT.name, guard, True, 150.0, "f", labels, {"summary": "x"}), **changes)
+
+
+def with_guard(guard: str, **changes: Any) -> Rollout:
+    listed = tuple(g.model_copy(update=changes) if g.name == guard else g for g in ROLLOUT.guards)
+    return ROLLOUT.model_copy(update={"guards": listed})
+
+
+def test_a_guard_that_fires_rolls_back_with_its_name_as_the_reason() -> None:
+    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop")])
+    assert (transition.kind, transition.to_status, transition.guard, transition.reason, transition.run) == (
+        "rollback",
+        "ROLLBACK",
+        "WinRateDrop",
+        "WinRateDrop",
+        1,
+    )
+
+
+def test_the_evidence_holds_what_was_known() -> None:
+    found = decide(ROLLOUT, CANARY, [alert("WinRateDrop"), alert("OnnxParityFailure")])[0].evidence
+    assert found == {
+        "alert": {"guard": "WinRateDrop", "rollout": "model-canary"},
+        "annotations": {"summary": "x"},
+        "starts_at": 150.0,
+        "also_firing": ["OnnxParityFailure"],
+    }
+
+
+def test_nothing_that_fires_is_nothing_to_decide() -> None:
+    assert decide(ROLLOUT, CANARY, []) == []
+
+
+@pytest.mark.parametrize("status", ["DISABLED", "ROLLBACK"])
+def test_without_a_run_nothing_is_decided(status: Any) -> None:
+    assert decide(ROLLOUT, State(ROLLOUT.name, status, run=1), [alert("WinRateDrop")]) == []
+
+
+def test_a_release_that_is_fully_on_still_falls() -> None:
+    enabled = State(ROLLOUT.name, "ENABLED", run=1)
+    assert decide(ROLLOUT, enabled, [alert("WinRateDrop")])[0].to_status == "ROLLBACK"
+
+
+def test_a_resolved_alert_decides_nothing() -> None:
+    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", firing=False)]) == []
+
+
+def test_a_resolved_alert_does_not_undo_a_rollback() -> None:
+    back = State(ROLLOUT.name, "ROLLBACK", run=1, reason="WinRateDrop")
+    assert decide(ROLLOUT, back, [alert("WinRateDrop", firing=False)]) == []
+
+
+def test_an_alert_of_another_rollout_decides_nothing() -> None:
+    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", rollout="other")]) == []
+
+
+def test_an_alert_of_no_guard_decides_nothing() -> None:
+    assert decide(ROLLOUT, CANARY, [alert("HighLatency", labels={"action": "rollback"})]) == []
+
+
+@pytest.mark.parametrize("action", ["hold", "notify"])
+def test_the_action_is_the_files_whatever_a_label_says(action: str) -> None:
+    rollout = with_guard("WinRateDrop", action=action)
+    assert decide(rollout, CANARY, [alert("WinRateDrop", labels={"action": "rollback"})]) == []
+
+
+def test_a_label_cannot_take_a_rollback_away() -> None:
+    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", labels={"action": "notify"})]) != []
+
+
+def test_a_vanished_series_that_holds_does_not_roll_back() -> None:
+    assert decide(ROLLOUT, CANARY, [alert("WinRateDropNoData")]) == []
+
+
+def test_a_vanished_series_rolls_back_where_the_file_says_so() -> None:
+    rollout = with_guard("WinRateDrop", no_data="rollback")
+    assert decide(rollout, CANARY, [alert("WinRateDropNoData")])[0].reason == "WinRateDropNoData"
+
+
+@pytest.mark.parametrize("stage", ["shadow", "full"])
+def test_a_guard_is_silent_where_it_is_not_armed(stage: str) -> None:
+    assert decide(ROLLOUT, replace(CANARY, stage=stage), [alert("CanaryWinrateRollback")]) == []
+
+
+def test_an_alert_from_a_stage_without_its_guard_counts_in_the_next() -> None:
+    fires = [alert("CanaryWinrateRollback")]
+    assert decide(ROLLOUT, replace(CANARY, stage="shadow"), fires) == []
+    assert decide(ROLLOUT, CANARY, fires)[0].reason == "CanaryWinrateRollback"
+
+
+def test_the_most_severe_guard_is_the_reason() -> None:
+    fires = [alert("OnnxParityFailure", starts_at=1.0), alert("DriftDetected", starts_at=2.0)]
+    assert decide(ROLLOUT, CANARY, fires)[0].reason == "DriftDetected"
+
+
+def test_among_equals_the_first_to_fire_is_the_reason() -> None:
+    fires = [alert("DriftDetected", starts_at=2.0), alert("WinRateDrop", starts_at=1.0)]
+    assert decide(ROLLOUT, CANARY, fires)[0].reason == "WinRateDrop"
+
+
+# Mode observe
+
+OBSERVED = ROLLOUT.model_copy(update={"mode": "observe"})
+
+
+def test_observing_notes_and_changes_nothing() -> None:
+    (note,) = decide(OBSERVED, CANARY, [alert("WinRateDrop")])
+    assert (note.kind, note.to_status, note.to_stage) == ("would_rollback", "ROLLING_OUT", "canary")
+
+
+def test_observing_notes_a_guard_once_in_a_run() -> None:
+    noted = replace(CANARY, noted=frozenset({"WinRateDrop"}))
+    assert decide(OBSERVED, noted, [alert("WinRateDrop")]) == []
+
+
+def test_observing_notes_each_guard() -> None:
+    noted = replace(CANARY, noted=frozenset({"WinRateDrop"}))
+    (note,) = decide(OBSERVED, noted, [alert("WinRateDrop"), alert("DriftDetected")])
+    assert note.guard == "DriftDetected"
+
+
+# However it became known
+
+_NAMES = st.sampled_from(
+    ["WinRateDrop", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback", "Nobody"]
+)
+_ALERTS = st.builds(
+    lambda guard, starts_at, mark: alert(guard, starts_at=starts_at, fingerprint=mark),
+    _NAMES,
+    st.sampled_from([150.0, 160.0]),
+    st.sampled_from(["a", "b"]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(_ALERTS, max_size=6), st.data())
+def test_any_order_and_repetition_gives_the_same_single_rollback(fires: list[GuardAlert], data: Any) -> None:
+    again = data.draw(st.permutations([*fires, *fires]))
+    found = decide(ROLLOUT, CANARY, fires)
+    assert decide(ROLLOUT, CANARY, again) == found
+    assert len(found) <= 1
+
+
+def test_armed_names_each_alert_with_its_guard() -> None:
+    found = armed(ROLLOUT, "canary", [alert("WinRateDrop"), alert("WinRateDropNoData")], "hold")
+    assert [(guard.name, fires.guard) for guard, fires in found] == [
+        ("WinRateDropNoData", "WinRateDropNoData")
+    ]
