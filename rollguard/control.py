@@ -258,9 +258,8 @@ class ControlPlane:
     def _refuse_in_cooldown(self, rollout: Rollout, state: State) -> None:
         left = self.cooldown_left(rollout, state)
         if left > 0:
-            raise RefusedError(
-                f"{rollout.name} was rolled back by {state.reason}; its cooldown ends in {render(math.ceil(left))}."
-            )
+            ends = f"its cooldown ends in {render(math.ceil(left))}"
+            raise RefusedError(f"{rollout.name} was rolled back by {state.reason}; {ends}.")
 
     def _refuse_while(self, rollout: Rollout, position: str, *actions: Any) -> None:
         for action in actions:
