@@ -130,30 +130,32 @@ class ControlPlane:
         """
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
+            transition = _allowed(lambda: states.start(rollout, state, actor=actor, reason=reason))
             self._refuse_in_cooldown(rollout, state)
             self._refuse_while(rollout, rollout.stages[0].name, "rollback")
-            return self._commit_one(lambda: states.start(rollout, state, actor=actor, reason=reason), state)
+            return self._commit_one(transition, state)
 
     def promote(self, name: str, *, actor: str, reason: str = "") -> Entry:
         """Step to the next stage, or to ENABLED after the last; raises as `start` does."""
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
-            following = rollout.stage_after(state.position)
-            self._refuse_while(rollout, state.position, "rollback", "hold")
-            self._refuse_while(rollout, following.name if following else ENABLED, "rollback")
             left = self.hold_left(rollout, state)
             evidence = {"hold_left_seconds": round(left, 3)} if left else {}
-            return self._commit_one(
-                lambda: states.promote(rollout, state, actor=actor, reason=reason, evidence=evidence), state
+            transition = _allowed(
+                lambda: states.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
             )
+            self._refuse_while(rollout, state.position, "rollback", "hold")
+            self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
+            return self._commit_one(transition, state)
 
     def rollback(self, name: str, *, actor: str, reason: str) -> Entry:
         """Roll back by hand; raises as `start` does. No cooldown and no guard delays it."""
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
-            return self._commit_one(
-                lambda: states.rollback(rollout, state, actor=actor, reason=reason or "manual"), state
+            transition = _allowed(
+                lambda: states.rollback(rollout, state, actor=actor, reason=reason or "manual")
             )
+            return self._commit_one(transition, state)
 
     def state(self, name: str) -> State:
         """Return a rollout's state by the ledger."""
@@ -221,10 +223,10 @@ class ControlPlane:
                     raise
         return []
 
-    def _commit_one(self, transition: Callable[[], Transition], state: State) -> Entry:
+    def _commit_one(self, transition: Transition, state: State) -> Entry:
         try:
-            return self._commit([transition()], {state.rollout: state}, None)[0]
-        except (states.TransitionError, ConflictError) as error:
+            return self._commit([transition], {state.rollout: state}, None)[0]
+        except ConflictError as error:
             raise RefusedError(str(error)) from error
 
     def _commit(
@@ -267,3 +269,11 @@ class ControlPlane:
             if breached:
                 names = ", ".join(sorted({guard.name for guard, _ in breached}))
                 raise RefusedError(f"{rollout.name}: {names} fires in {position} (action {action}).")
+
+
+def _allowed(transition: Callable[[], Transition]) -> Transition:
+    """Return a transition that the state allows; said before what only delays it."""
+    try:
+        return transition()
+    except states.TransitionError as error:
+        raise RefusedError(str(error)) from error
