@@ -1,0 +1,453 @@
+"""The control plane: alerts in, one decision in the ledger, and the flag that shows it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollguard.control import Clock, ControlPlane, Listener, RefusedError, UnknownRolloutError
+from rollguard.ledger import ConflictError, Ledger, LedgerError
+from rollguard.loading import load_rollout
+from rollguard.notification import GuardAlert, Notification
+from rollguard.spec import Rollout
+from rollguard.state import Entry, State, Transition
+
+SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
+NAME = "model-canary"
+NOW = 1_700_000_000.0
+
+
+@dataclass
+class Time:
+    now: float = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Heard(Listener):
+    entries: list[Entry] = field(default_factory=list)
+    strangers: list[GuardAlert] = field(default_factory=list)
+
+    def decided(self, entries: Sequence[Entry], _received_at: float | None) -> None:
+        self.entries += entries
+
+    def unknown(self, alert: GuardAlert) -> None:
+        self.strangers.append(alert)
+
+
+Build = Callable[..., ControlPlane]
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    found = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def rollout() -> Rollout:
+    return load_rollout(SHIPPED)
+
+
+@pytest.fixture
+def build(rollout: Rollout, ledger: Ledger, time: Time, heard: Heard) -> Build:
+    def of(*rollouts: Rollout, **options: Any) -> ControlPlane:
+        return ControlPlane(
+            rollouts or (rollout,), ledger, clock=Clock(time, time), listeners=[heard], **options
+        )
+
+    return of
+
+
+@pytest.fixture
+def control(build: Build) -> ControlPlane:
+    return build()
+
+
+def alert(guard: str = "WinRateDrop", *, starts_at: float = NOW, **changes: Any) -> GuardAlert:
+    known = {"rollout": NAME, "guard": guard, "firing": True, "starts_at": starts_at, "fingerprint": guard}
+    return GuardAlert(**{**known, "labels": {}, "annotations": {}, **changes})
+
+
+def notify(control: ControlPlane, *alerts: GuardAlert) -> list[Entry]:
+    return control.notify(Notification(alerts), NOW)
+
+
+def served(control: ControlPlane, key: str = "user-1") -> str:
+    return control.evaluator.evaluate(NAME, {"targetingKey": key}).variant
+
+
+def take_to(control: ControlPlane, stage: str) -> None:
+    control.start(NAME, actor="ann")
+    while control.state(NAME).stage != stage:
+        control.promote(NAME, actor="ann")
+
+
+# A guard fires
+
+
+def test_a_guard_that_fires_is_a_rollback_in_the_ledger(control: ControlPlane, ledger: Ledger) -> None:
+    take_to(control, "canary")
+    (entry,) = notify(control, alert())
+    assert ledger.entries()[-1] == entry
+    assert (entry.kind, entry.guard, entry.actor) == ("rollback", "WinRateDrop", "guard")
+
+
+def test_the_flag_shows_a_rollback_as_soon_as_it_is_decided(control: ControlPlane) -> None:
+    take_to(control, "full")
+    assert served(control) == "candidate"
+    notify(control, alert())
+    assert served(control) == "active"
+
+
+def test_an_alert_that_comes_again_decides_nothing_more(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    assert len(notify(control, alert())) == 1
+    assert notify(control, alert(), alert("DriftDetected")) == []
+
+
+def test_what_resolves_leaves_the_flag_off(control: ControlPlane) -> None:
+    take_to(control, "full")
+    notify(control, alert())
+    notify(control, alert(firing=False))
+    assert served(control) == "active"
+
+
+def test_what_was_never_notified_is_decided_by_a_poll(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    assert control.polled([alert()], NOW)[0].reason == "WinRateDrop"
+
+
+def test_an_alert_from_a_stage_without_its_guard_counts_when_the_stage_arms_it(
+    control: ControlPlane,
+) -> None:
+    control.start(NAME, actor="ann")
+    assert notify(control, alert("CanaryWinrateRollback")) == []
+    with pytest.raises(RefusedError, match="CanaryWinrateRollback fires in canary"):
+        control.promote(NAME, actor="ann")
+
+
+def test_a_notification_from_before_the_run_is_dropped_where_alertmanager_denies_it(
+    control: ControlPlane,
+) -> None:
+    control.start(NAME, actor="ann")
+    control.confirm = lambda: control.polled([], NOW + 1) == []
+    assert notify(control, alert(starts_at=NOW - 1)) == []
+    assert control.state(NAME).status == "ROLLING_OUT"
+
+
+def test_a_notification_from_before_the_run_counts_where_alertmanager_confirms_it(
+    control: ControlPlane,
+) -> None:
+    control.start(NAME, actor="ann")
+    control.confirm = lambda: bool(control.polled([alert(starts_at=NOW - 1)], NOW + 1))
+    notify(control, alert(starts_at=NOW - 1))
+    assert control.state(NAME).status == "ROLLBACK"
+
+
+def test_a_notification_from_before_the_run_counts_where_nobody_can_be_asked(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    assert len(notify(control, alert(starts_at=NOW - 1))) == 1
+
+
+def test_nobody_is_asked_about_an_alert_of_this_run(control: ControlPlane) -> None:
+    def confirm() -> bool:
+        pytest.fail("Alertmanager was asked")
+
+    control.confirm = confirm
+    control.start(NAME, actor="ann")
+    assert len(notify(control, alert())) == 1
+
+
+def test_a_poll_confirms_what_fires_since_before_the_run(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    assert len(control.polled([alert(starts_at=NOW - 1)], NOW)) == 1
+
+
+def test_observing_leaves_the_flag_alone_and_notes_once(build: Build, rollout: Rollout) -> None:
+    control = build(rollout.model_copy(update={"mode": "observe"}))
+    take_to(control, "canary")
+    assert [entry.kind for entry in notify(control, alert())] == ["would_rollback"]
+    assert notify(control, alert()) == []
+    assert control.state(NAME).status == "ROLLING_OUT"
+
+
+def test_two_rollouts_fall_each_by_its_own_guards(build: Build, rollout: Rollout) -> None:
+    flag = rollout.flag.model_copy(update={"key": "other"})
+    control = build(rollout, rollout.model_copy(update={"rollout": "other", "flag": flag}))
+    for name in (NAME, "other"):
+        control.start(name, actor="ann")
+    notify(control, alert())
+    assert (control.state(NAME).status, control.state("other").status) == ("ROLLBACK", "ROLLING_OUT")
+
+
+def test_an_alert_of_an_unknown_rollout_is_told_each_time_and_logged_once(
+    control: ControlPlane, heard: Heard, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert notify(control, alert(rollout="nobody")) == []
+    assert len(heard.strangers) == 3
+    assert len([record for record in caplog.records if "of no loaded rollout" in record.message]) == 1
+
+
+def test_an_unknown_rollout_hides_no_known_one(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    assert len(notify(control, alert(rollout="nobody"), alert())) == 1
+
+
+# People
+
+
+def test_a_start_opens_the_next_run_in_the_first_stage(control: ControlPlane, heard: Heard) -> None:
+    entry = control.start(NAME, actor="ann", reason="v2")
+    assert (entry.run, entry.to_stage, entry.actor, entry.reason) == (1, "shadow", "ann", "v2")
+    assert heard.entries == [entry]
+
+
+def test_a_second_start_is_refused(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    with pytest.raises(RefusedError, match="is in stage shadow; roll it back to start anew"):
+        control.start(NAME, actor="bob")
+
+
+def test_after_the_last_stage_it_is_enabled(control: ControlPlane) -> None:
+    take_to(control, "full")
+    assert control.promote(NAME, actor="ann").to_status == "ENABLED"
+
+
+@pytest.mark.parametrize("status", ["DISABLED", "ROLLBACK"])
+def test_without_a_run_a_promotion_is_refused(control: ControlPlane, status: str) -> None:
+    if status == "ROLLBACK":
+        control.start(NAME, actor="ann")
+        control.rollback(NAME, actor="ann", reason="")
+        notify(control, alert())
+    with pytest.raises(RefusedError, match=f"is in {status.lower()}, which is no stage of its file"):
+        control.promote(NAME, actor="ann")
+
+
+def test_without_a_run_a_rollback_is_refused(control: ControlPlane) -> None:
+    with pytest.raises(RefusedError, match="is in disabled: no run is under way"):
+        control.rollback(NAME, actor="ann", reason="x")
+
+
+@pytest.mark.parametrize("verb", ["start", "promote"])
+def test_an_unknown_rollout_is_refused_with_those_that_are_known(control: ControlPlane, verb: str) -> None:
+    with pytest.raises(UnknownRolloutError, match="nobody is no rollout; known: model-canary"):
+        getattr(control, verb)("nobody", actor="ann")
+
+
+def test_a_rollback_by_hand_keeps_who_and_why(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    entry = control.rollback(NAME, actor="bob", reason="customers complain")
+    assert (entry.actor, entry.guard, entry.reason) == ("bob", None, "customers complain")
+
+
+def test_a_promotion_is_refused_while_a_guard_holds(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    notify(control, alert("WinRateDropNoData"))
+    with pytest.raises(RefusedError, match=r"WinRateDropNoData fires in canary \(action hold\)"):
+        control.promote(NAME, actor="ann")
+
+
+def test_a_promotion_goes_on_when_the_hold_has_ended(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    notify(control, alert("WinRateDropNoData"))
+    notify(control, alert("WinRateDropNoData", firing=False))
+    assert control.promote(NAME, actor="ann").to_stage == "ramp-25"
+
+
+def test_a_start_is_refused_while_a_guard_of_the_first_stage_fires(control: ControlPlane) -> None:
+    notify(control, alert())
+    with pytest.raises(RefusedError, match=r"WinRateDrop fires in shadow \(action rollback\)"):
+        control.start(NAME, actor="ann")
+
+
+def test_a_rollback_by_hand_is_never_refused_by_a_guard(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    notify(control, alert("WinRateDropNoData"))
+    assert control.rollback(NAME, actor="ann", reason="x").to_status == "ROLLBACK"
+
+
+# Cooldown and hold
+
+
+def test_a_start_is_refused_during_the_cooldown(control: ControlPlane, time: Time) -> None:
+    take_to(control, "canary")
+    notify(control, alert())
+    notify(control, alert(firing=False))
+    time.now += 60
+    with pytest.raises(RefusedError, match="was rolled back by WinRateDrop; its cooldown ends in 29m"):
+        control.start(NAME, actor="ann")
+
+
+def test_the_cooldown_lasts_as_long_as_a_breach_may_echo(
+    control: ControlPlane, rollout: Rollout, time: Time
+) -> None:
+    control.start(NAME, actor="ann")
+    control.rollback(NAME, actor="ann", reason="x")
+    assert rollout.rollback.cooldown == 15 * 60
+    assert control.cooldown_left(rollout, control.state(NAME)) == 30 * 60
+
+
+def test_a_start_is_taken_after_the_cooldown(control: ControlPlane, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    control.rollback(NAME, actor="ann", reason="x")
+    time.now += 30 * 60
+    assert control.start(NAME, actor="ann").run == 2
+
+
+def test_a_cooldown_does_not_delay_a_rollback(control: ControlPlane, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    control.rollback(NAME, actor="ann", reason="x")
+    time.now += 30 * 60
+    control.start(NAME, actor="ann")
+    assert len(notify(control, alert(starts_at=time.now))) == 1
+
+
+def test_cooldown_and_hold_are_scaled(build: Build, rollout: Rollout, time: Time) -> None:
+    control = build(scale=60.0)
+    control.start(NAME, actor="ann")
+    assert control.hold_left(rollout, control.state(NAME)) == 24 * 60
+    control.rollback(NAME, actor="ann", reason="x")
+    assert control.cooldown_left(rollout, control.state(NAME)) == 30
+
+
+def test_a_promotion_before_its_time_says_so_in_the_ledger(control: ControlPlane, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    time.now += 3600
+    assert control.promote(NAME, actor="ann").evidence["hold_left_seconds"] == 23 * 3600
+
+
+# Storage, other writers, restarts
+
+
+class Failing:
+    """A ledger whose next calls fail."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.errors: dict[str, list[Exception]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if self.errors.get(name):
+                raise self.errors[name].pop(0)
+            return getattr(self._ledger, name)(*arguments, **options)
+
+        return call
+
+
+@pytest.fixture
+def failing(ledger: Ledger) -> Failing:
+    return Failing(ledger)
+
+
+@pytest.fixture
+def fragile(failing: Failing, rollout: Rollout, time: Time) -> ControlPlane:
+    control = ControlPlane([rollout], failing, clock=Clock(time, time))  # type: ignore[arg-type]
+    take_to(control, "full")
+    return control
+
+
+def test_a_ledger_that_cannot_be_written_leaves_the_flag_as_it_was(
+    fragile: ControlPlane, failing: Failing
+) -> None:
+    failing.errors["append"] = [LedgerError("disk full")]
+    with pytest.raises(LedgerError):
+        notify(fragile, alert())
+    assert served(fragile) == "candidate"
+
+
+def test_a_retry_decides_once_the_ledger_can_be_written(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [LedgerError("disk full")]
+    with pytest.raises(LedgerError):
+        notify(fragile, alert())
+    assert len(notify(fragile, alert())) == 1
+    assert served(fragile) == "active"
+
+
+def test_the_next_poll_decides_where_no_retry_comes(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [LedgerError("disk full")]
+    with pytest.raises(LedgerError):
+        notify(fragile, alert())
+    assert len(fragile.polled([alert()], NOW)) == 1
+
+
+def test_a_state_that_changed_under_way_is_decided_upon_anew(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [ConflictError("somebody was quicker")]
+    assert len(notify(fragile, alert())) == 1
+
+
+def test_two_conflicts_in_a_row_are_given_up_for_a_retry(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [ConflictError("quicker"), ConflictError("quicker")]
+    with pytest.raises(ConflictError):
+        notify(fragile, alert())
+
+
+def test_a_person_who_is_too_late_is_refused(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [ConflictError("in rollback since entry 7")]
+    with pytest.raises(RefusedError, match="in rollback since entry 7"):
+        fragile.promote(NAME, actor="ann")
+
+
+def test_the_flag_shows_what_another_process_decided(control: ControlPlane, ledger: Ledger) -> None:
+    take_to(control, "full")
+    ledger.append([Transition(NAME, "rollback", 1, "ROLLBACK", actor="bob", reason="x")], NOW)
+    control.polled([], NOW)
+    assert served(control) == "active"
+
+
+def test_a_decision_that_another_process_took_first_is_shown(control: ControlPlane, ledger: Ledger) -> None:
+    take_to(control, "full")
+    ledger.append([Transition(NAME, "rollback", 1, "ROLLBACK", guard="WinRateDrop", reason="x")], NOW)
+    assert notify(control, alert()) == []
+    assert served(control) == "active"
+
+
+def test_a_restart_remembers(build: Build, control: ControlPlane) -> None:
+    take_to(control, "full")
+    notify(control, alert())
+    again = build()
+    assert served(again) == "active"
+    assert again.state(NAME) == control.state(NAME)
+
+
+def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_the_fallback(
+    build: Build, control: ControlPlane, rollout: Rollout
+) -> None:
+    take_to(control, "ramp-50")
+    assert served(build(rollout.model_copy(update={"stages": rollout.stages[:2]}))) == "active"
+
+
+def test_many_notifications_at_once_are_one_rollback(control: ControlPlane, ledger: Ledger) -> None:
+    take_to(control, "canary")
+    names = ["WinRateDrop", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback"] * 4
+    threads = [threading.Thread(target=notify, args=(control, alert(name))) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [entry.kind for entry in ledger.entries()].count("rollback") == 1
+
+
+def test_a_rollout_without_entries_is_disabled(control: ControlPlane) -> None:
+    assert control.state(NAME) == State(NAME)
+    assert served(control) == "active"
