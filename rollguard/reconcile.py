@@ -92,8 +92,10 @@ class Reconciler:
         return True
 
     def _run(self) -> None:
-        while not self._stopping:
+        while True:
             self._wake.clear()
+            if self._stopping:
+                return
             try:
                 self._on_poll(self.poll())
             except Exception:
