@@ -187,6 +187,10 @@ def _context(context: Mapping[str, Any]) -> EvaluationContext:
     targeting_key = context.get("targetingKey")
     if targeting_key is not None and not isinstance(targeting_key, str):
         raise FlagError(f"targetingKey is {targeting_key!r}, expected text.", "INVALID_CONTEXT")
+    try:
+        (targeting_key or "").encode()
+    except UnicodeEncodeError as error:  # half a character, as JSON can hold it: mmh3 crashes the process
+        raise FlagError("targetingKey is no Unicode text.", "INVALID_CONTEXT") from error
     return EvaluationContext(
         targeting_key, {name: value for name, value in context.items() if name != "targetingKey"}
     )
