@@ -195,6 +195,11 @@ class Ledger:
         head = self._current()
         return head.seq, head.hash
 
+    def check(self) -> None:
+        """Raise a LedgerError where it cannot be read, or where what is written would vanish."""
+        self._check_file()
+        self._current()
+
     def entries(self, rollout: str | None = None, after: int = 0) -> list[Entry]:
         """Return the entries after a number, in order; of one rollout, or of all."""
         query = sa.select(_entries).where(_entries.c.seq > after).order_by(_entries.c.seq)

@@ -197,7 +197,7 @@ class Server:
 
     async def _ready(self, _: Request) -> Response:
         try:
-            await run_in_threadpool(self._control.ledger.head)
+            await run_in_threadpool(self._control.ledger.check)
         except LedgerError as error:
             return PlainTextResponse(f"not ready: {error}\n", status_code=503)
         return PlainTextResponse("ready\n")
