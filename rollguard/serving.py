@@ -133,7 +133,9 @@ def serve(options: Options) -> None:
 def _socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
+        if int(port) > 65535:
+            raise ValueError(f"port {port}, expected at most 65535")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host.strip("[]"), int(port)), family=family)
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, ValueError) as error:
         raise ListenError(f"cannot listen on {address}: {error}.") from error

@@ -57,7 +57,8 @@ for _command in (
 def main() -> None:
     """Run the command line, and turn errors into one message and an exit code."""
     try:
-        code = cli.main(standalone_mode=False)  # the code of click's Exit is returned, not raised
+        # The code of click's Exit is returned, not raised.
+        code = cli.main(prog_name="rollguard", standalone_mode=False)
     except click.Abort:
         sys.exit(130)
     except click.ClickException as error:
