@@ -1,0 +1,183 @@
+"""The documentation names what there is: keys, parameters, guards, commands, metrics; its links resolve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.core import Metric
+from starlette.routing import Route
+
+from rollguard.applier import Applier
+from rollguard.cli import cli
+from rollguard.control import ControlPlane
+from rollguard.guards import NO_DATA, Parameter, Series, all_guards, library, longest_look_back
+from rollguard.ledger import Ledger
+from rollguard.loading import load_rollouts
+from rollguard.metrics import Metrics
+from rollguard.server import Server
+from rollguard.spec import Guard, Rollout
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+ROLLOUTS = load_rollouts(ROOT / "rollouts")
+SHIPPED = [(rollout, guard) for rollout in ROLLOUTS for guard in all_guards(rollout)]
+
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+ROW = re.compile(r"^\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def section(text: str, heading: str) -> str:
+    """Return what stands under a heading, up to the next one of any level."""
+    return re.split(r"^#+ ", text.split(f"\n{heading}", 1)[1], flags=re.MULTILINE)[0]
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Return a table's rows by their first cell, without its backquotes."""
+    return {key: [cell.strip() for cell in rest.split("|")] for key, rest in ROW.findall(text)}
+
+
+# The rollout file
+
+
+def keys(schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys that a JSON schema knows."""
+    if "$ref" in schema:
+        schema = definitions[schema["$ref"].rsplit("/", 1)[1]]
+    for option in schema.get("anyOf", ()):
+        yield from keys(option, definitions, prefix)
+    if schema.get("items"):
+        yield from keys(schema["items"], definitions, f"{prefix}[]")
+    for name, inside in schema.get("properties", {}).items():
+        key = f"{prefix}.{name}".lstrip(".")
+        yield key
+        yield from keys(inside, definitions, key)
+
+
+def test_the_page_has_exactly_the_keys_of_the_schema() -> None:
+    schema = Rollout.model_json_schema()
+    described = rows(section(page("rollout-file.md"), "## Keys"))
+    assert list(described) == list(dict.fromkeys(keys(schema, schema["$defs"])))
+
+
+# The guard library
+
+
+def default_of(parameter: Parameter) -> str:
+    if parameter.optional:
+        return "optional"
+    if parameter.default is None:
+        return ""
+    if parameter.default == "":
+        return "none"
+    return f"`{parameter.default}`" if isinstance(parameter.default, str) else f"{parameter.default}"
+
+
+@pytest.mark.parametrize("name", library())
+def test_the_page_has_exactly_the_parameters_of_a_template(name: str) -> None:
+    described = rows(section(page("rollout-file.md"), f"### `{name}`"))
+    parameters = library()[name].parameters
+    assert {key: cells[1] for key, cells in described.items()} == {
+        key: default_of(parameter) for key, parameter in parameters.items()
+    }
+    for key, cells in described.items():
+        choices = ", ".join(f"`{choice}`" for choice in parameters[key].choices)
+        assert cells[0] == (choices or parameters[key].type)
+
+
+def test_the_page_has_exactly_the_templates() -> None:
+    assert set(re.findall(r"^### `([a-z-]+)`", page("rollout-file.md"), re.MULTILINE)) == set(library())
+
+
+# Runbooks
+
+
+@pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
+def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> None:
+    text = page(f"runbooks/{guard.runbook}.md")
+    assert text.startswith(f"# {guard.runbook}\n")
+    for parameters in guard.bindings:
+        assert Series.parse(str(parameters["metric"])).name in text
+    if guard.runbook != NO_DATA:
+        assert f"Severity {guard.severity} · action {guard.action}" in text
+
+
+def test_no_runbook_is_left_over() -> None:
+    assert {path.stem for path in DOCS.glob("runbooks/*.md")} == {guard.runbook for _, guard in SHIPPED}
+
+
+def test_runbooks_say_how_long_the_cooldown_is_in_effect() -> None:
+    (rollout,) = (rollout for rollout in ROLLOUTS if rollout.name == "model-canary")
+    assert max(rollout.rollback.cooldown, longest_look_back(rollout)) == 30 * 60
+    for guard in rollout.guards:
+        resume = " ".join(section(page(f"runbooks/{guard.runbook}.md"), "## Resume").split())
+        assert re.search(r"cooldown(, which is | \()30 minutes for this rollout", resume)
+
+
+# The control plane
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Server, Metrics]]:
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+    control = ControlPlane(ROLLOUTS, ledger)
+    applier = Applier(ROLLOUTS, {}, ledger.states)
+    metrics = Metrics(control, applier.statuses)
+    yield Server(control, applier, metrics, b"0123456789abcdef"), metrics
+    ledger.close()
+
+
+def exposed_name(family: Metric) -> str:
+    return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def test_the_page_has_exactly_the_metrics(server: tuple[Server, Metrics]) -> None:
+    described = rows(section(page("control-plane.md"), "## Metrics"))
+    assert {name.split("{")[0] for name in described} == {
+        exposed_name(family) for family in server[1].registry.collect()
+    }
+
+
+def test_the_page_has_exactly_the_routes(server: tuple[Server, Metrics]) -> None:
+    routes = [route for route in server[0].app().routes if isinstance(route, Route)]
+    methods = {route.path: "POST" if "POST" in (route.methods or ()) else "GET" for route in routes}
+    assert set(rows(section(page("control-plane.md"), "## HTTP"))) == {
+        f"{method} {path}" for path, method in methods.items()
+    }
+
+
+# The command line
+
+
+def test_the_page_has_exactly_the_commands() -> None:
+    described = rows(page("command-line.md").split("\n## ", 1)[0])
+    assert {call.split()[1] for call in described} == set(cli.commands)
+
+
+# Links
+
+
+def anchors(path: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCED.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_resolve(path: Path) -> None:
+    for target in LINK.findall(FENCED.sub("", path.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        found = path.parent / name if name else path
+        assert found.exists(), f"{path.name} links to {target}"
+        assert not anchor or anchor in anchors(found), f"{path.name} links to {target}"
