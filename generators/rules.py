@@ -136,7 +136,8 @@ def _annotations(guard: Guard, parts: list[Condition], timing: Timing) -> dict[s
     words = ", or ".join(part.words for part in parts)
     return {
         "summary": guard.summary or library()[guard.use].summary,
-        "description": f"Value {{{{ $value | humanize }}}}: {words}{lasting}.",
+        # Not humanize: it makes 550m of a ratio of 0.55.
+        "description": f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.',
         "runbook_url": f"{RUNBOOKS}/{guard.runbook}.md",
     }
 

@@ -151,7 +151,7 @@ def test_every_alert_is_annotated_for_a_person(rollout: Rollout) -> None:
     for rule in rendered_rules(rule_file(rollout, Timing())):
         annotations = rule["annotations"]
         assert annotations["summary"].endswith(".")
-        assert "{{ $value | humanize }}" in annotations["description"]
+        assert '{{ printf "%.6g" $value }}' in annotations["description"]
         assert annotations["runbook_url"].startswith("docs/runbooks/")
 
 
