@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_a_problem_with_a_hint(tmp_path: Path, text: str) -> None:
     path = tmp_path / "reference.json"
     path.write_text(text)
-    with pytest.raises(ReferenceProblemsError, match=r"reference is not one[\s\S]*Reference.fit"):
+    with pytest.raises(ReferenceProblemsError, match=r"reference is not one[\s\S]*baseline save"):
         Reference.load(path)
 
 
