@@ -167,7 +167,7 @@ class Rollback(Model):
     """What a rollback does, and how soon."""
 
     to: Literal["fallback"] = "fallback"
-    cooldown: Duration = Field(900.0, description="Delays the next start and promotion; never a rollback.")
+    cooldown: Duration = Field(900.0, description="Delays the next start; never a rollback.")
     within: Duration = Field(30.0, gt=0, description="From breach to flag off, at most.")
 
 

@@ -85,7 +85,7 @@ def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
         since,
         "; ".join(held) or "-",
         ", ".join(firing) or "-",
-        f"{pending} pending" if pending else "applied",
+        f"{pending} pending" if pending else "applied" if row["targets"] else "-",
     )
 
 
