@@ -89,6 +89,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
+    disable_nagle_algorithm = True  # the body would wait 40 ms for the head's acknowledgement
     server: _Server
 
     def do_GET(self) -> None:
