@@ -1,0 +1,101 @@
+"""A control plane as a process of its own, and what is done to it from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from rollguard.processes import Child, free_port
+
+SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
+NAME = "model-canary"
+TOKEN = "a-token-of-a-test-0123456789"
+
+
+class Served:
+    """`rollguard serve` in a folder, with the shipped rollout but none of its targets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.token_file = folder / "token"
+        self.ledger = folder / "ledger.db"
+        self.rollouts = folder / "rollouts"
+        self.rollouts.mkdir(parents=True)
+        self.token_file.write_text(TOKEN, encoding="ascii")
+        text = SHIPPED.read_text(encoding="utf-8").partition("\ntargets:")[0]
+        (self.rollouts / SHIPPED.name).write_text(f"{text}\n", encoding="utf-8")
+        command = [
+            *(sys.executable, "-m", "rollguard", "serve", "--listen", self.url.removeprefix("http://")),
+            *("--rollouts", str(self.rollouts), "--state", f"sqlite:///{self.ledger}"),
+            *("--token-file", str(self.token_file), "--root", str(folder)),
+            *("--alertmanager", f"http://127.0.0.1:{free_port()}", "--poll", "1h"),
+        ]
+        self.process = Child("control plane", command, folder / "serve.log", f"{self.url}/readyz")
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        self.process.start()
+        self.process.wait_until_ready(30)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line against it."""
+        options = ("--server", self.url, "--token-file", str(self.token_file))
+        command = [sys.executable, "-m", "rollguard", *arguments, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """Return the answer to a POST with the token."""
+        headers = {"authorization": f"Bearer {TOKEN}", **options.pop("headers", {})}
+        return httpx.post(f"{self.url}{path}", headers=headers, **options)
+
+    def take_to(self, stage: str) -> None:
+        """Start the rollout and promote it up to a stage."""
+        entry = self.post(f"/api/v1/rollouts/{NAME}/start", json={"actor": "ann"}).json()
+        while entry["to_stage"] != stage:
+            entry = self.post(f"/api/v1/rollouts/{NAME}/promote", json={"actor": "ann"}).json()
+
+    def notify(self, guard: str = "WinRateDrop", **changes: Any) -> httpx.Response:
+        """Tell it of an alert as Alertmanager does."""
+        labels = {"rollout": NAME, "guard": guard, "alertname": guard, **changes.pop("labels", {})}
+        now = datetime.now(UTC).isoformat()
+        alert = {"status": "firing", "labels": labels, "annotations": {}, "startsAt": now, **changes}
+        return self.post("/alerts", content=json.dumps({"version": "4", "alerts": [alert]}))
+
+    def history(self) -> list[dict[str, Any]]:
+        """Return the ledger's entries."""
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        found: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v1/history", headers=headers).json()
+        return found
+
+    def log(self) -> str:
+        """Return what it logged."""
+        return (self.folder / "serve.log").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def make_served() -> Iterator[Callable[[Path], Served]]:
+    """Return a function that starts a control plane in a folder; all are stopped at the end."""
+    started: list[Served] = []
+
+    def make(folder: Path) -> Served:
+        started.append(Served(folder))
+        started[-1].start()
+        return started[-1]
+
+    yield make
+    for served in started:
+        served.process.stop()
+
+
+@pytest.fixture
+def served(tmp_path: Path, make_served: Callable[[Path], Served]) -> Served:
+    return make_served(tmp_path / "served")

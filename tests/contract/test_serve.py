@@ -1,0 +1,275 @@
+"""`rollguard serve` as a process: its HTTP from outside, its metrics in promtool, and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from rollguard import binaries
+
+if TYPE_CHECKING:
+    from tests.contract.conftest import Served
+
+NAME = "model-canary"
+
+
+def sample(served: Served, series: str) -> float:
+    lines = httpx.get(f"{served.url}/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"{series} ")).rpartition(" ")[2])
+
+
+def rejected(served: Served, reason: str) -> float:
+    return sample(served, f'rollguard_notifications_rejected_total{{reason="{reason}"}}')
+
+
+# Refusals, as a server of bytes sees them
+
+
+def raw(served: Served, *parts: bytes) -> bytes:
+    """Send bytes on a connection, and return the first line of the answer."""
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has answered already
+        with connection.makefile("rb") as answer:
+            return answer.readline()
+
+
+HEAD = b"POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a-token-of-a-test-0123456789\r\n"
+
+
+def test_a_payload_over_a_mebibyte_is_refused_by_its_length(served: Served) -> None:
+    assert b" 413 " in raw(served, HEAD + b"content-length: 1048577\r\n\r\n" + b"x")
+    assert rejected(served, "too_large") == 1
+
+
+def test_a_payload_over_a_mebibyte_is_refused_without_a_length(served: Served) -> None:
+    chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
+    assert b" 413 " in raw(served, HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 17)
+    assert rejected(served, "too_large") == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "reason"),
+    [
+        ("not JSON", {}, 400, "syntax"),
+        ('{"version": "3", "alerts": []}', {}, 400, "version"),
+        ('{"version": "4", "alerts": []}', {"authorization": "Bearer wrong"}, 401, "unauthorized"),
+    ],
+)
+def test_what_is_refused_is_counted(
+    served: Served, body: str, headers: dict[str, str], status: int, reason: str
+) -> None:
+    assert served.post("/alerts", content=body, headers=headers).status_code == status
+    assert rejected(served, reason) == 1
+    assert served.history() == []
+
+
+def test_an_alert_of_an_unknown_rollout_is_logged_once(served: Served) -> None:
+    for _ in range(3):
+        assert served.notify(labels={"rollout": "nobody"}).status_code == 200
+    assert sample(served, "rollguard_alerts_unknown_total") == 3
+    assert served.log().count("is of no loaded rollout") == 1
+
+
+def test_a_connection_that_is_dropped_halfway_decides_nothing(served: Served) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(HEAD + b'content-length: 100\r\n\r\n{"version": "4"')
+    assert httpx.get(f"{served.url}/livez").status_code == 200
+    assert served.history() == []
+
+
+def test_no_secret_is_logged(served: Served) -> None:
+    served.post("/alerts", content="not JSON")
+    served.notify()
+    assert "a-token-of-a-test" not in served.log()
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement(served: Served) -> None:
+    """Without TCP_NODELAY each answer on a kept connection takes 40 ms."""
+    with httpx.Client() as client:
+        started = time.monotonic()
+        for _ in range(50):
+            client.get(f"{served.url}/livez")
+        assert time.monotonic() - started < 1.0
+
+
+# Durability
+
+
+def test_what_was_answered_survives_a_kill(served: Served) -> None:
+    served.take_to("full")
+    served.notify()
+    served.process.kill()
+    served.start()
+    assert [entry["kind"] for entry in served.history()].count("rollback") == 1
+    assert sample(served, 'rollback_total{reason="WinRateDrop",rollout="model-canary"}') == 1
+
+
+def test_a_notification_that_comes_again_after_a_kill_decides_nothing_more(served: Served) -> None:
+    served.take_to("full")
+    served.notify()
+    served.process.kill()
+    served.start()
+    assert served.notify().json() == {"decided": []}
+
+
+def test_a_burst_of_notifications_is_one_rollback(served: Served) -> None:
+    served.take_to("full")
+    guards = ["WinRateDrop", "DriftDetected", "OnnxParityFailure"] * 10
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(served.notify, guards))
+    assert {answer.status_code for answer in answers} == {200}
+    assert [entry["kind"] for entry in served.history()].count("rollback") == 1
+
+
+def test_it_ends_on_a_signal_with_code_0(served: Served) -> None:
+    os.kill(served.process.pid, signal.SIGTERM)
+    assert served.process._process is not None
+    assert served.process._process.wait(15) == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode and os.environ.get("CI") and os.geteuid() == 0:
+        pytest.fail(f"cannot mount a small disk: {result.stderr}")
+    if result.returncode:
+        pytest.skip(f"mount: {result.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_flips_nothing_until_there_is_room(
+    small_disk: Path, make_served: Callable[[Path], Served]
+) -> None:
+    served = make_served(small_disk / "served")
+    served.take_to("full")
+    ballast = small_disk / "ballast"
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=512"], capture_output=True, check=False)
+    big = {"text": "x" * 50_000}
+    assert served.notify(annotations=big).status_code == 503
+    assert flag(served) == "candidate"
+    ballast.unlink()
+    assert served.notify(annotations=big).status_code == 200
+    assert flag(served) == "active"
+
+
+def flag(served: Served) -> str:
+    answer = served.post(f"/ofrep/v1/evaluate/flags/{NAME}", json={"context": {"targetingKey": "u"}})
+    return str(answer.json()["variant"])
+
+
+def test_half_a_character_as_a_targeting_key_leaves_it_alive(served: Served) -> None:
+    served.take_to("canary")
+    body = rb'{"context": {"targetingKey": "\ud800"}}'
+    assert served.post(f"/ofrep/v1/evaluate/flags/{NAME}", content=body).status_code == 400
+    assert httpx.get(f"{served.url}/readyz").status_code == 200
+
+
+# Metrics
+
+
+def test_promtool_has_no_remark_about_the_metrics(
+    served: Served, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    promtool = need_binary(binaries.PROMTOOL)
+    served.take_to("full")
+    served.notify()
+    text = httpx.get(f"{served.url}/metrics").text
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False
+    )
+    assert done.stdout + done.stderr == ""
+
+
+# The command line against it
+
+
+def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> None:
+    for arguments in (
+        ("start", NAME, "--reason", "release 42"),
+        ("promote", NAME),
+        ("rollback", NAME, "--reason", "customers complain"),
+    ):
+        found = served.command(*arguments)
+        assert found.returncode == 0
+    said = served.command("history").stdout.splitlines()
+    assert [line.split()[3:7] for line in said] == [
+        ["model-canary", "run", "1", kind] for kind in ("start", "promote", "rollback")
+    ]
+    assert said[2].endswith(": customers complain")
+
+
+def test_what_is_refused_is_1_and_says_why(served: Served) -> None:
+    found = served.command("promote", NAME)
+    assert found.returncode == 1
+    assert found.stderr == "refused: model-canary is in disabled, which is no stage of its file.\n"
+
+
+def test_an_unknown_rollout_is_1(served: Served) -> None:
+    assert served.command("start", "nobody").returncode == 1
+    assert served.command("status", "nobody").returncode == 1
+
+
+def test_a_wrong_token_is_2(served: Served) -> None:
+    served.token_file.write_text("another-token-0123456789")
+    found = served.command("status")
+    assert (found.returncode, "refuses the token" in found.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("status",), ("status", NAME), ("start", NAME), ("verify",)],
+    ids=" ".join,
+)
+def test_what_is_printed_as_json_is_json(served: Served, arguments: tuple[str, ...]) -> None:
+    assert json.loads(served.command(*arguments, "--json").stdout)
+
+
+def test_history_prints_one_object_a_line(served: Served) -> None:
+    served.take_to("canary")
+    lines = served.command("history", "--json").stdout.splitlines()
+    assert [json.loads(line)["kind"] for line in lines] == ["start", "promote"]
+
+
+def test_status_shows_where_a_rollout_stands(served: Served) -> None:
+    served.take_to("canary")
+    served.notify("WinRateDropNoData")
+    head, row = served.command("status").stdout.splitlines()
+    assert head.split()[:5] == ["ROLLOUT", "STATE", "STAGE", "PERCENT", "RUN"]
+    assert row.split()[:5] == [NAME, "ROLLING_OUT", "canary", "10", "1"]
+    assert "WinRateDropNoData" in row
+
+
+def test_status_of_one_shows_its_guards(served: Served) -> None:
+    served.take_to("canary")
+    shown = served.command("status", NAME).stdout
+    assert "CanaryWinrateRollback" in shown
+    assert "ARMED" in shown
+
+
+def test_verify_takes_a_head_kept_earlier(served: Served) -> None:
+    served.take_to("canary")
+    head = served.command("verify").stdout.split("head ")[1].strip()
+    assert served.command("verify", "--head", head).returncode == 0
+    later = f"9{head}"
+    assert served.command("verify", "--head", later).returncode == 1
