@@ -25,6 +25,10 @@ from rollguard.state import Entry, State, Transition
 log = logging.getLogger(__name__)
 
 
+FRESH_SECONDS = 30.0
+"""How long Alertmanager's last answer says what fires."""
+
+
 class UnknownRolloutError(RollguardError):
     """There is no rollout of that name."""
 
@@ -83,6 +87,7 @@ class ControlPlane:
         self._scale = scale
         self._listeners = list(listeners)
         self._firing = Firing()
+        self._polled_at: float | None = None
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
@@ -120,6 +125,7 @@ class ControlPlane:
         """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
         with self._lock:
             self._firing.polled(self._known(alerts), asked_at)
+            self._polled_at = asked_at
             return self._decide(None)
 
     def start(self, name: str, *, actor: str, reason: str = "") -> Entry:
@@ -130,7 +136,10 @@ class ControlPlane:
         """
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
-            transition = _allowed(lambda: states.start(rollout, state, actor=actor, reason=reason))
+            evidence = self._ignorance()
+            transition = _allowed(
+                lambda: states.start(rollout, state, actor=actor, reason=reason, evidence=evidence)
+            )
             self._refuse_in_cooldown(rollout, state)
             self._refuse_while(rollout, rollout.stages[0].name, "rollback")
             return self._commit_one(transition, state)
@@ -140,7 +149,7 @@ class ControlPlane:
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
             left = self.hold_left(rollout, state)
-            evidence = {"hold_left_seconds": round(left, 3)} if left else {}
+            evidence = self._ignorance() | ({"hold_left_seconds": round(left, 3)} if left else {})
             transition = _allowed(
                 lambda: states.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
             )
@@ -184,6 +193,12 @@ class ControlPlane:
         if name not in self.rollouts:
             raise UnknownRolloutError(f"{name} is no rollout; known: {', '.join(self.rollouts)}.")
         return self.rollouts[name]
+
+    def _ignorance(self) -> dict[str, Any]:
+        """Return as evidence that a person decided while nobody could say what fires."""
+        polled = self._polled_at
+        fresh = polled is not None and self.clock.monotonic() - polled <= FRESH_SECONDS
+        return {} if fresh else {"alerts_unknown": True}
 
     def _known(self, alerts: Iterable[GuardAlert]) -> list[GuardAlert]:
         known = []
@@ -247,9 +262,8 @@ class ControlPlane:
             )
         self._show(states_now)
         for entry in entries:
-            log.info(
-                "%s: %s to %s: %s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, entry.reason
-            )
+            why = f": {entry.reason}" if entry.reason else ""
+            log.info("%s: %s to %s%s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, why)
         for listener in self._listeners:
             listener.decided(entries, received_at)
 

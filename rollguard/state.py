@@ -126,7 +126,14 @@ def fold(state: State, entry: Entry) -> State:
     )
 
 
-def start(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> Transition:
+def start(
+    rollout: Rollout,
+    state: State,
+    *,
+    actor: str,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+) -> Transition:
     """Return the start of the next run, in the first stage; a release that is fully on gives way to the next.
 
     Raises:
@@ -142,6 +149,7 @@ def start(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> Tr
         rollout.stages[0].name,
         actor=actor,
         reason=reason,
+        evidence=evidence or {},
     )
 
 

@@ -125,6 +125,8 @@ def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str
     if hold_left:
         left = render(round(hold_left))
         click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
+    if entry["evidence"].get("alerts_unknown"):
+        click.echo("note: Alertmanager has not answered of late, so nobody knows what fires", err=True)
 
 
 @click.command(epilog=examples("rollguard start model-canary --reason 'release 42'"))

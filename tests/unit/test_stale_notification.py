@@ -53,3 +53,12 @@ def test_it_is_believed_where_alertmanager_does_not_answer(control: ControlPlane
     control.confirm = lambda: False
     entries = control.notify(Notification((old_alert(),)), received_at=1.0)
     assert [entry.reason for entry in entries] == ["DriftDetected"]
+
+
+def test_a_step_taken_while_nobody_says_what_fires_is_noted(control: ControlPlane) -> None:
+    assert control.promote(NAME, actor="test").evidence["alerts_unknown"] is True
+
+
+def test_a_step_taken_after_an_answer_is_not(control: ControlPlane) -> None:
+    control.polled([], asked_at=1.0)
+    assert "alerts_unknown" not in control.promote(NAME, actor="test").evidence
