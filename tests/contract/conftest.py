@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -81,21 +82,39 @@ class Served:
         return (self.folder / "serve.log").read_text(encoding="utf-8")
 
 
-@pytest.fixture
-def make_served() -> Iterator[Callable[[Path], Served]]:
-    """Return a function that starts a control plane in a folder; all are stopped at the end."""
-    started: list[Served] = []
-
-    def make(folder: Path) -> Served:
-        started.append(Served(folder))
-        started[-1].start()
-        return started[-1]
-
-    yield make
-    for served in started:
+@contextmanager
+def _serving(folder: Path) -> Iterator[Served]:
+    served = Served(folder)
+    served.start()
+    try:
+        yield served
+    finally:
         served.process.stop()
 
 
 @pytest.fixture
+def make_served() -> Iterator[Callable[[Path], Served]]:
+    """Return a function that starts a control plane in a folder; all are stopped at the end."""
+    with ExitStack() as stack:
+        yield lambda folder: stack.enter_context(_serving(folder))
+
+
+@pytest.fixture
 def served(tmp_path: Path, make_served: Callable[[Path], Served]) -> Served:
+    """A control plane of the test's own."""
     return make_served(tmp_path / "served")
+
+
+@pytest.fixture(scope="session")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A control plane that several tests share; none starts the rollout."""
+    with _serving(tmp_path_factory.mktemp("untouched") / "served") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def in_canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A control plane that several tests share; its rollout stays in the stage canary."""
+    with _serving(tmp_path_factory.mktemp("in-canary") / "served") as served:
+        served.take_to("canary")
+        yield served

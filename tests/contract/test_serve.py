@@ -52,15 +52,17 @@ def raw(served: Served, *parts: bytes) -> bytes:
 HEAD = b"POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a-token-of-a-test-0123456789\r\n"
 
 
-def test_a_payload_over_a_mebibyte_is_refused_by_its_length(served: Served) -> None:
-    assert b" 413 " in raw(served, HEAD + b"content-length: 1048577\r\n\r\n" + b"x")
-    assert rejected(served, "too_large") == 1
+def test_a_payload_over_a_mebibyte_is_refused_by_its_length(untouched: Served) -> None:
+    before = rejected(untouched, "too_large")
+    assert b" 413 " in raw(untouched, HEAD + b"content-length: 1048577\r\n\r\n" + b"x")
+    assert rejected(untouched, "too_large") == before + 1
 
 
-def test_a_payload_over_a_mebibyte_is_refused_without_a_length(served: Served) -> None:
+def test_a_payload_over_a_mebibyte_is_refused_without_a_length(untouched: Served) -> None:
     chunk = b"10000\r\n" + b" " * 65536 + b"\r\n"
-    assert b" 413 " in raw(served, HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 17)
-    assert rejected(served, "too_large") == 1
+    before = rejected(untouched, "too_large")
+    assert b" 413 " in raw(untouched, HEAD + b"transfer-encoding: chunked\r\n\r\n", *[chunk] * 17)
+    assert rejected(untouched, "too_large") == before + 1
 
 
 @pytest.mark.parametrize(
@@ -72,26 +74,27 @@ def test_a_payload_over_a_mebibyte_is_refused_without_a_length(served: Served) -
     ],
 )
 def test_what_is_refused_is_counted(
-    served: Served, body: str, headers: dict[str, str], status: int, reason: str
+    untouched: Served, body: str, headers: dict[str, str], status: int, reason: str
 ) -> None:
-    assert served.post("/alerts", content=body, headers=headers).status_code == status
-    assert rejected(served, reason) == 1
-    assert served.history() == []
+    before = rejected(untouched, reason)
+    assert untouched.post("/alerts", content=body, headers=headers).status_code == status
+    assert rejected(untouched, reason) == before + 1
+    assert untouched.history() == []
 
 
-def test_an_alert_of_an_unknown_rollout_is_logged_once(served: Served) -> None:
+def test_an_alert_of_an_unknown_rollout_is_logged_once(untouched: Served) -> None:
     for _ in range(3):
-        assert served.notify(labels={"rollout": "nobody"}).status_code == 200
-    assert sample(served, "rollguard_alerts_unknown_total") == 3
-    assert served.log().count("is of no loaded rollout") == 1
+        assert untouched.notify(labels={"rollout": "nobody"}).status_code == 200
+    assert sample(untouched, "rollguard_alerts_unknown_total") == 3
+    assert untouched.log().count("is of no loaded rollout") == 1
 
 
-def test_a_connection_that_is_dropped_halfway_decides_nothing(served: Served) -> None:
-    host, port = served.url.removeprefix("http://").split(":")
+def test_a_connection_that_is_dropped_halfway_decides_nothing(untouched: Served) -> None:
+    host, port = untouched.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(HEAD + b'content-length: 100\r\n\r\n{"version": "4"')
-    assert httpx.get(f"{served.url}/livez").status_code == 200
-    assert served.history() == []
+    assert httpx.get(f"{untouched.url}/livez").status_code == 200
+    assert untouched.history() == []
 
 
 def test_no_secret_is_logged(served: Served) -> None:
@@ -100,12 +103,12 @@ def test_no_secret_is_logged(served: Served) -> None:
     assert "a-token-of-a-test" not in served.log()
 
 
-def test_an_answer_does_not_wait_for_an_acknowledgement(served: Served) -> None:
+def test_an_answer_does_not_wait_for_an_acknowledgement(untouched: Served) -> None:
     """Without TCP_NODELAY each answer on a kept connection takes 40 ms."""
     with httpx.Client() as client:
         started = time.monotonic()
         for _ in range(50):
-            client.get(f"{served.url}/livez")
+            client.get(f"{untouched.url}/livez")
         assert time.monotonic() - started < 1.0
 
 
@@ -178,11 +181,10 @@ def flag(served: Served) -> str:
     return str(answer.json()["variant"])
 
 
-def test_half_a_character_as_a_targeting_key_leaves_it_alive(served: Served) -> None:
-    served.take_to("canary")
+def test_half_a_character_as_a_targeting_key_leaves_it_alive(in_canary: Served) -> None:
     body = rb'{"context": {"targetingKey": "\ud800"}}'
-    assert served.post(f"/ofrep/v1/evaluate/flags/{NAME}", content=body).status_code == 400
-    assert httpx.get(f"{served.url}/readyz").status_code == 200
+    assert in_canary.post(f"/ofrep/v1/evaluate/flags/{NAME}", content=body).status_code == 400
+    assert httpx.get(f"{in_canary.url}/readyz").status_code == 200
 
 
 # Metrics
@@ -205,8 +207,8 @@ def test_promtool_has_no_remark_about_the_metrics(
 
 
 def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> None:
+    assert json.loads(served.command("start", NAME, "--json").stdout)["kind"] == "start"
     for arguments in (
-        ("start", NAME, "--reason", "release 42"),
         ("promote", NAME),
         ("rollback", NAME, "--reason", "customers complain"),
     ):
@@ -219,15 +221,15 @@ def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> Non
     assert said[2].endswith(": customers complain")
 
 
-def test_what_is_refused_is_1_and_says_why(served: Served) -> None:
-    found = served.command("promote", NAME)
+def test_what_is_refused_is_1_and_says_why(untouched: Served) -> None:
+    found = untouched.command("promote", NAME)
     assert found.returncode == 1
     assert found.stderr == "refused: model-canary is in disabled, which is no stage of its file.\n"
 
 
-def test_an_unknown_rollout_is_1(served: Served) -> None:
-    assert served.command("start", "nobody").returncode == 1
-    assert served.command("status", "nobody").returncode == 1
+def test_an_unknown_rollout_is_1(untouched: Served) -> None:
+    assert untouched.command("start", "nobody").returncode == 1
+    assert untouched.command("status", "nobody").returncode == 1
 
 
 def test_a_wrong_token_is_2(served: Served) -> None:
@@ -238,38 +240,32 @@ def test_a_wrong_token_is_2(served: Served) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("status",), ("status", NAME), ("start", NAME), ("verify",)],
+    [("status",), ("status", NAME), ("verify",)],
     ids=" ".join,
 )
-def test_what_is_printed_as_json_is_json(served: Served, arguments: tuple[str, ...]) -> None:
-    assert json.loads(served.command(*arguments, "--json").stdout)
+def test_what_is_printed_as_json_is_json(in_canary: Served, arguments: tuple[str, ...]) -> None:
+    assert json.loads(in_canary.command(*arguments, "--json").stdout)
 
 
-def test_history_prints_one_object_a_line(served: Served) -> None:
-    served.take_to("canary")
-    lines = served.command("history", "--json").stdout.splitlines()
+def test_history_prints_one_object_a_line(in_canary: Served) -> None:
+    lines = in_canary.command("history", "--json").stdout.splitlines()
     assert [json.loads(line)["kind"] for line in lines] == ["start", "promote"]
 
 
-def test_status_shows_where_a_rollout_stands(served: Served) -> None:
-    served.take_to("canary")
-    served.notify("WinRateDropNoData")
-    head, row = served.command("status").stdout.splitlines()
+def test_status_shows_where_a_rollout_stands(in_canary: Served) -> None:
+    head, row = in_canary.command("status").stdout.splitlines()
     assert head.split()[:5] == ["ROLLOUT", "STATE", "STAGE", "PERCENT", "RUN"]
     assert row.split()[:5] == [NAME, "ROLLING_OUT", "canary", "10", "1"]
-    assert "WinRateDropNoData" in row
 
 
-def test_status_of_one_shows_its_guards(served: Served) -> None:
-    served.take_to("canary")
-    shown = served.command("status", NAME).stdout
+def test_status_of_one_shows_its_guards(in_canary: Served) -> None:
+    shown = in_canary.command("status", NAME).stdout
     assert "CanaryWinrateRollback" in shown
     assert "ARMED" in shown
 
 
-def test_verify_takes_a_head_kept_earlier(served: Served) -> None:
-    served.take_to("canary")
-    head = served.command("verify").stdout.split("head ")[1].strip()
-    assert served.command("verify", "--head", head).returncode == 0
+def test_verify_takes_a_head_kept_earlier(in_canary: Served) -> None:
+    head = in_canary.command("verify").stdout.split("head ")[1].strip()
+    assert in_canary.command("verify", "--head", head).returncode == 0
     later = f"9{head}"
-    assert served.command("verify", "--head", later).returncode == 1
+    assert in_canary.command("verify", "--head", later).returncode == 1
