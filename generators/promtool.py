@@ -177,7 +177,7 @@ def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]
 
 
 def run_tests(path: Path) -> list[TestResult]:
-    """Run a test file, and where it fails each of its groups alone, to name those that fail.
+    """Run a test file; where it fails, the groups of each alert, then one by one, to name those that fail.
 
     Args:
         path: a test file for promtool.
@@ -192,24 +192,44 @@ def run_tests(path: Path) -> list[TestResult]:
     together = _promtool("test", "rules", str(path))
     if together.returncode == 0:
         return [_result(group, True, "") for group in groups]
-    results = [_run_alone(path, content, group) for group in groups]
+    by_alerts: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for group in groups:
+        by_alerts.setdefault(_tested(group), []).append(group)
+    results = [result for some in by_alerts.values() for result in _run_some(path, content, some)]
     if all(result.passed for result in results):
         results.append(TestResult((), str(path), False, _words(together)))
     return results
 
 
-def _run_alone(path: Path, content: Mapping[str, Any], group: Mapping[str, Any]) -> TestResult:
+def _run_some(
+    path: Path, content: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
+) -> list[TestResult]:
+    done = _run_only(path, content, groups)
+    if done.returncode == 0:
+        return [_result(group, True, "") for group in groups]
+    if len(groups) == 1:
+        return [_result(groups[0], False, _words(done))]
+    return [result for group in groups for result in _run_some(path, content, [group])]
+
+
+def _run_only(
+    path: Path, content: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
+) -> subprocess.CompletedProcess[str]:
     files = [str((path.parent / name).resolve()) for name in content["rule_files"]]
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         alone = Path(folder) / "one.test.yml"
-        alone.write_text(yaml.safe_dump({**content, "rule_files": files, "tests": [group]}), encoding="utf-8")
-        done = _promtool("test", "rules", str(alone))
-    return _result(group, done.returncode == 0, _words(done))
+        alone.write_text(
+            yaml.safe_dump({**content, "rule_files": files, "tests": list(groups)}), encoding="utf-8"
+        )
+        return _promtool("test", "rules", str(alone))
 
 
 def _result(group: Mapping[str, Any], passed: bool, output: str) -> TestResult:
-    alerts = tuple(dict.fromkeys(alert for alert, _ in _expectations(group)))
-    return TestResult(alerts, str(group.get("name") or "unnamed"), passed, "" if passed else output)
+    return TestResult(_tested(group), str(group.get("name") or "unnamed"), passed, "" if passed else output)
+
+
+def _tested(group: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(alert for alert, _ in _expectations(group)))
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:
