@@ -137,8 +137,8 @@ def serve(options: Options) -> None:
 def _socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
     try:
-        if int(port) > 65535:
-            raise ValueError(f"port {port}, expected at most 65535")
+        if not 0 <= int(port) <= 65535:
+            raise ValueError(f"port {port}, expected 0 to 65535")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host.strip("[]"), int(port)), family=family)
         # asyncio does it only for sockets of its own making; without it every answer waits 40 ms for an ACK.
