@@ -1,0 +1,115 @@
+"""`check` and `test` with the real promtool and amtool, as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rollguard import binaries
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "rollouts"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, need_binary: Callable[[binaries.Binary], str]) -> Run:
+    for binary in (binaries.PROMTOOL, binaries.AMTOOL):
+        need_binary(binary)
+
+    def of(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "rollguard", *map(str, arguments)]
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return of
+
+
+@pytest.fixture
+def generated(run: Run, tmp_path: Path) -> Path:
+    assert run("generate", "--rollouts", SHIPPED, "--out", "build").returncode == 0
+    return tmp_path / "build"
+
+
+def test_the_shipped_rollouts_are_right(run: Run) -> None:
+    found = run("check", "--rollouts", SHIPPED)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout.endswith(": no errors.\n")
+
+
+def test_a_new_rollout_file_is_right_and_its_guards_are_tested(run: Run) -> None:
+    run("init", "checkout-redesign")
+    assert run("check").stdout == "1 rollout, 2 guards: no errors.\n"
+    found = run("test")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "ok   ErrorRatioHigh " in found.stdout
+
+
+def test_the_example_in_the_new_file_is_right_too(run: Run, tmp_path: Path) -> None:
+    run("init", "mine")
+    path = tmp_path / "rollouts" / "mine.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("\n  # ", "\n  "), encoding="utf-8")
+    assert "yaml-file" in path.read_text(encoding="utf-8")
+    assert run("check").stderr == ""
+
+
+def test_what_is_right_is_json_too(run: Run) -> None:
+    assert json.loads(run("check", "--rollouts", SHIPPED, "--json").stdout) == []
+
+
+def test_what_promtool_refuses_is_1_and_names_the_guard(run: Run, tmp_path: Path) -> None:
+    text = (SHIPPED / "model-canary.yaml").read_text(encoding="utf-8")
+    (tmp_path / "r.yaml").write_text(text.replace("metric: rolling_precision", "metric: nan"))
+    found = run("check", "--rollouts", "r.yaml")
+    assert found.returncode == 1
+    assert "guard WinRateDrop is refused: " in found.stderr
+
+
+def test_every_guard_is_tested_as_json(run: Run) -> None:
+    found = json.loads(run("test", "--rollouts", SHIPPED, "--json").stdout)
+    assert found["problems"] == []
+    assert {tuple(test["alerts"]) for test in found["tests"]} >= {("WinRateDrop",), ("DriftDetected",)}
+
+
+def test_test_files_are_run_as_they_are(run: Run, generated: Path) -> None:
+    found = run("test", *generated.glob("tests/*.test.yml"))
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_guard_whose_test_fails_is_1_and_named(run: Run, generated: Path) -> None:
+    rules = generated / "rules" / "model-canary.rules.yml"
+    text = rules.read_text(encoding="utf-8")
+    assert "< 0.5\n" in text
+    rules.write_text(text.replace("< 0.5\n", "< 0.4\n"), encoding="utf-8")
+    found = run("test", generated / "tests" / "model-canary.test.yml")
+    assert found.returncode == 1
+    assert [line.split()[1] for line in found.stdout.splitlines() if line.startswith("FAIL")] == [
+        "WinRateDrop"
+    ]
+
+
+def test_a_test_that_only_looks_green_is_1(run: Run, generated: Path) -> None:
+    (generated / "rules" / "model-canary.rules.yml").unlink()
+    found = run("test", generated / "tests" / "model-canary.test.yml")
+    assert found.returncode == 1
+    assert "rules/model-canary.rules.yml, which does not exist" in found.stderr
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "rule_files: 3\n"])
+def test_what_is_no_test_file_is_1_without_a_traceback(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.yml").write_text(text)
+    found = run("test", "t.yml")
+    assert (found.returncode, "Traceback" in found.stderr) == (1, False)
