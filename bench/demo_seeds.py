@@ -15,7 +15,8 @@ from pathlib import Path
 
 import click
 
-from demo.story import Story, UnexpectedError
+from demo.scene import UnexpectedError
+from demo.story import Story
 from rollguard.errors import RollguardError
 
 

@@ -1,0 +1,250 @@
+"""A running stack with its service, and the acts of a person who releases."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from demo.service import CLIENT_POLL_SECONDS, TradingService
+from generators.timing import Timing
+from rollguard.cli.client import Client
+from rollguard.cli.stack import Stack
+from rollguard.spec import Rollout
+
+PROBE_KEYS = tuple(f"account-{number}" for number in range(200))
+MIN_DRIFT_ROWS = 300
+STAGE_TIMEOUT_SECONDS = 60.0
+ROLLBACK_TIMEOUT_SECONDS = 40.0
+PSI_LIMIT, KS_LIMIT = 0.30, 0.20
+
+Say = Callable[[str], None]
+"""Prints a line."""
+
+
+class UnexpectedError(Exception):
+    """The story took another turn; the text says what was seen."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the exporter shows at one moment; NaN where it shows nothing."""
+
+    canary_trades: float
+    drift_rows: float
+    psi: float
+    ks: float
+
+    @property
+    def drifts(self) -> bool:
+        """Whether a limit of DriftDetected is passed."""
+        return self.psi > PSI_LIMIT or self.ks > KS_LIMIT
+
+
+class Scene:
+    """The acts of a release, and what comes of them.
+
+    Args:
+        rollout: what is released.
+        stack: running.
+        client: of its control plane.
+        service: trading.
+        say: prints a line.
+    """
+
+    def __init__(
+        self, rollout: Rollout, stack: Stack, client: Client, service: TradingService, say: Say
+    ) -> None:
+        self._rollout, self._stack, self._client, self._service, self._say = (
+            rollout,
+            stack,
+            client,
+            service,
+            say,
+        )
+        self._http = httpx.Client(timeout=2.0)
+        self._exporter = f"http://{stack.rollouts[0].scrape.targets[0]}/metrics"
+
+    def wait_for_data(self) -> None:
+        """Wait until Prometheus has scraped: until then guards without data hold every promotion."""
+        deadline = time.monotonic() + 30.0
+        while time.monotonic() < deadline:
+            answer = self._http.get(
+                f"http://{self._stack.addresses.prometheus}/api/v1/query?query=drift_sample"
+            )
+            if answer.json()["data"]["result"] and not self._silent_guards():
+                return
+            time.sleep(0.1)
+        raise UnexpectedError(f"guards still have no data after 30 s: {', '.join(self._silent_guards())}")
+
+    def _silent_guards(self) -> list[str]:
+        return [guard["guard"] for guard in self._state()["guards"] if guard["firing"]]
+
+    def ramp_up(self, release: str) -> None:
+        """Take a release through every stage; each lasts until its data say enough."""
+        self._act("start", f"{release} begins")
+        self._wait("shadow", lambda _: False, seconds=3.0)
+        for stage in self._rollout.stages[1:]:
+            self._act("promote", f"{release} looks healthy")
+            self._wait_for_new_cohort()
+            enough = _full_enough if stage.percent == 100 else _canary_enough
+            if not self._wait(f"{stage.name}, {stage.percent:g} %", enough):
+                raise UnexpectedError(
+                    f"stage {stage.name} had too few trades after {STAGE_TIMEOUT_SECONDS:g} s"
+                )
+        self._act("promote", f"{release} stays")
+        self._wait("enabled", lambda _: False, seconds=2.0)
+        self._require("ENABLED")
+        self._say(f"{release} is fully on, and was never rolled back.")
+
+    def ramp_until_rolled_back(self, release: str) -> str:
+        """Take a release to its canary and wait for the guards."""
+        self._act("start", f"{release} begins")
+        self._wait("shadow", lambda _: False, seconds=3.0)
+        self._act("promote", f"{release} looks as healthy as release 1: shadow scoring says so")
+        probe = self._someone_in_the_canary()
+        self._say(f"  {probe} now gets the candidate, by OpenFeature's file client and by OFREP")
+        breached_at = self._wait_for_breach()
+        seen_at = self._wait_for_fallback(probe)
+        state = self._require("ROLLBACK")
+        for key in PROBE_KEYS:
+            if self._service.serves_candidate(key) or self._by_ofrep(key):
+                raise UnexpectedError(f"{key} still gets the candidate after the rollback")
+        self._say(f"  all {len(PROBE_KEYS)} accounts asked get the active model again, by both clients")
+        reason = state["reason"]
+        return (
+            f"rolled back {self._rollout.name} in {seen_at - breached_at:.2f} s "
+            f"(worst case by configuration {self._worst_case(reason):.2f} s), reason {reason}"
+        )
+
+    def _act(self, verb: str, reason: str) -> None:
+        entry = self._client.post(
+            f"rollouts/{self._rollout.name}/{verb}", {"actor": "release engineer", "reason": reason}
+        )
+        self._say(f"  {verb}: {entry['to_stage'] or entry['to_status'].lower()}")
+
+    def _wait(self, what: str, enough: Callable[[Measured], bool], seconds: float | None = None) -> bool:
+        """Wait until enough was measured, or for some seconds; tell how it goes, and stop at a rollback."""
+        deadline = time.monotonic() + (seconds or STAGE_TIMEOUT_SECONDS)
+        next_word = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            measured = self._measure()
+            if enough(measured):
+                self._progress(what, measured)
+                return True
+            if time.monotonic() >= next_word:
+                self._progress(what, measured)
+                next_word += 5.0
+            self._require("ROLLING_OUT", "ENABLED")
+            time.sleep(0.25)
+        return False
+
+    def _wait_for_new_cohort(self) -> None:
+        """Wait until the exporter has heard of the new stage from the service: its counts start afresh."""
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            measured = self._measure()
+            if measured.canary_trades < 500 and measured.drift_rows < MIN_DRIFT_ROWS:
+                return
+            time.sleep(0.05)
+        raise UnexpectedError("the exporter did not hear of the new stage within 5 s")
+
+    def _progress(self, what: str, measured: Measured) -> None:
+        drift = f"PSI at most {measured.psi:.2f} of {PSI_LIMIT:.2f}"
+        if math.isnan(measured.psi):
+            drift = f"{measured.drift_rows:g} of {MIN_DRIFT_ROWS} rows before drift is judged"
+        trades = f"{measured.canary_trades:g} canary trades, " if "canary" in what or "ramp" in what else ""
+        self._say(f"    {what}: {trades}{drift}")
+
+    def _wait_for_breach(self) -> float:
+        """Return when a limit of DriftDetected was seen passed, or when the guard fired that was quicker."""
+        deadline = time.monotonic() + ROLLBACK_TIMEOUT_SECONDS
+        next_word = time.monotonic() + 3.0
+        measured = self._measure()
+        while time.monotonic() < deadline:
+            measured = self._measure()
+            if measured.drifts:
+                now = time.time()
+                self._say(f"  BREACH exposed: PSI {measured.psi:.2f}, KS {measured.ks:.2f}")
+                return now
+            if time.monotonic() >= next_word:
+                self._progress("canary", measured)
+                next_word += 3.0
+                if self._state()["state"] == "ROLLBACK":
+                    return float(self._client.get("history")[-1]["evidence"].get("starts_at", time.time()))
+            time.sleep(0.02)
+        raise UnexpectedError(
+            f"no guard's limit was passed within {ROLLBACK_TIMEOUT_SECONDS:g} s (PSI at most "
+            f"{measured.psi:.2f}); {self._rollout.name} is still in {self._state()['position']}"
+        )
+
+    def _wait_for_fallback(self, probe: str) -> float:
+        deadline = time.monotonic() + ROLLBACK_TIMEOUT_SECONDS
+        while time.monotonic() < deadline:
+            if not self._service.serves_candidate(probe):
+                now = time.time()
+                self._say(f"  {probe} reads the active variant")
+                return now
+            time.sleep(0.005)
+        raise UnexpectedError(
+            f"{probe} still gets the candidate; the rollout is in {self._state()['position']}"
+        )
+
+    def _someone_in_the_canary(self) -> str:
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline:
+            for key in PROBE_KEYS:
+                if self._service.serves_candidate(key) and self._by_ofrep(key):
+                    return key
+            time.sleep(0.05)
+        raise UnexpectedError("no account gets the candidate at 10 %")
+
+    def _by_ofrep(self, key: str) -> bool:
+        url = f"http://{self._stack.addresses.control_plane}/ofrep/v1/evaluate/flags/{self._rollout.flag.key}"
+        answer = self._http.post(url, json={"context": {"targetingKey": key}})
+        return bool(answer.json()["value"])
+
+    def _measure(self) -> Measured:
+        text = self._http.get(self._exporter).text
+        return Measured(
+            _value(text, "sample_canary"),
+            _value(text, "drift_sample"),
+            _value(text, "psi_feature"),
+            _value(text, "ks_feature"),
+        )
+
+    def _state(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get(f"rollouts/{self._rollout.name}")
+        return found
+
+    def _require(self, *expected: str) -> dict[str, Any]:
+        if self._service.error:
+            raise UnexpectedError(f"the trading service failed: {self._service.error!r}")
+        state = self._state()
+        if state["state"] not in expected:
+            raise UnexpectedError(f"{state['rollout']} is in {state['state']}, reason {state['reason']}")
+        return state
+
+    def _worst_case(self, reason: str) -> float:
+        """Phase of the scrape, phase of the evaluation, `for`, group_wait (0), and the client's own poll."""
+        timing = Timing(self._stack.scale, self._rollout.scrape.interval)
+        guard = self._rollout.guard(reason)
+        return 2 * timing.interval + timing.seconds(guard.for_ if guard else 0) + CLIENT_POLL_SECONDS
+
+
+def _canary_enough(measured: Measured) -> bool:
+    return measured.canary_trades >= 500 and measured.drift_rows >= MIN_DRIFT_ROWS
+
+
+def _full_enough(measured: Measured) -> bool:
+    return measured.drift_rows >= 1000
+
+
+def _value(exposition: str, metric: str) -> float:
+    """Return the largest sample of a metric, or NaN where there is none."""
+    lines = (line for line in exposition.splitlines() if line.startswith((f"{metric} ", f"{metric}{{")))
+    return max((float(line.rsplit(" ", 1)[1]) for line in lines), default=float("nan"))
