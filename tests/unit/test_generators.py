@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,12 @@ from rollguard.spec import Guard, Rollout
 
 ROOT = Path(__file__).parents[2]
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
+SHIPPED = load_rollout(ROOT / "rollouts" / "model-canary.yaml")
 
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(ROOT / "rollouts" / "model-canary.yaml")
+    return SHIPPED
 
 
 def with_guard(rollout: Rollout, **keys: Any) -> Rollout:
@@ -43,8 +45,14 @@ def with_guard(rollout: Rollout, **keys: Any) -> Rollout:
     return rollout.model_copy(update={"guards": (Guard.model_validate(guard),)})
 
 
+@cache
+def shipped(scale: float = 1.0) -> Mapping[str, Any]:
+    """Return what is generated from the shipped rollout, parsed."""
+    return parsed(output.generate([SHIPPED], scale))
+
+
 def parsed(files: Mapping[str, str]) -> dict[str, Any]:
-    return {name: yaml.safe_load(text) for name, text in files.items()}
+    return {name: yaml.load(text, yaml.CSafeLoader) for name, text in files.items()}
 
 
 def strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -109,16 +117,16 @@ def test_what_is_out_of_date_missing_or_left_over_is_named(tmp_path: Path, rollo
     assert names == {"alertmanager.yml", "prometheus.yml", "gone.rules.yml"}
 
 
-def test_nothing_is_written_that_prometheus_3_or_2_42_refuses(rollout: Rollout) -> None:
-    rules = parsed(output.generate([rollout]))["rules/model-canary.rules.yml"]
+def test_nothing_is_written_that_prometheus_3_or_2_42_refuses() -> None:
+    rules = shipped()["rules/model-canary.rules.yml"]
     known = {"record", "alert", "expr", "for", "labels", "annotations"}
     for group in rules["groups"]:
         assert set(group) == {"name", "interval", "rules"}  # no labels, query_offset, limit
         assert all(set(rule) <= known for rule in group["rules"])  # no keep_firing_for
 
 
-def test_no_test_uses_what_only_a_newer_promtool_knows(rollout: Rollout) -> None:
-    tests = parsed(output.generate([rollout]))["tests/model-canary.test.yml"]
+def test_no_test_uses_what_only_a_newer_promtool_knows() -> None:
+    tests = shipped()["tests/model-canary.test.yml"]
     assert set(tests) == {"rule_files", "evaluation_interval", "tests"}  # no fuzzy_compare
     for group in tests["tests"]:
         assert set(group) == {"name", "interval", "input_series", "promql_expr_test"}  # no start_timestamp
@@ -203,9 +211,9 @@ def test_what_cannot_be_rendered_names_its_guard(rollout: Rollout) -> None:
 
 
 @pytest.mark.parametrize("scale", [10.0, 60.0, 1000.0])
-def test_every_duration_is_divided_down_to_200_milliseconds(rollout: Rollout, scale: float) -> None:
-    before = parsed(output.generate([rollout]))
-    after = parsed(output.generate([rollout], scale))
+def test_every_duration_is_divided_down_to_200_milliseconds(scale: float) -> None:
+    before = shipped()
+    after = shipped(scale)
     keys = {"interval", "for", "scrape_interval", "evaluation_interval", "group_interval", "repeat_interval"}
     for name in ("rules/model-canary.rules.yml", "prometheus.yml", "alertmanager.yml"):
         pairs = zip(strings(before[name]), strings(after[name]), strict=True)
@@ -226,8 +234,8 @@ def test_every_window_is_divided(rollout: Rollout, scale: float) -> None:
         assert [durations.parse(window) for window in new] == pytest.approx(expected, abs=0.0021)
 
 
-def test_no_wait_becomes_none_of_200_milliseconds(rollout: Rollout) -> None:
-    route = parsed(output.generate([rollout], 60))["alertmanager.yml"]["route"]["routes"][0]
+def test_no_wait_becomes_none_of_200_milliseconds() -> None:
+    route = shipped(60)["alertmanager.yml"]["route"]["routes"][0]
     assert route["group_wait"] == "0s"
 
 
@@ -252,7 +260,7 @@ def test_whole_intervals_cover_a_time() -> None:
 
 
 def test_each_series_gets_its_rollout_as_a_label(rollout: Rollout) -> None:
-    jobs = parsed(output.generate([rollout]))["prometheus.yml"]["scrape_configs"]
+    jobs = shipped()["prometheus.yml"]["scrape_configs"]
     assert jobs[0]["static_configs"] == [
         {"targets": ["127.0.0.1:9841"], "labels": {"rollout": "model-canary"}}
     ]
@@ -272,8 +280,8 @@ def test_a_shared_job_is_scraped_as_often_as_the_most_hurried_asks(rollout: Roll
     assert jobs[0]["scrape_interval"] == "5s"
 
 
-def test_the_control_plane_keeps_the_labels_that_it_sets(rollout: Rollout) -> None:
-    jobs = parsed(output.generate([rollout]))["prometheus.yml"]["scrape_configs"]
+def test_the_control_plane_keeps_the_labels_that_it_sets() -> None:
+    jobs = shipped()["prometheus.yml"]["scrape_configs"]
     assert next(job for job in jobs if job["job_name"] == "rollguard")["honor_labels"] is True
 
 
@@ -289,8 +297,8 @@ def test_addresses_are_those_asked_for(rollout: Rollout) -> None:
 
 
 @pytest.fixture
-def alertmanager(rollout: Rollout) -> Any:
-    return parsed(output.generate([rollout]))["alertmanager.yml"]
+def alertmanager() -> Any:
+    return shipped()["alertmanager.yml"]
 
 
 @pytest.mark.parametrize("action", ["rollback", "hold"])
