@@ -40,7 +40,9 @@ def run(tmp_path: Path, need_binary: Callable[[binaries.Binary], str]) -> Run:
 
 @pytest.fixture
 def generated(run: Run, tmp_path: Path) -> Path:
-    assert run("generate", "--rollouts", SHIPPED, "--out", "build").returncode == 0
+    """What a new rollout file renders to: its guards are ErrorRatioHigh and PanicSeen."""
+    run("init", "mine")
+    assert run("generate", "--out", "build").returncode == 0
     return tmp_path / "build"
 
 
@@ -79,9 +81,10 @@ def test_what_promtool_refuses_is_1_and_names_the_guard(run: Run, tmp_path: Path
 
 
 def test_every_guard_is_tested_as_json(run: Run) -> None:
-    found = json.loads(run("test", "--rollouts", SHIPPED, "--json").stdout)
+    run("init", "mine")
+    found = json.loads(run("test", "--json").stdout)
     assert found["problems"] == []
-    assert {tuple(test["alerts"]) for test in found["tests"]} >= {("WinRateDrop",), ("DriftDetected",)}
+    assert {tuple(test["alerts"]) for test in found["tests"]} >= {("ErrorRatioHigh",), ("PanicSeen",)}
 
 
 def test_test_files_are_run_as_they_are(run: Run, generated: Path) -> None:
@@ -90,22 +93,22 @@ def test_test_files_are_run_as_they_are(run: Run, generated: Path) -> None:
 
 
 def test_a_guard_whose_test_fails_is_1_and_named(run: Run, generated: Path) -> None:
-    rules = generated / "rules" / "model-canary.rules.yml"
+    rules = generated / "rules" / "mine.rules.yml"
     text = rules.read_text(encoding="utf-8")
-    assert "< 0.5\n" in text
-    rules.write_text(text.replace("< 0.5\n", "< 0.4\n"), encoding="utf-8")
-    found = run("test", generated / "tests" / "model-canary.test.yml")
+    assert "> 0.05\n" in text
+    rules.write_text(text.replace("> 0.05\n", "> 0.06\n"), encoding="utf-8")
+    found = run("test", generated / "tests" / "mine.test.yml")
     assert found.returncode == 1
     assert [line.split()[1] for line in found.stdout.splitlines() if line.startswith("FAIL")] == [
-        "WinRateDrop"
+        "ErrorRatioHigh"
     ]
 
 
 def test_a_test_that_only_looks_green_is_1(run: Run, generated: Path) -> None:
-    (generated / "rules" / "model-canary.rules.yml").unlink()
-    found = run("test", generated / "tests" / "model-canary.test.yml")
+    (generated / "rules" / "mine.rules.yml").unlink()
+    found = run("test", generated / "tests" / "mine.test.yml")
     assert found.returncode == 1
-    assert "rules/model-canary.rules.yml, which does not exist" in found.stderr
+    assert "rules/mine.rules.yml, which does not exist" in found.stderr
 
 
 @pytest.mark.parametrize("text", ["", "- a\n", "rule_files: 3\n"])
