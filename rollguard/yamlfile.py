@@ -24,6 +24,13 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML takes for something else than text: `on` by 1.1, `1e5` by 1.2."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 for _tag, _pattern, _first in (
     ("null", r"|~|null|Null|NULL", ["", "~", "n", "N"]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -31,7 +38,8 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
      list("-+.0123456789")),
 ):  # fmt: skip
-    _Loader.add_implicit_resolver(f"{_PREFIX}{_tag}", re.compile(f"(?:{_pattern})$"), _first)
+    for _either in (_Loader, _Dumper):
+        _either.add_implicit_resolver(f"{_PREFIX}{_tag}", re.compile(f"(?:{_pattern})$"), _first)
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,11 @@ def read(path: Path) -> Document:
         raise FileProblemsError([Problem(path, 0, "", f"cannot be read: {error.strerror}.")]) from error
     except UnicodeDecodeError as error:
         raise FileProblemsError([Problem(path, 0, "", "is not UTF-8 text.")]) from error
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """Return YAML text that `read` reads back as the same data; keys keep their order."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def parse(path: Path, text: str) -> Document:

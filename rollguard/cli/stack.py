@@ -14,12 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import yaml
-
 from generators import output
 from generators.scrape import Addresses
 from generators.timing import Timing
-from rollguard import binaries, durations
+from rollguard import binaries, durations, yamlfile
 from rollguard.cli.client import Client, ServerError
 from rollguard.cli.operate import line
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
@@ -88,7 +86,7 @@ class Stack:
             old.unlink()
         for rollout in self.rollouts:
             content = rollout.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+            text = yamlfile.dump(content)
             (loaded / f"{rollout.name}.yaml").write_text(text, encoding="utf-8")
         if not self.token_file.exists():
             handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollguard.errors import FileProblemsError
-from rollguard.yamlfile import MAX_BYTES, Document, dotted, parse, read
+from rollguard.yamlfile import MAX_BYTES, Document, dotted, dump, parse, read
 
 PATH = Path("a.yaml")
 
@@ -136,6 +136,24 @@ def test_no_text_brings_anything_but_a_document_or_problems(text: str) -> None:
     except FileProblemsError as error:
         problems = error.problems
     assert problems != ()
+
+
+@given(
+    st.text(alphabet=st.characters(codec="utf-8", exclude_categories=["Cc"]))
+    | st.sampled_from(
+        ["08", "1e5", "-.5", "on", "yes", "null", "~", "1_000", "12:30", "0o7", "2026-01-02", "="]
+    )
+    | st.from_regex(r"[-+.0-9eEx_:]{1,6}", fullmatch=True)
+    | st.floats(allow_nan=False)
+    | st.integers()
+    | st.booleans()
+    | st.none()
+)
+def test_what_was_dumped_is_read_back_the_same(value: object) -> None:
+    document = parse(PATH, dump({"key": value, "list": [value, {"again": value}]}))
+    assert document.data == {"key": value, "list": [value, {"again": value}]}
+    assert type(document.data["key"]) is type(value)
+    assert document.problems == ()
 
 
 def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
