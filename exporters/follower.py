@@ -62,6 +62,7 @@ class Follower(Collector):
         self._timer = timer
         self._lock = threading.Lock()
         self._caught_up = False
+        self._read_at = timer()
         self._unsaved = False
         self._tried_at = timer() - CHECKPOINT_SECONDS
         self._saved_at: float | None = None
@@ -82,6 +83,8 @@ class Follower(Collector):
             after = self._source.position
             moved = after != before
             self._caught_up |= block.at_end
+            if block.at_end and self._source.present:
+                self._read_at = self._timer()
             self._unsaved |= moved
             rotated = before is not None and (after is None or after.inode != before.inode)
         if rotated or self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
@@ -130,6 +133,8 @@ class Follower(Collector):
         yield _gauge("up", "Whether the events file can be read.", float(present))
         yield _gauge("lag_bytes", "Bytes of the events file not yet read.", lag)
         text = "Unix time of the checkpoint that a restart goes on from."
+        text = "Time since the events file was last read to its end; before that, since the start."
+        yield _gauge("lag_seconds", text, max(0.0, self._timer() - self._read_at))
         yield _gauge("checkpoint_timestamp_seconds", text, self._saved_at)
         yield _gauge("scrape_duration_seconds", "Time to collect this.", time.perf_counter() - start)
 

@@ -8,11 +8,14 @@ from typing import Any
 
 import yaml
 
-from generators.routing import alertmanager_config
+from generators.platform import platform_rules, platform_tests
+from generators.receivers import Routing
+from generators.routing import alertmanager_config, alertmanager_fragment
 from generators.rule_tests import test_file
 from generators.rules import rule_file
-from generators.scrape import Addresses, prometheus_config
+from generators.scrape import Addresses, prometheus_config, prometheus_fragment
 from generators.timing import Timing
+from rollguard.platform import PLATFORM
 from rollguard.spec import Rollout
 
 
@@ -31,7 +34,12 @@ _Dumper.add_representer(str, _text)
 
 
 def generate(
-    rollouts: Sequence[Rollout], scale: float = 1.0, addresses: Addresses | None = None
+    rollouts: Sequence[Rollout],
+    scale: float = 1.0,
+    addresses: Addresses | None = None,
+    *,
+    routing: Routing | None = None,
+    fragments: bool = False,
 ) -> dict[str, str]:
     """Return every generated file.
 
@@ -39,18 +47,29 @@ def generate(
         rollouts: checked rollouts.
         scale: what every duration is divided by, >= 1.
         addresses: of the servers; default: loopback and the usual ports.
+        routing: who is told beside the control plane; default: nobody.
+        fragments: what servers that exist already need, in place of their whole configuration.
     Returns:
         Path relative to the output folder → text.
     """
-    addresses = addresses or Addresses()
+    addresses, routing = addresses or Addresses(), routing or Routing()
     files = {}
     for rollout in rollouts:
         timing = Timing(scale, rollout.scrape.interval)
         source = f"the rollout file {rollout.name}"
         files[f"rules/{rollout.name}.rules.yml"] = _document(rule_file(rollout, timing), source)
         files[f"tests/{rollout.name}.test.yml"] = _document(test_file(rollout, timing), source)
-    files["prometheus.yml"] = _document(prometheus_config(rollouts, scale, addresses), "the rollout files")
-    files["alertmanager.yml"] = _document(alertmanager_config(scale, addresses), "the rollout files")
+    source = "the rollout files and the platform's alerts"
+    files[f"rules/{PLATFORM}.rules.yml"] = _document(platform_rules(rollouts, scale), source)
+    files[f"tests/{PLATFORM}.test.yml"] = _document(platform_tests(rollouts, scale), source)
+    prometheus, alertmanager = (
+        (prometheus_fragment(rollouts, scale, addresses), alertmanager_fragment(scale, addresses, routing))
+        if fragments
+        else (prometheus_config(rollouts, scale, addresses), alertmanager_config(scale, addresses, routing))
+    )
+    source, ending = "the rollout files", "fragment.yml" if fragments else "yml"
+    files[f"prometheus.{ending}"] = _document(prometheus, source)
+    files[f"alertmanager.{ending}"] = _document(alertmanager, f"{source} and the settings of routing")
     return files
 
 

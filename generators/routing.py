@@ -1,30 +1,99 @@
-"""alertmanager.yml: rollbacks and holds to the control plane at once, everything else to people."""
+"""alertmanager.yml: rollbacks and holds to the control plane at once, what people should know to them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from generators.receivers import (
+    EMAIL_RECEIVER,
+    PEOPLE,
+    PLATFORM_RECEIVER,
+    WATCHDOG_RECEIVER,
+    Routing,
+    receivers,
+)
 from generators.scrape import Addresses
 from generators.timing import Timing
-from rollguard.conventions import ROLLBACK_RECEIVER, ROLLOUT_LABEL
+from rollguard.conventions import GUARD_LABEL, NOTICES, ROLLBACK_RECEIVER, ROLLOUT_LABEL
+from rollguard.platform import WATCHDOG, platform_alerts
 
-PEOPLE = "people"
 GROUP_INTERVAL_SECONDS = 1.0
 """How long a second guard's alert may wait while another one of the rollout fires already."""
 
 REPEAT_INTERVAL_SECONDS = 60.0
 
+PEOPLE_GROUP_INTERVAL_SECONDS = 30.0
+"""Less than the window of AlertmanagerNotificationsFailing, so that a chat that refuses is noticed."""
 
-def alertmanager_config(scale: float, addresses: Addresses) -> dict[str, Any]:
+PEOPLE_REPEAT_INTERVAL_SECONDS = 4 * 3600.0
+WATCHDOG_GROUP_INTERVAL_SECONDS = 10.0
+WATCHDOG_REPEAT_INTERVAL_SECONDS = 25.0
+
+
+def alertmanager_config(scale: float, addresses: Addresses, routing: Routing | None = None) -> dict[str, Any]:
     """Return Alertmanager's configuration.
 
     Args:
         scale: what every interval is divided by.
         addresses: of the control plane, and the token file.
+        routing: who is told beside the control plane; default: nobody.
     Returns:
-        The content of ``alertmanager.yml``. The receiver for people has no integration yet: add one to it.
+        The content of ``alertmanager.yml``.
+    """
+    routing = routing or Routing()
+    timing = Timing(scale)
+    return {
+        "route": {
+            "receiver": PEOPLE,
+            "group_by": ["alertname", ROLLOUT_LABEL],
+            **_unhurried(timing),
+            "routes": [
+                *_urgent_routes(timing),
+                *_people_routes(timing, routing),
+                # The last one takes all that only "continue" has let through.
+                {"matchers": [], "receiver": PEOPLE},
+            ],
+        },
+        "inhibit_rules": inhibit_rules(),
+        "receivers": receivers(routing, addresses, nobody=True),
+    }
+
+
+def alertmanager_fragment(scale: float, addresses: Addresses, routing: Routing) -> dict[str, Any]:
+    """Return what an Alertmanager that exists already needs; arguments as for `alertmanager_config`.
+
+    Returns:
+        Routes to stand before all others, receivers, and inhibition. Where no chat and no e-mail is switched
+        on, rollbacks and holds go on to the routes that follow.
     """
     timing = Timing(scale)
+    told = []
+    if routing.people:
+        ours = {"matchers": [f'{GUARD_LABEL}=~".+"'], "receiver": PEOPLE, **_unhurried(timing)}
+        told = [*_people_routes(timing, routing), {**ours, "group_by": ["alertname", ROLLOUT_LABEL]}]
+    return {
+        "route": {"routes": [*_urgent_routes(timing), *told]},
+        "inhibit_rules": inhibit_rules(),
+        "receivers": receivers(routing, addresses, nobody=False),
+    }
+
+
+def inhibit_rules() -> list[dict[str, Any]]:
+    """Return what spares people notices; inhibition is global, so nothing that acts may be its target."""
+    spared = [
+        'action="notify"',
+        'severity=~"warning|info"',
+        f'{ROLLOUT_LABEL}=~".+"',  # alerts without the label would count as of one rollout
+        f'alertname!~"{_any_of(NOTICES)}"',
+    ]
+    return [
+        {"source_matchers": [source], "target_matchers": spared, "equal": [ROLLOUT_LABEL]}
+        for source in ('action="rollback"', 'severity="critical"')
+    ]
+
+
+def _urgent_routes(timing: Timing) -> list[dict[str, Any]]:
     # A flush that fails is tried again within group_interval; a short one loses no time.
     urgent = {
         "receiver": ROLLBACK_RECEIVER,
@@ -32,30 +101,45 @@ def alertmanager_config(scale: float, addresses: Addresses) -> dict[str, Any]:
         "group_wait": "0s",
         "group_interval": timing.text(GROUP_INTERVAL_SECONDS),
         "repeat_interval": timing.text(REPEAT_INTERVAL_SECONDS),
+        "continue": True,
     }
+    heartbeat = {
+        "receiver": WATCHDOG_RECEIVER,
+        "group_by": ["alertname"],
+        "group_wait": "0s",
+        "group_interval": timing.text(WATCHDOG_GROUP_INTERVAL_SECONDS),
+        "repeat_interval": timing.text(WATCHDOG_REPEAT_INTERVAL_SECONDS),
+    }
+    return [
+        {"matchers": ['action="rollback"'], **urgent},
+        {"matchers": ['action="hold"'], **urgent},
+        {"matchers": [f'alertname="{WATCHDOG}"', f'{GUARD_LABEL}="{WATCHDOG}"'], **heartbeat},
+    ]
+
+
+def _people_routes(timing: Timing, routing: Routing) -> list[dict[str, Any]]:
+    names = [alert.alert for alert in platform_alerts() if alert.alert != WATCHDOG]
+    ours = {"group_by": ["alertname", ROLLOUT_LABEL], **_unhurried(timing)}
+    platform = {"matchers": [f'{GUARD_LABEL}=~"{_any_of(names)}"'], "receiver": PLATFORM_RECEIVER, **ours}
+    if not (routing.chat and routing.email):
+        return [platform]
+    copies = ('severity="critical"', f'alertname=~"{_any_of(NOTICES)}"')
+    return [
+        platform,
+        *(
+            {"matchers": [matcher], "receiver": EMAIL_RECEIVER, **ours, "continue": True}
+            for matcher in copies
+        ),
+    ]
+
+
+def _unhurried(timing: Timing) -> dict[str, str]:
     return {
-        "route": {
-            "receiver": PEOPLE,
-            "group_by": ["alertname", ROLLOUT_LABEL],
-            "routes": [
-                {"matchers": ['action="rollback"'], **urgent},
-                {"matchers": ['action="hold"'], **urgent},
-            ],
-        },
-        "receivers": [
-            {"name": PEOPLE},
-            {"name": ROLLBACK_RECEIVER, "webhook_configs": [_webhook(addresses)]},
-        ],
+        "group_wait": "0s",
+        "group_interval": timing.text(PEOPLE_GROUP_INTERVAL_SECONDS),
+        "repeat_interval": timing.text(PEOPLE_REPEAT_INTERVAL_SECONDS),
     }
 
 
-def _webhook(addresses: Addresses) -> dict[str, Any]:
-    return {
-        "url": f"http://{addresses.control_plane}/alerts",
-        "send_resolved": True,
-        "http_config": {
-            # A redirect would turn the POST into a GET that counts as delivered.
-            "follow_redirects": False,
-            "authorization": {"type": "Bearer", "credentials_file": addresses.token_file},
-        },
-    }
+def _any_of(names: Sequence[str]) -> str:
+    return "|".join(names)

@@ -10,6 +10,7 @@ from generators.timing import Timing
 from rollguard.conventions import (
     ALERTMANAGER_PORT,
     CONTROL_PLANE_PORT,
+    PLATFORM_JOBS,
     PROMETHEUS_PORT,
     ROLLOUT_LABEL,
 )
@@ -28,6 +29,21 @@ class Addresses:
     alertmanager: str = f"127.0.0.1:{ALERTMANAGER_PORT}"
     control_plane: str = f"127.0.0.1:{CONTROL_PLANE_PORT}"
     token_file: str = "token"  # noqa: S105 - a path
+
+
+def prometheus_fragment(rollouts: Sequence[Rollout], scale: float, addresses: Addresses) -> dict[str, Any]:
+    """Return what a Prometheus that exists already needs; it scrapes itself and Alertmanager, as most do.
+
+    Args:
+        rollouts: as for `prometheus_config`, and so are the others.
+    Returns:
+        Items for its lists ``rule_files`` and ``scrape_configs``.
+    """
+    whole = prometheus_config(rollouts, scale, addresses)
+    interval = {"scrape_interval": whole["global"]["scrape_interval"]}
+    jobs = [{**interval, **job} for job in whole["scrape_configs"]]
+    own = [job for job in jobs if job["job_name"] not in PLATFORM_JOBS[1:]]
+    return {"rule_files": whole["rule_files"], "scrape_configs": own}
 
 
 def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addresses) -> dict[str, Any]:

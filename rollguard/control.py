@@ -19,6 +19,7 @@ from rollguard.firing import Firing
 from rollguard.guards import longest_look_back
 from rollguard.ledger import ConflictError, Ledger
 from rollguard.notification import GuardAlert, Notification
+from rollguard.platform import WATCHDOG, is_platform
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State, Transition
 
@@ -58,6 +59,9 @@ class Listener:
 
     def unknown(self, alert: GuardAlert) -> None:
         """An alert is of no loaded rollout."""
+
+    def heartbeat(self) -> None:
+        """The alert that always fires has come: rules are evaluated, and Alertmanager delivers."""
 
 
 class ControlPlane:
@@ -206,12 +210,20 @@ class ControlPlane:
             if alert.rollout in self.rollouts:
                 known.append(alert)
                 continue
+            if not alert.rollout and is_platform(alert.guard):
+                if alert.guard == WATCHDOG and alert.firing:
+                    self._beat()
+                continue
             for listener in self._listeners:
                 listener.unknown(alert)
             if alert.rollout not in self._unknown and len(self._unknown) < 100:
                 self._unknown.add(alert.rollout)
                 log.warning("alert %r is of no loaded rollout (%r); passed over", alert.guard, alert.rollout)
         return known
+
+    def _beat(self) -> None:
+        for listener in self._listeners:
+            listener.heartbeat()
 
     def _doubtful(self) -> bool:
         """Return whether a rollback hangs on an alert that began before its run."""

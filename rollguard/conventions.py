@@ -11,6 +11,9 @@ GUARD_LABEL = "guard"
 ROLLBACK_RECEIVER = "rollguard"
 """Alertmanager's receiver that calls the control plane."""
 
+NOTICES = ("RolloutStarted", "RolloutPromoted", "RolloutHeld", "RolloutRolledBack")
+"""Alerts by which the control plane tells people of a transition."""
+
 RULES_INFO = "rollguard_rules_info"
 """Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from."""
 

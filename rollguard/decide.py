@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rollguard import state as states
-from rollguard.guards import all_guards
 from rollguard.notification import GuardAlert
+from rollguard.platform import acting_guards
 from rollguard.spec import Action, Guard, Rollout
 from rollguard.state import State, Transition
 
@@ -57,7 +57,7 @@ def armed(
         firing: alerts of any rollout.
         action: what the guards do.
     """
-    guards = {guard.name: guard for guard in all_guards(rollout)}
+    guards = {guard.name: guard for guard in acting_guards(rollout)}
     found = []
     for alert in firing:
         guard = guards.get(alert.guard) if alert.firing and alert.rollout == rollout.name else None

@@ -200,6 +200,13 @@ class Ledger:
         self._check_file()
         self._current()
 
+    def probe(self) -> None:
+        """Write, and change nothing: raise a LedgerError where an entry could not be written."""
+        with self._lock, self._translated("written"):
+            self._check_file()
+            with self._writer.begin() as connection:
+                connection.execute(_schema.update().values(version=_schema.c.version))
+
     def entries(self, rollout: str | None = None, after: int = 0) -> list[Entry]:
         """Return the entries after a number, in order; of one rollout, or of all."""
         query = sa.select(_entries).where(_entries.c.seq > after).order_by(_entries.c.seq)

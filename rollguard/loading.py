@@ -9,12 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rollguard import durations, guards
 from rollguard.conventions import ENABLED, PLATFORM_JOBS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
+from rollguard.platform import PLATFORM, is_platform
 from rollguard.spec import PATTERNS_IN_WORDS, Rollout
 from rollguard.yamlfile import Document, Location, dotted, read, shown
 
@@ -50,7 +51,7 @@ def load_rollout(path: Path) -> Rollout:
     try:
         rollout = Rollout.model_validate(document.data, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += _translate_all(document, error)
+        problems += translated(document, error, Rollout)
     wrong = {problem.key for problem in problems}
     problems += [problem for problem in _cross_checks(document) if problem.key not in wrong]
     if problems or rollout is None:
@@ -100,8 +101,14 @@ def rollout_paths(folder: Path) -> list[Path]:
     return [folder]
 
 
-def _translate_all(document: Document, error: ValidationError) -> Iterator[Problem]:
-    """Yield pydantic's errors as problems, one for each place: a union reports each of its members."""
+def translated(document: Document, error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
+    """Yield pydantic's errors as problems, one for each place: a union reports each of its members.
+
+    Args:
+        document: the file.
+        error: what its model says of it.
+        model: of the whole file; its keys are what is known.
+    """
     found: dict[Location, ErrorDetails] = {}
     for details in error.errors():
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
@@ -114,18 +121,21 @@ def _translate_all(document: Document, error: ValidationError) -> Iterator[Probl
     for location, details in found.items():
         if details["input"] is None and dotted(location) in unread:
             continue  # an alias or an odd tag, which is reported as such
-        yield _translate(document, location, details)
+        yield _translate(document, location, details, model)
 
 
-def _translate(document: Document, location: Location, details: ErrorDetails) -> Problem:
+def _translate(
+    document: Document, location: Location, details: ErrorDetails, model: type[BaseModel]
+) -> Problem:
     kind, context = details["type"], details.get("ctx", {})
     if kind == "missing":
         return document.problem(location, "is missing, expected a value.", "Add the key.")
     if kind == "extra_forbidden":
-        return document.problem(location, "is not a known key.", _nearest(str(location[-1]), location[:-1]))
+        hint = _nearest(str(location[-1]), location[:-1], model)
+        return document.problem(location, "is not a known key.", hint)
     value = _value_at(document, location, details["input"])
     if kind == "string_pattern_mismatch":
-        expected = PATTERNS_IN_WORDS[context["pattern"]]
+        expected = PATTERNS_IN_WORDS.get(context["pattern"], f"text that matches {context['pattern']}")
     elif kind in _LIMITS:
         expected = _limit(value, kind, context)
     else:
@@ -169,30 +179,31 @@ def _value_at(document: Document, location: Location, default: object) -> object
 
 
 @cache
-def _schema() -> dict[str, Any]:
-    return Rollout.model_json_schema()
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
 
 
-def _nearest(key: str, parent: Location) -> str:
+def _nearest(key: str, parent: Location, model: type[BaseModel]) -> str:
     """Return a hint with the known key that is nearest to a wrong one."""
-    known = sorted(_known_keys(parent))
+    known = sorted(_known_keys(parent, model))
     near = difflib.get_close_matches(key, known, n=1)
     return f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}."
 
 
-def _known_keys(parent: Location) -> Iterable[str]:
-    schema = _resolved(_schema())
+def _known_keys(parent: Location, model: type[BaseModel]) -> Iterable[str]:
+    whole = _schema(model)
+    schema = _resolved(whole, whole)
     for part in parent:
         inside = schema.get("items") if isinstance(part, int) else schema.get("properties", {}).get(part)
-        schema = _resolved(inside or schema.get("additionalProperties") or {})
+        schema = _resolved(inside or schema.get("additionalProperties") or {}, whole)
     return tuple(schema.get("properties", {}))
 
 
-def _resolved(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _resolved(schema: Mapping[str, Any], whole: Mapping[str, Any]) -> dict[str, Any]:
     if "$ref" in schema:
-        return _resolved(_schema()["$defs"][schema["$ref"].rsplit("/", 1)[1]])
+        return _resolved(whole["$defs"][schema["$ref"].rsplit("/", 1)[1]], whole)
     for option in schema.get("anyOf", ()):
-        found = _resolved(option)
+        found = _resolved(option, whole)
         if found.get("properties") or found.get("items"):
             return found
     return dict(schema)
@@ -204,6 +215,8 @@ def _cross_checks(document: Document) -> Iterator[Problem]:
     if not isinstance(data, dict):
         return
     stages = [stage.get("name") for stage in _dicts(data.get("stages"))]
+    if data.get("rollout") == PLATFORM:
+        yield document.problem(("rollout",), f"is {PLATFORM}, which names the platform's own rules.", "")
     yield from _check_stages(document, stages)
     yield from _check_flag(document, data.get("flag"))
     yield from _check_guards(document, data, stages)
@@ -292,6 +305,8 @@ def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[
 def _check_alert(document: Document, here: Location, name: str, seen: set[str]) -> Iterator[Problem]:
     if name in seen:
         yield document.problem(here, f"is {name}, as in an earlier guard.", "Rename one of them.")
+    if is_platform(name):
+        yield document.problem(here, f"is {name}, which is an alert of the platform.", "Rename it.")
     if name.endswith(guards.NO_DATA):
         hint = "Such names belong to the alerts that see a guard's series vanish."
         yield document.problem(

@@ -81,6 +81,11 @@ class Metrics(Listener):
             "When Alertmanager last answered a poll.",
             registry=self.registry,
         )
+        self.last_heartbeat = Gauge(
+            "rollguard_watchdog_last_timestamp_seconds",
+            "When the alert that always fires last came.",
+            registry=self.registry,
+        )
         for reason in REJECTED:
             self.rejected.labels(reason)
         for result in ("success", "failure"):
@@ -113,6 +118,10 @@ class Metrics(Listener):
         """Count an alert of no loaded rollout."""
         self.unknown_alerts.inc()
 
+    def heartbeat(self) -> None:
+        """Note when the alert that always fires last came."""
+        self.last_heartbeat.set(self._control.clock.wall())
+
     def polled(self, succeeded: bool) -> None:
         """Count a poll of Alertmanager."""
         self.polls.labels("success" if succeeded else "failure").inc()
@@ -139,6 +148,9 @@ class Metrics(Listener):
 
     def _ledger_metrics(self) -> Iterator[Metric]:
         readable = GaugeMetricFamily("rollguard_ledger_readable", "1 while the ledger can be read.")
+        yield GaugeMetricFamily(
+            "rollguard_ledger_writable", "1 where a write reaches the ledger's disk.", self._writable()
+        )
         try:
             seq, digest = self._control.ledger.head()
         except RollguardError:
@@ -153,6 +165,13 @@ class Metrics(Listener):
         )
         head.add_metric([], {"hash": digest})
         yield head
+
+    def _writable(self) -> int:
+        try:
+            self._control.ledger.probe()
+        except RollguardError:
+            return 0
+        return 1
 
     def _rollout_metrics(self) -> Iterator[Metric]:
         try:

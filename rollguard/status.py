@@ -9,7 +9,7 @@ from rollguard.applier import Applier
 from rollguard.control import ControlPlane
 from rollguard.decide import armed
 from rollguard.flags import percent_of
-from rollguard.guards import all_guards
+from rollguard.platform import acting_guards
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State
 
@@ -54,7 +54,7 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
                 "armed": guard.armed_in(state.position),
                 "firing": any(alert.guard == guard.name for alert in firing),
             }
-            for guard in all_guards(rollout)
+            for guard in acting_guards(rollout)
         ],
         "targets": [asdict(status) for status in applier.statuses() if status.rollout == rollout.name],
     }

@@ -31,6 +31,11 @@ scale_option = click.option(
     metavar="N",
     help="Divide every duration by N: an hour in a minute, with the same rules.",
 )
+routing_option = click.option(
+    "--routing",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Settings of chat and e-mail. Default: alerts/routing.yaml, where it exists.",
+)
 token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),

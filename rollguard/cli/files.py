@@ -14,11 +14,20 @@ from pathlib import Path
 import click
 
 from generators import output, promtool
+from generators.receivers import load_routing
 from generators.scrape import Addresses
 from rollguard import binaries
-from rollguard.cli.common import examples, json_option, print_json, rollouts_option, scale_option
+from rollguard.cli.common import (
+    examples,
+    json_option,
+    print_json,
+    rollouts_option,
+    routing_option,
+    scale_option,
+)
 from rollguard.errors import Problem
 from rollguard.loading import load_rollouts
+from rollguard.platform import PLATFORM
 from rollguard.spec import MAX_NAME, NAME, PATTERNS_IN_WORDS, Rollout
 
 _YAML_WORDS = ("true", "false", "null")
@@ -54,12 +63,13 @@ def init(name: str, out: Path) -> None:
     epilog=examples("rollguard check", "rollguard check --rollouts rollouts/model-canary.yaml --json")
 )
 @rollouts_option
+@routing_option
 @json_option
-def check(rollouts: Path, as_json: bool) -> None:
+def check(rollouts: Path, routing: Path | None, as_json: bool) -> None:
     """Check rollout files, and let promtool and amtool check what they render to."""
     loaded = load_rollouts(rollouts)
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
-        output.write(output.generate(loaded), Path(folder))
+        output.write(output.generate(loaded, routing=load_routing(routing)), Path(folder))
         problems = [*_check_rules(loaded, Path(folder)), *_check_alertmanager(Path(folder))]
     if as_json:
         print_json([{**asdict(problem), "path": str(problem.path)} for problem in problems])
@@ -72,9 +82,9 @@ def check(rollouts: Path, as_json: bool) -> None:
 
 def _check_rules(loaded: Sequence[Rollout], folder: Path) -> list[Problem]:
     found = []
-    for rollout in loaded:
-        for problem in promtool.check_rules(folder / "rules" / f"{rollout.name}.rules.yml"):
-            found.append(Problem(Path(rollout.name), 0, problem.key, problem.message, problem.hint))
+    for name in (*(rollout.name for rollout in loaded), PLATFORM):
+        for problem in promtool.check_rules(folder / "rules" / f"{name}.rules.yml"):
+            found.append(Problem(Path(name), 0, problem.key, problem.message, problem.hint))
     return found
 
 
@@ -94,13 +104,16 @@ def _check_alertmanager(folder: Path) -> list[Problem]:
         "rollguard generate --out build",
         "rollguard generate --out build --time-scale 60",
         "rollguard generate --out alerts/generated --check",
+        "rollguard generate --out fragments --fragments",
     )
 )
 @click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder to write to."
 )
 @rollouts_option
+@routing_option
 @scale_option
+@click.option("--fragments", is_flag=True, help="Only what servers of your own need beside what they have.")
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a file is out of date.")
 @click.option("--prometheus", default=Addresses.prometheus, show_default=True, help="host:port.")
 @click.option("--alertmanager", default=Addresses.alertmanager, show_default=True, help="host:port.")
@@ -114,7 +127,9 @@ def _check_alertmanager(folder: Path) -> list[Problem]:
 def generate(
     out: Path,
     rollouts: Path,
+    routing: Path | None,
     scale: float,
+    fragments: bool,
     only_check: bool,
     prometheus: str,
     alertmanager: str,
@@ -123,7 +138,8 @@ def generate(
 ) -> None:
     """Render rules, their tests, and the configuration of Prometheus and Alertmanager."""
     addresses = Addresses(prometheus, alertmanager, control_plane, token_file)
-    files = output.generate(load_rollouts(rollouts), scale, addresses)
+    settings = load_routing(routing)
+    files = output.generate(load_rollouts(rollouts), scale, addresses, routing=settings, fragments=fragments)
     if only_check:
         stale = output.outdated(files, out)
         for path in stale:
@@ -154,7 +170,8 @@ def test(files: tuple[Path, ...], rollouts: Path, scale: float, as_json: bool) -
         with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
             output.write(output.generate(loaded, scale), Path(folder))
             problems, results = _test(
-                Path(folder) / "tests" / f"{rollout.name}.test.yml" for rollout in loaded
+                Path(folder) / "tests" / f"{name}.test.yml"
+                for name in (*(rollout.name for rollout in loaded), PLATFORM)
             )
     failed = [result for result in results if not result.passed]
     if as_json:

@@ -11,9 +11,17 @@ from click.shell_completion import get_completion_class
 
 from exporters import canary as canary_exporter
 from exporters.baseline import reference_of
+from generators.receivers import load_routing
 from rollguard import durations, serving
 from rollguard.cli import stack
-from rollguard.cli.common import STATE_FOLDER, examples, rollouts_option, scale_option, token_option
+from rollguard.cli.common import (
+    STATE_FOLDER,
+    examples,
+    rollouts_option,
+    routing_option,
+    scale_option,
+    token_option,
+)
 from rollguard.conventions import CONTROL_PLANE_PORT
 from rollguard.loading import load_rollouts
 
@@ -170,11 +178,14 @@ def save(events: tuple[Path, ...], out: Path, variant: str | None) -> None:
     default=Path(),
     help="Where relative paths of events and targets start. Default: here.",
 )
+@routing_option
 @scale_option
 @click.option("--free-ports", is_flag=True, help="Take free ports in place of the usual ones.")
-def up(rollouts: Path, folder: Path, root: Path, scale: float, free_ports: bool) -> None:
+def up(
+    rollouts: Path, folder: Path, root: Path, routing: Path | None, scale: float, free_ports: bool
+) -> None:
     """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C."""
-    settings = stack.Settings(load_rollouts(rollouts), folder, root, scale, free_ports)
+    settings = stack.Settings(load_rollouts(rollouts), folder, root, scale, free_ports, load_routing(routing))
     stack.run(settings, click.echo)
 
 

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from generators import output
+from generators.receivers import Routing
 from generators.scrape import Addresses
 from generators.timing import Timing
 from rollguard import binaries, durations, yamlfile
@@ -38,6 +39,7 @@ class Settings:
         root: where relative paths of events and targets start.
         scale: what every duration is divided by.
         free_ports: take free ports, of the exporters too, in place of the usual ones.
+        routing: who is told beside the control plane; default: nobody.
     """
 
     rollouts: Sequence[Rollout]
@@ -45,6 +47,7 @@ class Settings:
     root: Path = Path()
     scale: float = 1.0
     free_ports: bool = False
+    routing: Routing | None = None
 
 
 class Stack:
@@ -54,6 +57,7 @@ class Stack:
         self.folder = settings.folder.resolve()
         self.root = settings.root.resolve()
         self.scale = settings.scale
+        self.routing = settings.routing
         self.token_file = self.folder / "token"
         self.rollouts = [
             _with_free_ports(item) if settings.free_ports else item for item in settings.rollouts
@@ -79,7 +83,8 @@ class Stack:
     def prepare(self) -> None:
         """Write configuration, rollouts and, where there is none yet, a token."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        output.write(output.generate(self.rollouts, self.scale, self.addresses), self.folder / "config")
+        files = output.generate(self.rollouts, self.scale, self.addresses, routing=self.routing)
+        output.write(files, self.folder / "config")
         loaded = self.folder / "rollouts"
         loaded.mkdir(exist_ok=True)
         for old in loaded.glob("*.yaml"):

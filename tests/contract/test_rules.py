@@ -290,12 +290,13 @@ _SHIPPED_ALERTS = {
     for rollout in load_rollouts(ROOT / "rollouts")
     for guard in all_guards(rollout)
 }
+_ACTS = "rollguard,rollguard-people"
 _NOTICE = {"rollout": "model-canary", "guard": "Some", "severity": "critical", "action": "notify"}
 
 
 @pytest.mark.parametrize(
     ("alert", "receiver"),
-    [*((alert, "rollguard") for alert in _SHIPPED_ALERTS.values()), (_NOTICE, "people")],
+    [*((alert, _ACTS) for alert in _SHIPPED_ALERTS.values()), (_NOTICE, "rollguard-people")],
     ids=[*_SHIPPED_ALERTS, "a notice"],
 )
 def test_what_acts_reaches_the_control_plane_and_a_notice_does_not(

@@ -34,12 +34,16 @@ class Time:
 class Heard(Listener):
     entries: list[Entry] = field(default_factory=list)
     strangers: list[GuardAlert] = field(default_factory=list)
+    beats: int = 0
 
     def decided(self, entries: Sequence[Entry], _received_at: float | None) -> None:
         self.entries += entries
 
     def unknown(self, alert: GuardAlert) -> None:
         self.strangers.append(alert)
+
+    def heartbeat(self) -> None:
+        self.beats += 1
 
 
 Build = Callable[..., ControlPlane]
@@ -211,6 +215,39 @@ def test_an_alert_of_an_unknown_rollout_is_told_each_time_and_logged_once(
 def test_an_unknown_rollout_hides_no_known_one(control: ControlPlane) -> None:
     take_to(control, "canary")
     assert len(notify(control, alert(rollout="nobody"), alert())) == 1
+
+
+# The platform
+
+
+@pytest.mark.parametrize(
+    "guard", ["RollguardExporterDown", "RollguardExporterStale", "PrometheusRuleFailures"]
+)
+def test_a_hold_of_the_platform_refuses_a_promotion_until_it_resolves(
+    control: ControlPlane, guard: str
+) -> None:
+    take_to(control, "canary")
+    assert notify(control, alert(guard)) == []
+    with pytest.raises(RefusedError, match=f"{guard} fires in canary .action hold."):
+        control.promote(NAME, actor="ann")
+    notify(control, alert(guard, firing=False))
+    assert control.promote(NAME, actor="ann").to_stage == "ramp-25"
+
+
+def test_a_hold_of_the_platform_delays_no_rollback(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    notify(control, alert("RollguardExporterDown"))
+    assert [entry.kind for entry in notify(control, alert())] == ["rollback"]
+
+
+def test_the_heartbeat_is_heard_and_is_no_stranger(control: ControlPlane, heard: Heard) -> None:
+    notify(control, alert("Watchdog", rollout=""), alert("RollguardDown", rollout=""))
+    assert (heard.beats, heard.strangers) == (1, [])
+
+
+def test_a_heartbeat_that_resolves_is_none(control: ControlPlane, heard: Heard) -> None:
+    notify(control, alert("Watchdog", rollout="", firing=False))
+    assert heard.beats == 0
 
 
 # People

@@ -18,6 +18,7 @@ from rollguard.guards import NO_DATA, Parameter, Series, all_guards, library, lo
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollouts
 from rollguard.metrics import Metrics
+from rollguard.platform import PlatformAlert, platform_alerts
 from rollguard.server import Server
 from rollguard.spec import Guard, Rollout
 
@@ -111,8 +112,17 @@ def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> 
         assert f"Severity {guard.severity} · action {guard.action}" in text
 
 
+@pytest.mark.parametrize("alert", platform_alerts(), ids=lambda alert: alert.alert)
+def test_every_platform_alert_has_its_runbook(alert: PlatformAlert) -> None:
+    text = page(f"runbooks/{alert.alert}.md")
+    assert text.startswith(f"# {alert.alert}\n\nSeverity {alert.severity} · action {alert.action}")
+    for heading in ("What it means", "What Rollguard did", "Check", "What to do", "Resume"):
+        assert f"\n## {heading}" in text
+
+
 def test_no_runbook_is_left_over() -> None:
-    assert {path.stem for path in DOCS.glob("runbooks/*.md")} == {guard.runbook for _, guard in SHIPPED}
+    known = {guard.runbook for _, guard in SHIPPED} | {alert.alert for alert in platform_alerts()}
+    assert {path.stem for path in DOCS.glob("runbooks/*.md")} == known
 
 
 def test_runbooks_say_how_long_the_cooldown_is_in_effect() -> None:

@@ -297,6 +297,13 @@ def test_a_reader_sees_what_a_writer_committed(open_ledger: Callable[..., Ledger
     assert reader.verify(writer.head()) == []
 
 
+def test_a_probe_finds_a_reader_unable_to_write(open_ledger: Callable[..., Ledger]) -> None:
+    writer = open_ledger()
+    writer.probe()
+    with pytest.raises(LedgerError, match="cannot be written"):
+        open_ledger(read_only=True).probe()
+
+
 def test_a_reader_cannot_write(open_ledger: Callable[..., Ledger]) -> None:
     open_ledger()
     reader = open_ledger(read_only=True)

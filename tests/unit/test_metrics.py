@@ -73,6 +73,36 @@ def test_no_series_is_exposed_twice(app: App) -> None:
     assert len(series) == len(set(series))
 
 
+# The ledger
+
+
+def test_a_ledger_that_takes_writes_is_writable(app: App) -> None:
+    assert app.sample("rollguard_ledger_writable") == 1
+
+
+def test_a_ledger_whose_file_is_gone_is_not_writable(app: App) -> None:
+    assert app.ledger._path is not None
+    app.ledger._path.unlink()
+    assert app.sample("rollguard_ledger_writable") == 0
+
+
+def test_a_scrape_leaves_the_ledger_as_it_was(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    head = app.ledger.head()
+    assert app.sample("rollguard_ledger_writable") == 1
+    assert (app.ledger.head(), app.ledger.verify(head)) == (head, [])
+
+
+# The heartbeat
+
+
+def test_the_heartbeat_is_dated(app: App) -> None:
+    assert app.sample("rollguard_watchdog_last_timestamp_seconds") == 0
+    watchdog = GuardAlert("", "Watchdog", True, NOW, "w", {}, {})
+    app.control.notify(Notification((watchdog,)), NOW)
+    assert app.sample("rollguard_watchdog_last_timestamp_seconds") == app.control.clock.wall()
+
+
 # From the start
 
 

@@ -49,5 +49,5 @@ def test_the_docs_name_every_metric_with_its_labels_and_no_other(reference: Refe
     exposed = {family.name + "_total" * (family.type == "counter") for family in measures.families(0)}
     section = TEXT.split("## Metrics")[1].split("## The reference")[0]
     documented = set(re.findall(r"`([a-z_0-9]+)(?:\{[a-z,]+\})?`", section)) - {"value", "ts", "rollout"}
-    followers = {"up", "lag_bytes", "checkpoint_timestamp_seconds", "scrape_duration_seconds"}
+    followers = {"up", "lag_bytes", "lag_seconds", "checkpoint_timestamp_seconds", "scrape_duration_seconds"}
     assert documented == exposed | {f"rollguard_exporter_{name}" for name in followers}

@@ -171,6 +171,30 @@ def test_a_checkpoint_of_another_form_begins_again(
     assert "counters start again" in caplog.text
 
 
+def test_it_shows_how_long_ago_it_read_to_the_end(
+    events: Path, tmp_path: Path, clock: Clock, samples: Samples
+) -> None:
+    def lag() -> float:
+        return samples(process.follower.collect())["rollguard_exporter_lag_seconds"]
+
+    process = start(tmp_path, clock)
+    process.read()
+    clock.now += 5
+    assert lag() == 5  # no file: the time since the start
+    write(events, 1)
+    process.read()
+    assert lag() == 0
+    clock.now += 40
+    assert lag() == 40  # it hangs
+    process.read()
+    assert lag() == 0  # a quiet file is not stale
+    events.unlink()
+    process.read()
+    clock.now += 7
+    process.read()
+    assert lag() == 7  # nobody can read what is gone
+
+
 def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, samples: Samples) -> None:
     process = start(tmp_path, clock)
     process.read()

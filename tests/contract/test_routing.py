@@ -1,0 +1,234 @@
+"""The generated routing in a real Alertmanager: nothing keeps what acts from the control plane."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from generators import output
+from generators.receivers import Chat, Routing
+from generators.scrape import Addresses
+from rollguard import binaries
+from rollguard.conventions import NOTICES
+from rollguard.loading import load_rollouts
+from rollguard.platform import platform_alerts
+from rollguard.processes import free_port
+
+ROOT = Path(__file__).parents[2]
+ROLLOUTS = load_rollouts(ROOT / "rollouts")
+SECONDS = 20.0
+
+Labels = dict[str, str]
+Alert = tuple[tuple[str, str], ...]
+
+
+def eventually(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    pytest.fail(f"waited {SECONDS:g} s in vain for: {what}")
+
+
+class Receiver:
+    """An HTTP server that notes which alerts came to `/alerts`, the webhook, and what came to chat."""
+
+    def __init__(self) -> None:
+        self.alerts: list[tuple[str, Alert]] = []
+        self.chat: list[str] = []
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/alerts":
+                    receiver.alerts += [(item["status"], key(item["labels"])) for item in body["alerts"]]
+                else:
+                    receiver.chat.append(json.dumps(body))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def came(self, status: str) -> set[Alert]:
+        return {alert for found, alert in list(self.alerts) if found == status}
+
+
+def key(labels: Labels) -> Alert:
+    return tuple(sorted(labels.items()))
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    found = Receiver()
+    yield found
+    found.server.shutdown()
+    found.server.server_close()
+
+
+@pytest.fixture
+def alertmanager(
+    tmp_path: Path, receiver: Receiver, need_binary: Callable[[binaries.Binary], str]
+) -> Iterator[Callable[[dict[str, Any]], str]]:
+    """Return a function that runs Alertmanager with a configuration, and returns its URL."""
+    binary = need_binary(binaries.ALERTMANAGER)
+    processes = []
+
+    def run(config: dict[str, Any]) -> str:
+        path = tmp_path / "alertmanager.yml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        (tmp_path / "token").write_text("0123456789abcdef")
+        url = f"http://127.0.0.1:{free_port()}"
+        command = [
+            *(binary, f"--config.file={path}", f"--storage.path={tmp_path / 'data'}"),
+            *(f"--web.listen-address={url.removeprefix('http://')}", "--cluster.listen-address="),
+        ]
+        with (tmp_path / "log").open("wb") as log:
+            processes.append(subprocess.Popen(command, stderr=log, stdout=log))
+        eventually(lambda: ready(url), "Alertmanager")
+        return url
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/-/ready").status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def chat_settings(folder: Path, receiver: Receiver) -> Routing:
+    path = folder / "chat-url"
+    path.write_text(f"http://{receiver.address}/chat")
+    return Routing(chat=Chat(api_url_file=str(path)))
+
+
+def generated(folder: Path, receiver: Receiver, **options: Any) -> dict[str, Any]:
+    addresses = Addresses(control_plane=receiver.address, token_file=str(folder / "token"))
+    files = output.generate(ROLLOUTS, addresses=addresses, routing=chat_settings(folder, receiver), **options)
+    (text,) = (text for name, text in files.items() if name.startswith("alertmanager."))
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def every_kind() -> list[Labels]:
+    """Return alerts of every action, severity and rollout, or none, by any name, with a guard or without."""
+    names = ["Some", "Watchdog", *NOTICES, *(alert.alert for alert in platform_alerts())]
+    found = []
+    for name, action, severity, rollout in itertools.product(
+        dict.fromkeys(names),
+        ("rollback", "hold", "notify", ""),
+        ("critical", "warning", "info", ""),
+        ("model-canary", "other", ""),
+    ):
+        labels = {"alertname": name, "action": action, "severity": severity, "rollout": rollout}
+        found.append(labels)
+        found.append({**labels, "guard": name})
+    return [{name: value for name, value in labels.items() if value} for labels in found]
+
+
+def post(url: str, alerts: list[Labels], *, ends: timedelta = timedelta(hours=1)) -> None:
+    now = datetime.now(UTC)
+    body = [
+        {
+            "labels": labels,
+            "startsAt": (now - timedelta(hours=2)).isoformat(),
+            "endsAt": (now + ends).isoformat(),
+            "annotations": {"summary": "S."},
+        }
+        for labels in alerts
+    ]
+    httpx.post(f"{url}/api/v2/alerts", json=body, timeout=20).raise_for_status()
+
+
+def inhibited(url: str) -> list[Labels]:
+    listed = httpx.get(f"{url}/api/v2/alerts", timeout=20).json()
+    return [alert["labels"] for alert in listed if alert["status"]["inhibitedBy"]]
+
+
+def acts(labels: Labels) -> bool:
+    return labels.get("action") in ("rollback", "hold")
+
+
+def foreign_tree(ours: dict[str, Any]) -> dict[str, Any]:
+    """Return the fragment in a tree of somebody who has one already."""
+    theirs = [
+        {"matchers": ['severity="critical"'], "receiver": "pager"},
+        {"matchers": ['action="rollback"'], "receiver": "pager"},
+    ]
+    return {
+        "route": {"receiver": "pager", "group_wait": "5m", "routes": [*ours["route"]["routes"], *theirs]},
+        "receivers": [{"name": "pager"}, *ours["receivers"]],
+        "inhibit_rules": ours["inhibit_rules"],
+    }
+
+
+@pytest.mark.parametrize("fragments", [False, True], ids=["whole", "fragment in a foreign tree"])
+def test_no_alert_of_any_kind_keeps_a_rollback_or_a_hold_from_the_control_plane(
+    tmp_path: Path, receiver: Receiver, alertmanager: Callable[[dict[str, Any]], str], fragments: bool
+) -> None:
+    config = generated(tmp_path, receiver, fragments=fragments)
+    url = alertmanager(foreign_tree(config) if fragments else config)
+    alerts = every_kind()
+    others = [labels for labels in alerts if not acts(labels)]
+    wanted = {key(labels) for labels in alerts if acts(labels)}
+    post(url, others)  # whatever could inhibit fires first
+    eventually(lambda: inhibited(url), "inhibition to be at work")
+    post(url, [labels for labels in alerts if acts(labels)])
+    eventually(lambda: wanted <= receiver.came("firing"), "every rollback and every hold at the webhook")
+    kept_back = inhibited(url)
+    assert {labels["action"] for labels in kept_back} == {"notify"}
+    assert not [labels for labels in kept_back if labels["severity"] == "critical"]
+    assert not [labels for labels in kept_back if labels["alertname"] in NOTICES]
+    post(url, [dict(alert) for alert in wanted], ends=timedelta(seconds=-1))
+    eventually(lambda: wanted <= receiver.came("resolved"), "every end of a hold at the webhook")
+
+
+def test_people_are_told_of_rollbacks_notices_and_the_platform(
+    tmp_path: Path, receiver: Receiver, alertmanager: Callable[[dict[str, Any]], str]
+) -> None:
+    url = alertmanager(generated(tmp_path, receiver))
+    post(
+        url,
+        [
+            {"alertname": name, "guard": name, "action": action, "severity": "warning", "rollout": "other"}
+            for name, action in (("DriftDetected", "rollback"), ("RolloutRolledBack", "notify"))
+        ],
+    )
+    post(url, [{"alertname": "RollguardDown", "guard": "RollguardDown", "action": "notify"}])
+    names = ("DriftDetected", "RolloutRolledBack", "RollguardDown")
+    eventually(lambda: all(name in "".join(receiver.chat) for name in names), "all three in chat")
+
+
+def test_the_heartbeat_reaches_the_control_plane_and_nobody_else(
+    tmp_path: Path, receiver: Receiver, alertmanager: Callable[[dict[str, Any]], str]
+) -> None:
+    url = alertmanager(generated(tmp_path, receiver))
+    (watchdog,) = [alert for alert in platform_alerts() if alert.always]
+    labels = {"alertname": "Watchdog", "guard": "Watchdog", "action": "notify", "severity": watchdog.severity}
+    post(url, [labels, {**labels, "alertname": "Other", "guard": "Other"}])
+    eventually(lambda: key(labels) in receiver.came("firing"), "the heartbeat")
+    eventually(lambda: receiver.chat, "another alert in chat")
+    assert not any("Watchdog" in text for text in receiver.chat)
