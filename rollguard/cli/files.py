@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 
 import click
 
-from generators import output, promtool
+from generators import amtool, output, promtool
 from generators.receivers import load_routing
 from generators.scrape import Addresses
-from rollguard import binaries
 from rollguard.cli.common import (
     examples,
     json_option,
@@ -64,18 +62,28 @@ def init(name: str, out: Path) -> None:
 )
 @rollouts_option
 @routing_option
+@click.option(
+    "--alertmanager-config",
+    "own",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Alertmanager's file of your own: do rollbacks and holds reach Rollguard in it?",
+)
 @json_option
-def check(rollouts: Path, routing: Path | None, as_json: bool) -> None:
+def check(rollouts: Path, routing: Path | None, own: Path | None, as_json: bool) -> None:
     """Check rollout files, and let promtool and amtool check what they render to."""
     loaded = load_rollouts(rollouts)
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         output.write(output.generate(loaded, routing=load_routing(routing)), Path(folder))
-        problems = [*_check_rules(loaded, Path(folder)), *_check_alertmanager(Path(folder))]
+        found, nowhere = _check_routes(loaded, Path(folder) / "alertmanager.yml", own)
+        problems = [*_check_rules(loaded, Path(folder)), *found]
     if as_json:
         print_json([{**asdict(problem), "path": str(problem.path)} for problem in problems])
     else:
         _show(problems)
         guards = sum(len(rollout.guards) for rollout in loaded)
+        if nowhere:
+            names = ", ".join(nowhere)
+            click.echo(f"note: no person is told of {names}: see docs/alertmanager.md.")
         click.echo(f"{_count(len(loaded), 'rollout')}, {_count(guards, 'guard')}: {_verdict(problems)}")
     raise click.exceptions.Exit(1 if problems else 0)
 
@@ -88,15 +96,19 @@ def _check_rules(loaded: Sequence[Rollout], folder: Path) -> list[Problem]:
     return found
 
 
-def _check_alertmanager(folder: Path) -> list[Problem]:
-    path = folder / "alertmanager.yml"
-    command = [binaries.find(binaries.AMTOOL), "check-config", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
-    return (
-        []
-        if done.returncode == 0
-        else [Problem(Path(path.name), 0, "", f"is refused by amtool:\n{done.stderr}")]
-    )
+def _check_routes(
+    loaded: Sequence[Rollout], generated: Path, own: Path | None
+) -> tuple[list[Problem], list[str]]:
+    """Return what is wrong with the routes, and the alerts that reach nobody."""
+    problems = amtool.check_config(generated)
+    nowhere: list[str] = []
+    if not problems:
+        idle, nowhere = amtool.unreached(generated, loaded)
+        problems = [*amtool.check_routes(generated, loaded), *idle]
+    problems = [replace(problem, path=Path(generated.name), line=0) for problem in problems]
+    if own:
+        problems += amtool.check_config(own) or amtool.check_routes(own, loaded)
+    return problems, nowhere
 
 
 @click.command(
