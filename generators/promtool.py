@@ -201,6 +201,16 @@ def run_tests(path: Path) -> list[TestResult]:
     return results
 
 
+def test_output(path: Path) -> str:
+    """Run a test file, and return what promtool says of what fails; nothing where it passes.
+
+    Raises:
+        PromtoolError: promtool did not answer.
+    """
+    done = _promtool("test", "rules", str(path))
+    return "" if done.returncode == 0 else _words(done)
+
+
 def _run_some(
     path: Path, content: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
 ) -> list[TestResult]:

@@ -1,16 +1,16 @@
-"""promtool tests of rendered rules: each template's own cases, with the numbers that the guard runs with."""
+"""promtool tests of rendered rules: each template's own cases and what follows, with the guard's numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
-from generators import expressions
-from generators.rules import Condition, RenderingError, conditions, other_stages
+from generators.cases import BEFORE_FOR, FIRES, SILENT, RenderedCase, Watched
+from generators.derived_tests import derived, stage_fades, stage_series
+from generators.rules import other_stages
 from generators.timing import Timing
 from rollguard import durations
-from rollguard.conventions import STAGE_METRIC
-from rollguard.guards import Series, TestCase, all_guards, library
+from rollguard.guards import all_guards
 from rollguard.spec import Guard, Rollout
 
 GUARD_LABELS = "action, alertname, guard, rollout, severity"
@@ -27,102 +27,73 @@ def test_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
     Raises:
         RenderingError: names the guard whose tests cannot be rendered.
     """
-    groups = [group for guard in all_guards(rollout) for group in _Guarded(rollout, guard, timing).groups()]
     return {
         "rule_files": [f"../rules/{rollout.name}.rules.yml"],
         "evaluation_interval": durations.render(timing.interval),
-        "tests": groups,
+        "tests": [
+            test_group(rollout, case, timing)
+            for guard in all_guards(rollout)
+            for case in cases(rollout, guard, timing)
+        ],
     }
 
 
-class _Guarded:
-    """One guard and its tests."""
+def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCase]:
+    """Yield every test case of a guard.
 
-    def __init__(self, rollout: Rollout, guard: Guard, timing: Timing) -> None:
-        self.rollout, self.guard, self.timing = rollout, guard, timing
-        self.template = library()[guard.use]
+    Args:
+        rollout: a checked rollout.
+        guard: one of its guards.
+        timing: interval and scale.
+    Raises:
+        RenderingError: a case cannot be rendered.
+    """
+    watched = Watched(rollout, guard, timing)
+    for part in watched.parts:
+        for _, case in watched.written(part):
+            yield case
+            if case.kind == FIRES:
+                yield from _before_for(guard, case)
+                yield from _in_stages(rollout, guard, case)
+        yield from derived(watched, part)
+    if other_stages(rollout, guard):
+        yield from stage_fades(watched)
 
-    def groups(self) -> Iterator[dict[str, Any]]:
-        parts = conditions(self.rollout, self.guard, self.timing)
-        for number, part in enumerate(parts, 1):
-            which = f" (condition {number})" if len(parts) > 1 else ""
-            others = [other for other in parts if other is not part]
-            for case in self.template.tests:
-                if all(part.names[name] is not None for name in case.given):
-                    yield from self._groups_of_case(part, case, which, others)
 
-    def _groups_of_case(
-        self, part: Condition, case: TestCase, which: str, others: Sequence[Condition]
-    ) -> Iterator[dict[str, Any]]:
-        try:
-            begins = self.timing.steps(float(self._render(case.starts, part)))
-            series = list(self._series(part, case, begins))
-            for other in others if self._fires_on_absence() else ():
-                series += self._series(other, self.template.tests[-1], begins)
-        except (expressions.ExpressionError, ValueError) as error:
-            raise RenderingError(
-                f"{self.rollout.name}: tests of guard {self.guard.name}: {error}."
-            ) from error
-        title = f"{self.guard.name}: {case.case}, {case.about}{which}"
-        fires_at = begins + self.timing.steps(self.timing.seconds(self.guard.for_))
-        yield self._group(title, series, [(fires_at, case.case == "fires")])
-        if case.case != "fires":
-            return
-        if self.guard.for_:
-            short = title.replace(": fires,", ": silent just before `for`,")
-            yield self._group(short, series, [(fires_at - 1, False)])
-        for stage, fires in self._stages():
-            title_there = title.replace(": fires,", f": {'fires' if fires else 'silent'} in {stage},")
-            told = {"series": self._stage_series(stage), "values": f"1x{fires_at + 1}"}
-            yield self._group(title_there, [*series, told], [(fires_at, fires)])
+def _before_for(guard: Guard, case: RenderedCase) -> Iterator[RenderedCase]:
+    if guard.for_:
+        yield case.varied(BEFORE_FOR, case.about, case.series, (case.expected[0][0] - 1, False))
 
-    def _fires_on_absence(self) -> bool:
-        """Whether a condition without series fires: then a test of one gives the others their last case's."""
-        return any(case.case == "fires" and not case.series for case in self.template.tests)
 
-    def _stages(self) -> Iterator[tuple[str, bool]]:
-        """Yield one stage in which the guard is armed, and each that silences it."""
-        elsewhere = other_stages(self.rollout, self.guard)
-        if elsewhere:
-            yield self.rollout.armed_stages(self.guard)[0], True
-        for stage in elsewhere:
-            yield stage, False
+def _in_stages(rollout: Rollout, guard: Guard, case: RenderedCase) -> Iterator[RenderedCase]:
+    """Yield the case in one stage in which the guard is armed, and in each that silences it."""
+    elsewhere = other_stages(rollout, guard)
+    armed = rollout.armed_stages(guard)[:1] if elsewhere else ()
+    at = case.expected[0][0]
+    for stage, fires in [*((stage, True) for stage in armed), *((stage, False) for stage in elsewhere)]:
+        told = {stage_series(rollout.name, stage): f"1x{at + 1}"}
+        kind = f"{FIRES if fires else SILENT} in {stage}"
+        yield case.varied(kind, case.about, {**case.series, **told}, (at, fires))
 
-    def _stage_series(self, stage: str) -> str:
-        return f'{STAGE_METRIC}{{rollout="{self.rollout.name}",{STAGE_METRIC}="{stage}"}}'
 
-    def _series(self, part: Condition, case: TestCase, begins: int) -> Iterator[dict[str, str]]:
-        steps = begins + self.timing.steps(self.timing.seconds(self.guard.for_)) + 1
-        for series in case.series:
-            metric = part.names[series.of]
-            if metric is None:
-                continue
-            assert isinstance(metric, Series)
-            values = expressions.render(series.values, {**part.names, "steps": steps})
-            held = values if "x" in values else f"{values}x{steps}"
-            yield {"series": str(metric.example()), "values": held}
-
-    def _render(self, text: str, part: Condition) -> str:
-        return expressions.render(text, part.names)
-
-    def _group(
-        self, title: str, series: list[dict[str, str]], expected: list[tuple[int, bool]]
-    ) -> dict[str, Any]:
-        alerts = f'ALERTS{{alertname="{self.guard.alert}",guard="{self.guard.name}",alertstate="firing"}}'
-        labels = (
-            f'{{action="{self.guard.action}",alertname="{self.guard.alert}",guard="{self.guard.name}",'
-            f'rollout="{self.rollout.name}",severity="{self.guard.severity}"}}'
-        )
-        return {
-            "name": title,
-            "interval": durations.render(self.timing.interval),
-            "input_series": series,
-            "promql_expr_test": [
-                {
-                    "expr": f"count by ({GUARD_LABELS}) ({alerts})",
-                    "eval_time": durations.render(step * self.timing.interval),
-                    "exp_samples": [{"labels": labels, "value": 1}] if fires else [],
-                }
-                for step, fires in expected
-            ],
-        }
+def test_group(rollout: Rollout, case: RenderedCase, timing: Timing) -> dict[str, Any]:
+    """Return one case as a test group of promtool."""
+    guard = case.guard
+    alerts = f'ALERTS{{alertname="{guard.alert}",guard="{guard.name}",alertstate="firing"}}'
+    labels = (
+        f'{{action="{guard.action}",alertname="{guard.alert}",guard="{guard.name}",'
+        f'rollout="{rollout.name}",severity="{guard.severity}"}}'
+    )
+    return {
+        "name": case.title,
+        "interval": durations.render(timing.interval),
+        "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"count by ({GUARD_LABELS}) ({alerts})",
+                "eval_time": durations.render(step * timing.interval),
+                "exp_samples": [{"labels": labels, "value": 1}] if fires else [],
+            }
+            for step, fires in case.expected
+        ],
+    }

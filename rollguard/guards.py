@@ -213,6 +213,15 @@ class TestCase(Model):
     unless: Listed[str] = Field((), description="Left out where one of these is given.")
     series: Listed[TestSeries] = ()
     starts: str = Field("0", description="Jinja; seconds from which on the condition holds.")
+    lasts: str = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
+    needs: str = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
+
+
+class Equivalent(Model):
+    """A mutant of a template's rules that no test can notice, and why."""
+
+    mutation: str = Field(description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty.")
+    reason: Text
 
 
 class Template(Model):
@@ -229,6 +238,7 @@ class Template(Model):
     expr: str
     condition: str = Field(description="The condition in words, with threshold and unit; Jinja.")
     tests: Listed[TestCase]
+    equivalent: Listed[Equivalent] = ()
 
     def bind(self, values: Mapping[str, Value]) -> dict[str, Any]:
         """Return all parameters, converted, defaults filled in, None where an optional one is not given.

@@ -15,6 +15,7 @@ import click
 from generators import amtool, output, promtool
 from generators.receivers import load_routing
 from generators.scrape import Addresses
+from rollguard.cli import testing
 from rollguard.cli.common import (
     examples,
     json_option,
@@ -163,18 +164,32 @@ def generate(
 
 @click.command(
     epilog=examples(
-        "rollguard test", "rollguard test --json", "rollguard test alerts/generated/tests/*.test.yml"
+        "rollguard test",
+        "rollguard test --coverage",
+        "rollguard test --mutate --rollouts rollouts/model-canary.yaml",
+        "rollguard test alerts/generated/tests/*.test.yml --json",
     )
 )
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @rollouts_option
 @scale_option
+@click.option("--coverage", is_flag=True, help="Instead, show which kinds of test each guard has.")
+@click.option("--mutate", is_flag=True, help="Instead, break each rule on purpose: do its tests notice?")
 @json_option
-def test(files: tuple[Path, ...], rollouts: Path, scale: float, as_json: bool) -> None:
+def test(
+    files: tuple[Path, ...], rollouts: Path, scale: float, coverage: bool, mutate: bool, as_json: bool
+) -> None:
     """Run promtool's tests of every guard, and refuse tests that only look green.
 
-    Without FILES the rollouts are rendered and tested; with FILES those test files are run.
+    Without FILES the rollouts are rendered and tested; with FILES those test files are run. Exits with 1 if
+    a test fails, if a kind of test is missing (--coverage), or if no test notices a mutant (--mutate).
     """
+    if coverage or mutate:
+        if files or (coverage and mutate):
+            raise click.UsageError("--coverage and --mutate are about the rollouts, one of them at a time.")
+        judge = testing.coverage_of if coverage else testing.mutate
+        content = judge(rollouts, scale, as_json)
+        raise click.exceptions.Exit(0 if content else 1)
     if files:
         problems, results = _test(files)
     else:

@@ -1,0 +1,137 @@
+"""Whether two rules are the same in fact: both are evaluated over random series near the rule's numbers."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from generators import promql, promtool
+from generators.promql import Expression, Selector
+from generators.series import STALE, Sample, shortened
+from rollguard import durations
+from rollguard.conventions import ROLLOUT_LABEL
+
+TRIALS = 12
+_LOOKS = 60
+_LONGEST = 400
+_SEED = 20
+_ONE, _OTHER = "RollguardRule", "RollguardOther"
+_ALERTS = 'ALERTS{{alertname="{}"}}'
+_COUNTER_FUNCTIONS = ("rate", "increase", "irate")
+
+
+def difference(rule: Mapping[str, Any], other: Mapping[str, Any], interval: float) -> str:
+    """Return why two alerting rules cannot be called equivalent; nothing if they can.
+
+    Args:
+        rule: the rule.
+        other: the one declared to be its equivalent.
+        interval: of evaluation, seconds.
+    Raises:
+        PromtoolError: promtool did not answer.
+    """
+    rules = [{**rule, "alert": _ONE}, {**other, "alert": _OTHER}]
+    sample = _Sample(promql.parse(rule["expr"]), rule.get("for", "0s"), interval)
+    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+        text = durations.render(interval)
+        group = {"name": "equivalents", "interval": text, "rules": rules}
+        (Path(folder) / "rules.yml").write_text(json.dumps({"groups": [group]}), encoding="utf-8")
+        tests = {"rule_files": ["rules.yml"], "evaluation_interval": text, "tests": list(sample.groups())}
+        path = Path(folder) / "test.yml"
+        path.write_text(json.dumps(tests), encoding="utf-8")
+        output = promtool.test_output(path)
+    return _verdict(output)
+
+
+def _verdict(output: str) -> str:
+    looks = [line for line in output.splitlines() if line.strip().startswith("expr:")]
+    if ", err: " in output:
+        return "on sampled series one of the two cannot be evaluated"
+    apart = next((line for line in looks if "unless" in line), None)
+    if apart is not None:
+        match = re.search(r"time: (\w+)", apart)
+        return f"on sampled series the two differ{f' at {match[1]}' if match else ''}"
+    return "" if looks else "on sampled series neither ever holds, which proves nothing"
+
+
+class _Sample:
+    """Random series for an expression."""
+
+    def __init__(self, parsed: Expression, lasting: str, interval: float) -> None:
+        self.parsed, self.interval = parsed, interval
+        self.random = random.Random(_SEED)  # noqa: S311 - the same series on every run
+        windows = [durations.parse(token.text) for token in parsed.tokens if token.kind == "duration"]
+        longest = max([durations.parse(lasting), *windows])
+        self.steps = min(_LONGEST, 40 + int(3 * longest / interval))
+        self.limits = [float(token.text) for token in parsed.tokens if token.kind == "number"] or [1.0]
+
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """Yield test groups of which a part fails where the rules differ, or where the first one holds."""
+        one, other = _ALERTS.format(_ONE), _ALERTS.format(_OTHER)
+        apart = (
+            f"count({one} unless ignoring (alertname) {other} or {other} unless ignoring (alertname) {one})"
+        )
+        for trial in range(TRIALS):
+            looks = sorted(self.random.sample(range(self.steps), min(_LOOKS, self.steps)))
+            yield {
+                "name": f"trial {trial + 1}",
+                "interval": durations.render(self.interval),
+                "input_series": [
+                    {"series": name, "values": values} for name, values in self._series().items()
+                ],
+                "promql_expr_test": [
+                    {"expr": expr, "eval_time": durations.render(step * self.interval), "exp_samples": []}
+                    for step in looks
+                    for expr in (apart, f"count({one})")
+                ],
+            }
+
+    def _series(self) -> dict[str, str]:
+        found = {}
+        for selector in self.parsed.selectors:
+            counts = selector.function in _COUNTER_FUNCTIONS
+            for rollout in (None, "another"):
+                found[_example(selector, rollout)] = shortened(self._counter() if counts else self._gauge())
+        return found
+
+    def _gauge(self) -> list[Sample]:
+        limits = [*self.limits, sum(self.limits), 0.0]
+        samples: list[Sample] = []
+        while len(samples) < self.steps:
+            limit = self.random.choice(limits)
+            value: Sample = (
+                limit + self.random.choice((-1, 0, 0, 1)) * (abs(limit) or 1.0) * self.random.random()
+            )
+            run = self.random.choice((1, 1, 2, 5, 10, 40))
+            if self.random.random() < 0.1:
+                value = self.random.choice((None, STALE))
+            samples += [value] * run
+        return samples[: self.steps]
+
+    def _counter(self) -> list[Sample]:
+        samples: list[Sample] = []
+        total, rise = 0.0, 0.0
+        for _ in range(self.steps):
+            if self.random.random() < 0.05:
+                rise = self.random.choice((0.0, 0.0, self.random.choice(self.limits), 1.0))
+            total = 0.0 if self.random.random() < 0.01 else total + rise
+            samples.append(STALE if self.random.random() < 0.03 else total)
+        return samples
+
+
+def _example(selector: Selector, rollout: str | None) -> str:
+    """Return a series that a selector selects, or that of another rollout."""
+    labels = {
+        matcher.label: matcher.value[1:-1].split("|")[0]
+        for matcher in selector.matchers
+        if matcher.operator in {"=", "=~"}
+    }
+    if rollout is not None:
+        labels[ROLLOUT_LABEL] = rollout
+    inside = ",".join(f'{label}="{value}"' for label, value in labels.items())
+    return f"{selector.metric}{{{inside}}}"

@@ -1,0 +1,311 @@
+"""Whether a guard's tests would notice a mistake in its rule: each mutant is tested, and some go unnoticed.
+
+A test group costs promtool a fresh database, so all mutants of a guard share it as alerts of other names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from generators import equivalents, expressions, promtool
+from generators.cases import Watched
+from generators.mutants import Kind, Mutant, mutants
+from generators.promql import spliced, tokens
+from generators.promtool import PromtoolError
+from generators.rule_tests import cases, test_group
+from generators.rules import alerting_rule
+from generators.timing import Timing
+from rollguard import durations
+from rollguard.guards import NO_DATA, Equivalent, all_guards
+from rollguard.spec import Guard, Rollout
+from rollguard.yamlfile import read
+
+Status: TypeAlias = Literal["killed", "survived", "equivalent", "falsely declared"]
+
+LARGEST_EQUIVALENT_SHARE = 0.03
+_GROUPS_IN_A_ROUND = 6
+_RULES = "mutants.rules.yml"
+_UNCHANGED = "RollguardUnchanged"
+_NAME = "RollguardMutant"
+_NUMBERED = re.compile(rf"{_NAME}(\d+)\b")
+_NOT_EVALUATED = ", err: "
+_NUMBER_OF_ITS_KIND = re.compile(r" \(\d+\)$")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A guard whose rule is mutated.
+
+    Args:
+        path: the rollout file.
+        line: the guard's line there.
+        guard: its name.
+        rule: its alerting rule as rendered.
+        groups: its tests as promtool reads them.
+        interval: of evaluation, seconds.
+        declared: its template's equivalent mutants, rendered.
+    """
+
+    path: Path
+    line: int
+    guard: str
+    rule: Mapping[str, Any]
+    groups: Sequence[Mapping[str, Any]]
+    interval: float
+    declared: Sequence[Equivalent] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one mutant, or of a declaration that no mutant answers to."""
+
+    path: Path
+    line: int
+    guard: str
+    kind: Kind | None
+    mutation: str
+    status: Status
+    reason: str = ""
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How many mutants there are of each sort; those that Prometheus refuses are none."""
+
+    total: int
+    killed: int
+    equivalent: int
+    survived: int
+
+    @property
+    def killed_share(self) -> float:
+        """Killed mutants among those that are not equivalent, 0-1."""
+        noticeable = self.total - self.equivalent
+        return self.killed / noticeable if noticeable else 1.0
+
+    @property
+    def equivalent_share(self) -> float:
+        """Equivalent mutants among all, 0-1."""
+        return self.equivalent / self.total if self.total else 0.0
+
+
+def figures(found: Sequence[Outcome]) -> Figures:
+    """Return what became of mutants, counted."""
+    statuses = [outcome.status for outcome in found if outcome.kind]
+    killed, equivalent = statuses.count("killed"), statuses.count("equivalent")
+    return Figures(len(statuses), killed, equivalent, len(statuses) - killed - equivalent)
+
+
+def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
+    """Return a rollout's guards, ready for mutation.
+
+    Args:
+        path: the rollout's file, for the lines.
+        rollout: as loaded from it.
+        timing: interval and scale.
+    Raises:
+        RenderingError: a guard cannot be rendered.
+    """
+    document = read(path)
+    lines = {guard.name: document.line_of(("guards", index)) for index, guard in enumerate(rollout.guards)}
+    return [
+        Subject(
+            path,
+            lines.get(guard.name) or lines.get(guard.name.removesuffix(NO_DATA), 0),
+            guard.name,
+            alerting_rule(rollout, guard, timing),
+            [test_group(rollout, case, timing) for case in cases(rollout, guard, timing)],
+            timing.interval,
+            _declared(rollout, guard, timing),
+        )
+        for guard in all_guards(rollout)
+    ]
+
+
+def _declared(rollout: Rollout, guard: Guard, timing: Timing) -> list[Equivalent]:
+    watched = Watched(rollout, guard, timing)
+    found: dict[str, Equivalent] = {}
+    for part in watched.parts:
+        for item in watched.template.equivalent:
+            if name := expressions.render(item.mutation, part.names):
+                found[name] = Equivalent(mutation=name, reason=item.reason)
+    return list(found.values())
+
+
+def run(found: Sequence[Subject], workers: int) -> Iterator[tuple[Subject, list[Outcome]]]:
+    """Yield what became of each guard's mutants, in the order in which they are done.
+
+    Args:
+        found: the guards.
+        workers: how many are tested at a time.
+    Raises:
+        PromtoolError: promtool did not answer, or a guard's tests fail as they are.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = {pool.submit(outcomes, subject): subject for subject in found}
+        try:
+            for job in as_completed(jobs):
+                yield jobs[job], job.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def outcomes(subject: Subject) -> list[Outcome]:
+    """Return what became of the mutants of one guard; those that Prometheus refuses are left out."""
+    found = mutants(subject.rule)
+    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+        bench = _Bench(subject, found, Path(folder))
+        valid = bench.accepted()
+        killed = bench.noticed(valid)
+        return [
+            *(
+                _killed(subject, found[index]) if index in killed else _survivor(subject, found[index])
+                for index in valid
+            ),
+            *_unanswered(subject, [found[index] for index in valid], [found[index] for index in killed]),
+        ]
+
+
+def _killed(subject: Subject, mutant: Mutant) -> Outcome:
+    return Outcome(subject.path, subject.line, subject.guard, mutant.kind, mutant.name, "killed")
+
+
+def _survivor(subject: Subject, mutant: Mutant) -> Outcome:
+    declared = next((item for item in subject.declared if _names(item, mutant)), None)
+    status: Status = "survived"
+    reason = ""
+    if declared is not None:
+        difference = equivalents.difference(subject.rule, mutant.rule, subject.interval)
+        status = "falsely declared" if difference else "equivalent"
+        reason = difference or declared.reason
+    return Outcome(
+        subject.path, subject.line, subject.guard, mutant.kind, mutant.name, status, reason,
+        _diff(subject.rule, mutant.rule),
+    )  # fmt: skip
+
+
+def _unanswered(subject: Subject, valid: Sequence[Mutant], killed: Sequence[Mutant]) -> Iterator[Outcome]:
+    """Yield the declarations that no surviving mutant answers to."""
+    for item in subject.declared:
+        named = [mutant for mutant in valid if _names(item, mutant)]
+        if not named or all(mutant in killed for mutant in named):
+            reason = "a test notices it" if named else "there is no such mutant"
+            yield Outcome(
+                subject.path, subject.line, subject.guard, None, item.mutation, "falsely declared", reason
+            )
+
+
+def _names(item: Equivalent, mutant: Mutant) -> bool:
+    return item.mutation in {mutant.name, _NUMBER_OF_ITS_KIND.sub("", mutant.name)}
+
+
+def _diff(rule: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return "\n".join(difflib.unified_diff(_lines(rule), _lines(other), "the rule", "the mutant", lineterm=""))
+
+
+def _lines(rule: Mapping[str, Any]) -> list[str]:
+    lasting = [f"for: {rule['for']}"] if "for" in rule else []
+    return ["expr:", *(f"  {line}" for line in rule["expr"].splitlines()), *lasting]
+
+
+class _Bench:
+    """One guard's mutants in one rule file, beside the rule itself, and its tests for all of them."""
+
+    def __init__(self, subject: Subject, found: Sequence[Mutant], folder: Path) -> None:
+        self.subject, self.found, self.folder = subject, found, folder
+
+    def accepted(self) -> list[int]:
+        """Return the mutants that Prometheus can load."""
+        every = range(len(self.found))
+        self._write_rules(every)
+        problems = promtool.check_rules(self.folder / _RULES)
+        refused = {int(number) for problem in problems for number in _NUMBERED.findall(problem.key)}
+        if problems and not refused:
+            raise PromtoolError("\n".join(map(str, problems)))
+        return [index for index in every if index not in refused]
+
+    def noticed(self, among: Sequence[int]) -> set[int]:
+        """Return the mutants of which a test fails; the quick tests come first."""
+        groups = sorted(self.subject.groups, key=_last_look)
+        killed: set[int] = set()
+        for start in range(0, len(groups), _GROUPS_IN_A_ROUND):
+            killed |= self._round(
+                groups[start : start + _GROUPS_IN_A_ROUND], [index for index in among if index not in killed]
+            )
+        return killed
+
+    def _round(self, groups: Sequence[Mapping[str, Any]], among: Sequence[int]) -> set[int]:
+        """Return which mutants fail; where one cannot be evaluated, the others are tested without it."""
+        killed: set[int] = set()
+        while left := [index for index in among if index not in killed]:
+            output = self._test(groups, left)
+            failed = {int(number) for number in _NUMBERED.findall(output)}
+            if output and (_UNCHANGED in output or not failed):
+                message = f"the tests of {self.subject.guard} fail for the rule as it is"
+                raise PromtoolError(f"{self.subject.path}: {message}; run: rollguard test\n{output}")
+            killed |= failed
+            if _NOT_EVALUATED not in output:
+                break
+        return killed
+
+    def _test(self, groups: Sequence[Mapping[str, Any]], among: Sequence[int]) -> str:
+        self._write_rules(among)
+        alert = str(self.subject.rule["alert"])
+        names = [_UNCHANGED, *(f"{_NAME}{index}" for index in among)]
+        content = {
+            "rule_files": [_RULES],
+            "evaluation_interval": durations.render(self.subject.interval),
+            "tests": [_for_all(group, alert, names) for group in groups],
+        }
+        path = self.folder / "mutants.test.yml"
+        path.write_text(json.dumps(content), encoding="utf-8")
+        return promtool.test_output(path)
+
+    def _write_rules(self, among: Sequence[int]) -> None:
+        rules = [{**self.subject.rule, "alert": _UNCHANGED}]
+        rules += [{**self.found[index].rule, "alert": f"{_NAME}{index}"} for index in among]
+        interval = durations.render(self.subject.interval)
+        group = {"name": "mutants", "interval": interval, "rules": rules}
+        (self.folder / _RULES).write_text(json.dumps({"groups": [group]}), encoding="utf-8")
+
+
+def _last_look(group: Mapping[str, Any]) -> float:
+    return max(durations.parse(test["eval_time"]) for test in group["promql_expr_test"])
+
+
+def _for_all(group: Mapping[str, Any], alert: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return a test group that expects the same of alerts of other names."""
+    return {
+        **group,
+        "promql_expr_test": [
+            {
+                **test,
+                "expr": _renamed(test["expr"], alert, name),
+                "exp_samples": [
+                    {**sample, "labels": _renamed(sample["labels"], alert, name)}
+                    for sample in test["exp_samples"]
+                ],
+            }
+            for test in group["promql_expr_test"]
+            for name in names
+        ],
+    }
+
+
+def _renamed(text: str, alert: str, name: str) -> str:
+    found = list(tokens(text))
+    changes = [
+        (value.span, f'"{name}"')
+        for label, _, value in zip(found, found[1:], found[2:], strict=False)
+        if label.text == "alertname" and value.text == f'"{alert}"'
+    ]
+    return spliced(text, *changes)

@@ -1,0 +1,90 @@
+"""promtool's notation of series: read into one value for each step, and written as short as it gets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+STALE = "stale"
+"""What a failed scrape leaves behind."""
+
+Sample: TypeAlias = float | str | None
+"""A value, `STALE`, or nothing."""
+
+_NUMBER = r"[-+]?(?:[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+\.|Inf|NaN)"
+_ITEM = re.compile(rf"(?P<first>{_NUMBER})(?P<step>[-+](?![-+]){_NUMBER})?(?:x(?P<times>[0-9]+))?")
+_TOLERANCE = 1e-12
+
+
+def expanded(text: str) -> list[Sample]:
+    """Return one sample for each step.
+
+    Args:
+        text: promtool's notation, such as ``0x4 7+1x10 _x3 stale``.
+    Raises:
+        ValueError: it is none.
+    """
+    return [sample for item in text.split() for sample in _item(item)]
+
+
+def _item(item: str) -> Iterator[Sample]:
+    if item.startswith("_"):
+        yield from [None] * int(item[2:] or 1)
+        return
+    if item == STALE:
+        yield STALE
+        return
+    match = _ITEM.fullmatch(item)
+    if match is None:
+        raise ValueError(f"{item} is not promtool's notation of a series")
+    value, step = float(match["first"]), float(match["step"] or 0)
+    for _ in range(int(match["times"] or 0) + 1):
+        yield value
+        value += step  # as promtool does, so that rounding errors agree
+
+
+def shortened(samples: Sequence[Sample]) -> str:
+    """Return samples in promtool's notation: what repeats or rises evenly as one item."""
+    items, position = [], 0
+    while position < len(samples):
+        length = _run(samples, position)
+        items.append(_written(samples[position : position + length]))
+        position += length
+    return " ".join(items)
+
+
+def _run(samples: Sequence[Sample], start: int) -> int:
+    """Return how many samples from a place on make one item."""
+    first = samples[start]
+    end = start + 1
+    if first == STALE:
+        return 1
+    if first is None or not isinstance(first, float) or samples[end : end + 1] == [first]:
+        while end < len(samples) and samples[end] == first:
+            end += 1
+        return end - start
+    step = _difference(samples, end)
+    while step is not None and end < len(samples):
+        value = samples[end]
+        expected = first + step * (end - start)
+        if not isinstance(value, float) or abs(value - expected) > _TOLERANCE * max(1.0, abs(expected)):
+            break
+        end += 1
+    return end - start if end - start > 2 else 1
+
+
+def _difference(samples: Sequence[Sample], place: int) -> float | None:
+    one, other = samples[place - 1], samples[place] if place < len(samples) else None
+    return other - one if isinstance(one, float) and isinstance(other, float) else None
+
+
+def _written(run: Sequence[Sample]) -> str:
+    first = run[0]
+    if not isinstance(first, float):
+        text = first or "_"
+        return text if len(run) == 1 else f"{text}x{len(run)}"
+    if len(run) == 1:
+        return f"{first:.12g}"
+    step = _difference(run, 1) or 0.0
+    return f"{first:.12g}{f'{step:+.12g}' if step else ''}x{len(run) - 1}"

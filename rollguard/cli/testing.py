@@ -1,0 +1,129 @@
+"""`rollguard test --coverage` and `--mutate`: are the tests themselves any good?"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from generators import coverage, mutation
+from generators.mutation import Outcome, Subject
+from generators.timing import Timing
+from rollguard.cli.common import print_json, table
+from rollguard.loading import load_rollout, load_rollouts, rollout_paths
+
+
+def coverage_of(rollouts: Path, scale: float, as_json: bool) -> bool:
+    """Show which kinds of test each guard has, and return whether none is missing."""
+    found = [
+        guard
+        for rollout in load_rollouts(rollouts)
+        for guard in coverage.coverage(rollout, Timing(scale, rollout.scrape.interval))
+    ]
+    share = coverage.share(found)
+    if as_json:
+        print_json({"share": share, "guards": [asdict(guard) for guard in found]})
+    else:
+        _show_coverage(found)
+        needed = sum(len(guard.needed) for guard in found)
+        covered = needed - sum(len(guard.missing) for guard in found)
+        click.echo(f"{len(found)} guards, {covered} of {needed} kinds of test: {_percent(share)}.")
+    return share == 1
+
+
+def _show_coverage(found: Sequence[coverage.GuardCoverage]) -> None:
+    rows: list[tuple[str, ...]] = [("rollout", "guard", *coverage.KINDS)]
+    rows += [
+        (guard.rollout, guard.guard, *(_cell(guard, kind) for kind in coverage.KINDS)) for guard in found
+    ]
+    click.echo(table(rows))
+    for guard in found:
+        for kind, words in guard.missing.items():
+            click.echo(f"{guard.rollout}: guard {guard.guard} has no test of the kind {kind}: {words}.")
+
+
+def _cell(guard: coverage.GuardCoverage, kind: coverage.Kind) -> str:
+    if kind in guard.missing:
+        return "MISSING"
+    return "yes" if kind in guard.needed else "-"
+
+
+def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
+    """Show which mutants of the rules no test notices, and return whether there are none."""
+    load_rollouts(rollouts)  # what is wrong between files is said first
+    loaded = [(path, load_rollout(path)) for path in rollout_paths(rollouts)]
+    subjects = [
+        subject
+        for path, rollout in loaded
+        for subject in mutation.subjects(path, rollout, Timing(scale, rollout.scrape.interval))
+    ]
+    found = _run(subjects)
+    outcomes = [outcome for subject in subjects for outcome in found[id(subject)]]
+    left = [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}]
+    figures = mutation.figures(outcomes)
+    if as_json:
+        shares = {"killed_share": figures.killed_share, "equivalent_share": figures.equivalent_share}
+        print_json({**asdict(figures), **shares, "mutants": [_plain(outcome) for outcome in outcomes]})
+    else:
+        _show_mutants(subjects, found)
+        _show_figures(figures)
+    return not left and figures.equivalent_share <= mutation.LARGEST_EQUIVALENT_SHARE
+
+
+def _run(subjects: Sequence[Subject]) -> dict[int, list[Outcome]]:
+    workers = os.cpu_count() or 2
+    found: dict[int, list[Outcome]] = {}
+    with click.progressbar(length=len(subjects), label="Mutating guards", file=sys.stderr) as bar:
+        for subject, outcomes in mutation.run(subjects, workers):
+            found[id(subject)] = outcomes
+            bar.update(1)
+    return found
+
+
+def _show_mutants(subjects: Sequence[Subject], found: dict[int, list[Outcome]]) -> None:
+    rows: list[tuple[str, ...]] = [("guard", "mutants", "killed", "equivalent", "survived")]
+    for subject in subjects:
+        statuses = [outcome.status for outcome in found[id(subject)] if outcome.kind]
+        survived = statuses.count("survived") + statuses.count("falsely declared")
+        counts = (len(statuses), statuses.count("killed"), statuses.count("equivalent"), survived)
+        rows.append((subject.guard, *map(str, counts)))
+    click.echo(table(rows))
+    for subject in subjects:
+        for outcome in found[id(subject)]:
+            if outcome.status != "killed":
+                click.echo(f"\n{outcome.path}:{outcome.line}: {_words(outcome)}")
+                click.echo(outcome.diff or f"  declared: {outcome.mutation}")
+
+
+def _words(outcome: Outcome) -> str:
+    guard = f"guard {outcome.guard}: {outcome.mutation}"
+    match outcome.status:
+        case "equivalent":
+            return f"{guard}: declared equivalent and found so. {outcome.reason}"
+        case "falsely declared":
+            return f"{guard}: is declared equivalent, but {outcome.reason}."
+        case _:
+            return f"{guard}: no test notices."
+
+
+def _show_figures(figures: mutation.Figures) -> None:
+    click.echo(
+        f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent, "
+        f"{figures.survived} survived; {_percent(figures.killed_share)} of those that can be noticed are."
+    )
+    if figures.equivalent_share > mutation.LARGEST_EQUIVALENT_SHARE:
+        most = _percent(mutation.LARGEST_EQUIVALENT_SHARE)
+        click.echo(f"{_percent(figures.equivalent_share)} are declared equivalent, expected at most {most}.")
+
+
+def _percent(share: float) -> str:
+    return f"{int(1000 * share) / 10:g} %"  # never rounded up to 100
+
+
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    return {**asdict(outcome), "path": str(outcome.path)}
