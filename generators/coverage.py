@@ -74,7 +74,7 @@ def _missing(rendered: Sequence[RenderedCase]) -> Iterator[tuple[Kind, str]]:
     firing = [case for case in rendered if case.kind == FIRES and _outcomes(case) == [True]]
     if not firing:
         yield "fires", "no case fires"
-    valued = [case for case in firing if case.series]
+    valued = [case for case in firing if case.series and not _lacks_a_series(case, firing)]
     alone = [case for case in valued if not _has_twin(case, rendered)]
     if not valued:
         yield "silent twin", "no firing case shows a series"
@@ -109,8 +109,12 @@ def _is_held_back(fires: RenderedCase, rendered: Sequence[RenderedCase]) -> bool
 
 def _is_absence(case: RenderedCase, firing: Sequence[RenderedCase]) -> bool:
     """Whether a case lacks a series of a firing one and is silent; or has none of its own and fires."""
-    fewer = any(case.series.keys() < other.series.keys() for other in firing)
-    return fewer and case.kind == (FIRES if any(_outcomes(case)) else ABSENT)
+    kind = FIRES if any(_outcomes(case)) else ABSENT
+    return case.kind == kind and _lacks_a_series(case, firing)
+
+
+def _lacks_a_series(case: RenderedCase, firing: Sequence[RenderedCase]) -> bool:
+    return any(case.series.keys() < other.series.keys() for other in firing)
 
 
 def _ends(case: RenderedCase) -> bool:

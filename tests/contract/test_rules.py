@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
-from generators import output, promtool
+from generators import mutation, output, promtool
+from generators.coverage import coverage
 from generators.rule_tests import test_file as rendered_tests
-from generators.rules import labels, rendered_rules, rule_file
+from generators.rules import labels, rule_file
 from generators.timing import Timing
-from rollguard import binaries, durations
+from rollguard import binaries
 from rollguard.guards import all_guards, library
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.spec import Guard, Rollout
@@ -158,58 +157,26 @@ def test_rendered_tests_are_not_falsely_green(shipped: Rollout, write: Write, na
 
 # Broken rules
 
-_SAMPLE = re.compile(r"\s+and on \(rollout\) last_over_time\(n\{[^}]*\}\[\w+\]\) >= 500")
-_LIMIT = re.compile(r"(?:[<>] |\) - )(?P<limit>-?[0-9][0-9.e+-]*)")
-_COMPARATOR = re.compile(r"(?<= )[<>](?= )")
-_STAGES = re.compile(r"\s*unless on \(rollout\)\s.*", re.DOTALL)
-_WINDOW = re.compile(r"(?<=absent_over_time\().*\[(?P<window>\w+)\]")
+
+@pytest.mark.parametrize("name", GUARDS)
+def test_rendered_tests_notice_a_broken_rule(binary: str, shipped: Rollout, name: str) -> None:
+    rollout = with_guard(shipped, name)
+    subject, *_ = mutation.subjects(ROOT / "rollouts" / "model-canary.yaml", rollout, Timing())
+    outcomes = mutation.outcomes(subject)
+    assert [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}] == []
+    assert mutation.figures(outcomes).killed >= 4
 
 
-def replaced(match: re.Match[str], text: str, part: str | int = 0) -> str:
-    return match.string[: match.start(part)] + text + match.string[match.end(part) :]
+def test_rendered_tests_notice_another_action(binary: str, shipped: Rollout, write: Write) -> None:
+    def other(rule: Rule) -> Rule:
+        return {**rule, "labels": {**rule["labels"], "action": "notify"}}
 
-
-def broken_expressions(expr: str) -> Iterator[tuple[str, str]]:
-    for match in _LIMIT.finditer(expr):
-        limit = float(match["limit"])
-        for by in (0.02, -0.02):
-            moved = limit + by * (abs(limit) or 1)
-            yield f"{limit:g} moved by {by:+.0%}", replaced(match, f"{moved:.12g}", "limit")
-    for match in _COMPARATOR.finditer(expr):
-        for other in ("><"[match[0] == ">"], f"{match[0]}="):
-            yield f"{match[0]} became {other}", replaced(match, other)
-    for match in _SAMPLE.finditer(expr):
-        yield "min_sample dropped", replaced(match, "")
-        yield "min_sample by one more", replaced(match, match[0].replace(">=", ">"))
-    for match in _WINDOW.finditer(expr):
-        for times in (0.5, 2.0):
-            window = durations.render(durations.parse(match["window"]) * times)
-            yield f"window times {times:g}", replaced(match, window, "window")
-    if _STAGES.search(expr):
-        yield "stages dropped", _STAGES.sub("", expr)
-    yield "never fires", "vector(1) > 1"
-    yield "always fires", "vector(1)"
-
-
-def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    for what, expr in broken_expressions(rule["expr"]):
-        yield what, {**rule, "expr": expr}
-    for times in (0.5, 2.0) if "for" in rule else ():
-        yield f"for times {times:g}", {**rule, "for": durations.render(durations.parse(rule["for"]) * times)}
-    yield "action changed", {**rule, "labels": {**rule["labels"], "action": "notify"}}
+    assert not passes(binary, write(with_guard(shipped, "below"), Timing(), other))
 
 
 @pytest.mark.parametrize("name", GUARDS)
-def test_rendered_tests_notice_a_broken_rule(binary: str, shipped: Rollout, write: Write, name: str) -> None:
-    rollout = with_guard(shipped, name)
-    guard = rollout.guards[0].model_copy(update={"no_data": "ignore"})
-    rollout = rollout.model_copy(update={"guards": (guard,)})
-    (rule,) = rendered_rules(rule_file(rollout, Timing()))
-    broken = dict(mutants(dict(rule)))
-    paths = [write(rollout, Timing(), lambda _, to=changed: to) for changed in broken.values()]
-    with ThreadPoolExecutor(4) as pool:
-        passed = pool.map(lambda path: passes(binary, path), paths)
-    assert [what for what, unnoticed in zip(broken, passed, strict=True) if unnoticed] == []
+def test_rendered_tests_are_of_every_kind(shipped: Rollout, name: str) -> None:
+    assert [guard.missing for guard in coverage(with_guard(shipped, name), Timing())] in ([{}], [{}, {}])
 
 
 # What promtool says of what is wrong

@@ -1,0 +1,196 @@
+"""Mutants in a real promtool: a weak test shows with its line, a false declaration is found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from generators import cases, equivalents, mutation
+from generators.mutants import Mutant
+from generators.mutation import Outcome, Subject
+from generators.promtool import PromtoolError
+from generators.timing import Timing
+from rollguard import binaries
+from rollguard.cli import cli
+from rollguard.guards import Equivalent, Template, library
+from rollguard.loading import load_rollout
+
+ROOT = Path(__file__).parents[2]
+PATH = ROOT / "rollouts" / "model-canary.yaml"
+LINE = PATH.read_text(encoding="utf-8").splitlines().index("  - alert: WinRateDrop") + 1
+
+Change = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def _promtool(need_binary: Callable[[binaries.Binary], str]) -> None:
+    need_binary(binaries.PROMTOOL)
+
+
+@pytest.fixture
+def change(monkeypatch: pytest.MonkeyPatch) -> Change:
+    """Change a template of the library."""
+
+    def in_library(name: str, **keys: Any) -> None:
+        template: Template = library()[name]
+        changed = {**library(), name: template.model_copy(update=keys)}
+        monkeypatch.setattr(cases, "library", lambda: changed)
+
+    return in_library
+
+
+def subject(guard: str) -> Subject:
+    (found,) = (item for item in mutation.subjects(PATH, load_rollout(PATH), Timing()) if item.guard == guard)
+    return found
+
+
+def left(outcomes: list[Outcome]) -> dict[str, str]:
+    return {outcome.mutation: outcome.status for outcome in outcomes if outcome.status != "killed"}
+
+
+def weaken(change: Change) -> None:
+    tests = [case for case in library()["threshold"].tests if case.about != "at the lower limit"]
+    change("threshold", tests=tuple(tests))
+
+
+def test_a_weak_test_lets_mutants_live(change: Change) -> None:
+    weaken(change)
+    found = mutation.outcomes(subject("WinRateDrop"))
+    assert left(found) == {"0.5 becomes 0.505": "survived", "< becomes <=": "survived"}
+
+
+def test_a_survivor_is_shown_as_a_diff_with_its_line(change: Change) -> None:
+    weaken(change)
+    outcome = next(
+        item for item in mutation.outcomes(subject("WinRateDrop")) if item.mutation == "< becomes <="
+    )
+    assert (outcome.path, outcome.line) == (PATH, LINE)
+    assert outcome.diff.splitlines()[3:] == [
+        " expr:",
+        '-  last_over_time(rolling_precision{rollout="model-canary"}[1m]) < 0.5',
+        '+  last_over_time(rolling_precision{rollout="model-canary"}[1m]) <= 0.5',
+        " for: 10m",
+    ]
+
+
+def test_a_derived_guard_has_the_line_of_its_own_guard() -> None:
+    assert subject("WinRateDropNoData").line == LINE
+
+
+@pytest.mark.parametrize(
+    ("mutation_", "reason"),
+    [
+        ("< becomes <=", "on sampled series the two differ"),
+        ("< becomes >", "a test notices it"),
+        ("rate becomes increase", "there is no such mutant"),
+    ],
+)
+def test_a_false_declaration_is_found(change: Change, mutation_: str, reason: str) -> None:
+    weak = [case for case in library()["threshold"].tests if case.about != "at the lower limit"]
+    declared = Equivalent(mutation=mutation_, reason="It is not.")
+    change("threshold", tests=tuple(weak), equivalent=(declared,))
+    found = [
+        outcome
+        for outcome in mutation.outcomes(subject("WinRateDrop"))
+        if outcome.status == "falsely declared"
+    ]
+    assert [outcome.mutation for outcome in found] == [mutation_]
+    assert found[0].reason.startswith(reason)
+
+
+def test_an_equivalent_mutant_is_declared_and_found_so() -> None:
+    found = mutation.outcomes(subject("OnnxParityFailure"))
+    assert left(found) == {"increase becomes rate": "equivalent"}
+    assert mutation.figures(found).killed_share == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("increase(c_total[5m]) > 0", "rate(c_total[5m]) > 0", True),
+        ("a > 5 and a > 4", "a > 5", True),
+        ('a{rollout="x"} > on (rollout) b{rollout="x"}', 'a > on (rollout) b{rollout="x"}', True),
+        ("increase(c_total[5m]) > 1", "rate(c_total[5m]) > 1", False),
+        ("max_over_time(a[5m]) > 5", "max_over_time(a[10m]) > 5", False),
+        ('a{rollout="x"} > 5', "a > 5", False),
+        ("a > 5 and a < 4", "a < 4 and a > 6", False),
+    ],
+)
+def test_rules_are_compared_on_sampled_series(one: str, other: str, same: bool) -> None:
+    assert (equivalents.difference({"expr": one}, {"expr": other}, 15.0) == "") is same
+
+
+def test_for_is_compared_too() -> None:
+    rule = {"expr": "a > 5", "for": "1m"}
+    assert equivalents.difference(rule, {**rule, "for": "2m"}, 15.0)
+    assert not equivalents.difference(rule, dict(rule), 15.0)
+
+
+def test_a_mutant_that_cannot_be_evaluated_is_noticed_and_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = subject("CanaryWinrateRollback")
+    expr = str(plain.rule["expr"])
+    several = expr.replace('winrate_baseline_active{rollout="model-canary"}', "winrate_baseline_active")
+    refused = "winrate_canary <"
+    made = [
+        Mutant("label", name, {**plain.rule, "expr": text})
+        for name, text in (("several", several), ("refused", refused), ("the same", expr))
+    ]
+    monkeypatch.setattr(mutation, "mutants", lambda _: made)
+    found = {outcome.mutation: outcome.status for outcome in mutation.outcomes(plain)}
+    assert found == {"several": "killed", "the same": "survived"}
+
+
+def test_tests_that_fail_as_they_are_prove_nothing() -> None:
+    plain = subject("WinRateDrop")
+    with pytest.raises(PromtoolError, match="the tests of WinRateDrop fail for the rule as it is"):
+        mutation.outcomes(replace(plain, rule={**plain.rule, "for": "11m"}))
+
+
+# The command
+
+
+def test_a_survivor_is_what_the_command_finds(change: Change) -> None:
+    weaken(change)
+    done = CliRunner().invoke(cli, ["test", "--mutate", "--rollouts", str(PATH)])
+    assert done.exit_code == 1
+    assert f"{PATH}:{LINE}: guard WinRateDrop: < becomes <=: no test notices." in done.stdout
+    assert '+  last_over_time(rolling_precision{rollout="model-canary"}[1m]) <= 0.5' in done.stdout
+    assert "Mutating guards" in done.stderr
+
+
+def test_nothing_that_ships_survives() -> None:
+    done = CliRunner().invoke(cli, ["test", "--mutate", "--json", "--rollouts", str(PATH.parent)])
+    assert done.exit_code == 0, done.stdout
+    found = json.loads(done.stdout)
+    assert found["killed_share"] >= 0.95
+    assert found["equivalent_share"] <= mutation.LARGEST_EQUIVALENT_SHARE
+    assert found["total"] == len(found["mutants"])
+
+
+def test_coverage_is_a_table_and_json() -> None:
+    table = CliRunner().invoke(cli, ["test", "--coverage", "--rollouts", str(PATH)])
+    assert table.exit_code == 0
+    assert "100 %" in table.stdout
+    plain = CliRunner().invoke(cli, ["test", "--coverage", "--json", "--rollouts", str(PATH)])
+    assert json.loads(plain.stdout)["share"] == 1
+
+
+def test_a_missing_kind_is_named_by_the_command(change: Change) -> None:
+    change("increases", tests=tuple(case for case in library()["increases"].tests if case.case != "absent"))
+    done = CliRunner().invoke(cli, ["test", "--coverage", "--rollouts", str(PATH)])
+    assert done.exit_code == 1
+    assert "guard OnnxParityFailure has no test of the kind absent" in done.stdout
+    assert "MISSING" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--coverage", "--mutate"], ["--mutate", "some.test.yml"]])
+def test_the_two_exclude_one_another_and_files(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli, ["test", *arguments]).exit_code == 2
