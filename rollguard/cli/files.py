@@ -84,7 +84,7 @@ def check(rollouts: Path, routing: Path | None, own: Path | None, as_json: bool)
         guards = sum(len(rollout.guards) for rollout in loaded)
         if nowhere:
             names = ", ".join(nowhere)
-            click.echo(f"note: no person is told of {names}: see docs/alertmanager.md.")
+            click.echo(f"note: no person is told of {names}: see docs/alertmanager.md.", err=True)
         click.echo(f"{_count(len(loaded), 'rollout')}, {_count(guards, 'guard')}: {_verdict(problems)}")
     raise click.exceptions.Exit(1 if problems else 0)
 
