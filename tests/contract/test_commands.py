@@ -46,9 +46,14 @@ def generated(run: Run, tmp_path: Path) -> Path:
     return tmp_path / "build"
 
 
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """Return what a command said on standard error, notes aside."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+
+
 def test_the_shipped_rollouts_are_right(run: Run) -> None:
     found = run("check", "--rollouts", SHIPPED)
-    assert (found.returncode, found.stderr) == (0, "")
+    assert (found.returncode, complaints(found)) == (0, [])
     assert found.stdout.endswith(": no errors.\n")
 
 
@@ -65,7 +70,7 @@ def test_the_example_in_the_new_file_is_right_too(run: Run, tmp_path: Path) -> N
     path = tmp_path / "rollouts" / "mine.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("\n  # ", "\n  "), encoding="utf-8")
     assert "yaml-file" in path.read_text(encoding="utf-8")
-    assert run("check").stderr == ""
+    assert complaints(run("check")) == []
 
 
 def test_what_is_right_is_json_too(run: Run) -> None:
