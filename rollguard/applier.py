@@ -153,7 +153,8 @@ class Applier:
             if waits_for:
                 self._note(rollout, place, error=waits_for)
             elif not self._follow(rollout, place, target, state):
-                waits_for = f"waits for {target.name}"
+                # Back to the fallback every target goes at once: a broken one keeps no other exposed.
+                waits_for = f"waits for {target.name}" if state.running else ""
         return True
 
     def _follow(self, rollout: str, place: int, target: Target, state: State) -> bool:
@@ -178,6 +179,8 @@ class Applier:
             self._tell(rollout, target, state, before, written)
         else:
             since = before.adrift_since or self._clock()
+            if attempts == 0:
+                _log.warning("%s: %s is behind, and tried again: %s", rollout, target.name, error)
             self._note(
                 rollout, place, tried=state.seq, adrift_since=since, attempts=attempts + 1, error=error
             )

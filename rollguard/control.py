@@ -148,10 +148,19 @@ class ControlPlane:
             self._refuse_while(rollout, rollout.stages[0].name, "rollback")
             return self._commit_one(transition, state)
 
-    def promote(self, name: str, *, actor: str, reason: str = "") -> Entry:
-        """Step to the next stage, or to ENABLED after the last; raises as `start` does."""
+    def promote(self, name: str, *, actor: str, reason: str = "", origin: str | None = None) -> Entry:
+        """Step to the next stage, or to ENABLED after the last; raises as `start` does.
+
+        Args:
+            name: of the rollout.
+            actor: who promotes.
+            reason: why.
+            origin: where the rollout is believed to be; refused if it is elsewhere. None: wherever it is.
+        """
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
+            if origin is not None and origin != state.position:
+                raise RefusedError(f"{name} is in {state.position} by now, no longer in {origin}.")
             left = self.hold_left(rollout, state)
             evidence = self._ignorance() | ({"hold_left_seconds": round(left, 3)} if left else {})
             transition = _allowed(
@@ -200,9 +209,13 @@ class ControlPlane:
 
     def _ignorance(self) -> dict[str, Any]:
         """Return as evidence that a person decided while nobody could say what fires."""
+        return {"alerts_unknown": True} if self.alerts_unknown else {}
+
+    @property
+    def alerts_unknown(self) -> bool:
+        """Whether Alertmanager has not answered a poll of late, so that nobody knows what fires."""
         polled = self._polled_at
-        fresh = polled is not None and self.clock.monotonic() - polled <= FRESH_SECONDS
-        return {} if fresh else {"alerts_unknown": True}
+        return polled is None or self.clock.monotonic() - polled > FRESH_SECONDS
 
     def _known(self, alerts: Iterable[GuardAlert]) -> list[GuardAlert]:
         known = []

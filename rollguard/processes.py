@@ -72,7 +72,7 @@ class Child:
             if code is not None:
                 raise ProcessError(f"{self.name} ended with code {code}:\n{self.tail()}")
             try:
-                if httpx.get(self.ready, timeout=1.0).is_success:
+                if httpx.get(self.ready, timeout=1.0, trust_env=False).is_success:
                     return
             except httpx.HTTPError:
                 pass

@@ -49,7 +49,7 @@ class Reconciler:
         self._url = f"{alertmanager.rstrip('/')}/api/v2/alerts"
         self._every = every
         self._on_poll = on_poll
-        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False)
+        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
         self._wake = threading.Event()
         self._stopping = False
         self._failing = False

@@ -24,6 +24,7 @@ from rollguard.errors import RollguardError
 from rollguard.ledger import ConflictError, LedgerError, parse_head
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
+from rollguard.state import Entry
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +159,7 @@ class Server:
 
     async def _act(self, request: Request) -> Response:
         name, verb = request.path_params["name"], request.path_params["verb"]
-        acts = {
+        acts: dict[str, Callable[..., Entry]] = {
             "start": self._control.start,
             "promote": self._control.promote,
             "rollback": self._control.rollback,
@@ -169,7 +170,11 @@ class Server:
         actor, reason = asked.get("actor") or "unknown", asked.get("reason") or ""
         if not isinstance(actor, str) or not isinstance(reason, str):
             raise HTTPException(400, "actor and reason are expected to be text")
-        entry = await run_in_threadpool(acts[verb], name, actor=actor[:200], reason=reason[:2000])
+        origin = asked.get("from")
+        if origin is not None and (verb != "promote" or not isinstance(origin, str)):
+            raise HTTPException(400, "from is for promote: the stage that the rollout is believed to be in")
+        more = {"origin": origin} if origin is not None else {}
+        entry = await run_in_threadpool(acts[verb], name, actor=actor[:200], reason=reason[:2000], **more)
         return JSONResponse(status.entry(entry))
 
     async def _history(self, request: Request) -> Response:

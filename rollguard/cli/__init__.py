@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import click
@@ -56,6 +57,9 @@ for _command in (
 
 def main() -> None:
     """Run the command line, and turn errors into one message and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show must not end a command
     try:
         # The code of click's Exit is returned, not raised.
         code = cli.main(prog_name="rollguard", standalone_mode=False)

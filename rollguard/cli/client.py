@@ -41,7 +41,10 @@ class Client:
                 f"{server} is no URL: {error}.\n  Name the control plane by --server."
             ) from error
         self._http = httpx.Client(
-            base_url=base_url, timeout=TIMEOUT_SECONDS, headers={"Authorization": f"Bearer {token}"}
+            base_url=base_url,
+            timeout=TIMEOUT_SECONDS,
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
         )
 
     def __enter__(self) -> Client:

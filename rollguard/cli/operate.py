@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -28,6 +29,9 @@ server_option = click.option(
 )
 actor_option = click.option("--actor", default=None, help="Who decides; default: your user name.")
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
+
+
+_ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows what fires"
 
 
 def _connected(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,6 +67,8 @@ def status(client: Client, rollout: str | None, as_json: bool) -> None:
             + [_overview_row(row) for row in rows]
         )
     )
+    if any(row["alerts_unknown"] for row in rows):
+        click.echo(_ALERTS_UNKNOWN, err=True)
     if rollout:
         _show_details(rows[0])
 
@@ -114,9 +120,18 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no"
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return f"uid {os.getuid()}"
+
+
 def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
-    who = actor or getpass.getuser()
-    entry = client.post(f"rollouts/{rollout}/{verb}", {"actor": who, "reason": reason})
+    asked = {"actor": actor or _user(), "reason": reason}
+    if verb == "promote":  # said twice, it must not be two steps
+        asked["from"] = client.get(f"rollouts/{rollout}")["position"]
+    entry = client.post(f"rollouts/{rollout}/{verb}", asked)
     if as_json:
         print_json(entry)
         return
@@ -126,7 +141,7 @@ def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str
         left = render(round(hold_left))
         click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
     if entry["evidence"].get("alerts_unknown"):
-        click.echo("note: Alertmanager has not answered of late, so nobody knows what fires", err=True)
+        click.echo(_ALERTS_UNKNOWN, err=True)
 
 
 @click.command(epilog=examples("rollguard start model-canary --reason 'release 42'"))
@@ -214,13 +229,18 @@ def _head(text: str | None) -> tuple[int, str] | None:
     return found
 
 
+def _printable(text: str) -> str:
+    """Return text without what would move a cursor or fake a line."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
 def line(entry: dict[str, Any]) -> str:
     """Return a ledger entry as one line of plain text."""
     at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     before = entry["from_stage"] or entry["from_status"].lower()
     after = entry["to_stage"] or entry["to_status"].lower()
-    who = f"guard {entry['guard']}" if entry["guard"] else entry["actor"]
-    why = f": {entry['reason']}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
+    who = f"guard {entry['guard']}" if entry["guard"] else _printable(entry["actor"])
+    why = f": {_printable(entry['reason'])}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
     kind = entry["kind"].replace("_", " ")
     what = f"{entry['rollout']}  run {entry['run']}  {kind}  {before} → {after}"
     return f"{entry['seq']:>4}  {at}Z  {what}  by {who}{why}"
