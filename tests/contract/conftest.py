@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -47,11 +48,18 @@ class Served:
         self.process.start()
         self.process.wait_until_ready(30)
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run the command line against it."""
         options = ("--server", self.url, "--token-file", str(self.token_file))
         command = [sys.executable, "-m", "rollguard", *arguments, *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=self.folder)
+        return subprocess.run(
+            command,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+        )
 
     def post(self, path: str, **options: Any) -> httpx.Response:
         """Return the answer to a POST with the token."""

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from rollguard import binaries
+from rollguard.processes import free_port
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Served
@@ -262,6 +263,22 @@ def test_status_of_one_shows_its_guards(in_canary: Served) -> None:
     shown = in_canary.command("status", NAME).stdout
     assert "CanaryWinrateRollback" in shown
     assert "ARMED" in shown
+
+
+def test_status_says_when_nobody_knows_what_fires(in_canary: Served) -> None:
+    said = "note: Alertmanager has not answered of late, so nobody knows what fires\n"
+    assert in_canary.command("status").stderr == said
+
+
+def test_a_terminal_without_the_signs_shows_others(in_canary: Served) -> None:
+    found = in_canary.command("history", PYTHONIOENCODING="latin-1")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "disabled ? shadow" in found.stdout
+
+
+def test_a_proxy_of_the_environment_is_not_asked(in_canary: Served) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    assert in_canary.command("status", HTTP_PROXY=nobody, ALL_PROXY=nobody).returncode == 0
 
 
 def test_verify_takes_a_head_kept_earlier(in_canary: Served) -> None:

@@ -131,6 +131,14 @@ def test_a_later_target_waits_while_an_earlier_one_does_not_read_back(world: Wor
     assert world.journal == ["first canary"]
 
 
+def test_back_to_the_fallback_no_target_waits_for_a_broken_one(world: World) -> None:
+    world.enter(BACK)
+    world.first.fails = TargetError("no route")
+    world.step()
+    assert world.journal == ["first rollback", "second rollback"]
+    assert [status.applied for status in world.applier.statuses()] == [False, True]
+
+
 def test_a_later_target_follows_once_the_earlier_one_has_mended(world: World) -> None:
     world.enter(CANARY)
     world.first.fails = TargetError("no route")

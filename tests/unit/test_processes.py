@@ -51,6 +51,15 @@ def test_a_child_is_ready_when_it_answers(make: Callable[..., Child]) -> None:
     assert child.tail() == "started"
 
 
+def test_a_child_is_asked_directly_whatever_proxy_the_environment_names(
+    make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    child = make(SERVER)
+    child.start()
+    child.wait_until_ready(20)
+
+
 def test_a_child_that_ends_is_named_with_the_end_of_its_log(make: Callable[..., Child]) -> None:
     child = make("print('no such file'); raise SystemExit(3)")
     child.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from rollguard.control import Clock, ControlPlane
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout
+from rollguard.processes import free_port
 from rollguard.reconcile import Reconciler
 
 NAME = "model-canary"
@@ -84,6 +86,25 @@ def test_inhibited_alerts_are_asked_for_and_silenced_ones_are_not(
         "unprocessed": "true",
         "filter": 'rollout=~".+"',
     }
+
+
+def test_a_proxy_of_the_environment_is_not_asked(
+    control: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Empty(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    with HTTPServer(("127.0.0.1", 0), Empty) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        reconciler = Reconciler(control, f"http://127.0.0.1:{server.server_port}")
+        assert reconciler.poll()
 
 
 def broken(_: httpx.Request) -> httpx.Response:

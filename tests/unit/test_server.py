@@ -379,6 +379,9 @@ def test_a_verb_without_a_body_is_by_somebody_unknown(app: App) -> None:
         (f"/api/v1/rollouts/{NAME}/start", b"not JSON", 400),
         (f"/api/v1/rollouts/{NAME}/start", b'{"actor": 3}', 400),
         (f"/api/v1/rollouts/{NAME}/start", b" " * 70_000, 413),
+        (f"/api/v1/rollouts/{NAME}/promote", b'{"from": 3}', 400),
+        (f"/api/v1/rollouts/{NAME}/start", b'{"from": "disabled"}', 400),
+        (f"/api/v1/rollouts/{NAME}/rollback", b'{"from": "full"}', 400),
     ],
 )
 def test_what_cannot_be_done_says_why(app: App, path: str, body: bytes, status: int) -> None:
@@ -386,6 +389,16 @@ def test_what_cannot_be_done_says_why(app: App, path: str, body: bytes, status: 
     assert answer.status_code == status
     assert answer.json()["error"]
     assert app.ledger.entries() == []
+
+
+def test_a_promotion_from_where_the_rollout_is_no_longer_is_refused(app: App) -> None:
+    app.post(f"/api/v1/rollouts/{NAME}/start")
+    asked = {"actor": "ann", "from": "shadow"}
+    first, second = (app.post(f"/api/v1/rollouts/{NAME}/promote", json=asked) for _ in range(2))
+    assert (first.status_code, first.json()["to_stage"]) == (200, "canary")
+    assert second.status_code == 409
+    assert second.json()["error"] == f"{NAME} is in canary by now, no longer in shadow."
+    assert len(app.ledger.entries()) == 2
 
 
 def test_a_long_reason_is_shortened(app: App) -> None:
@@ -412,6 +425,12 @@ def test_an_overview_shows_which_guards_are_armed_and_fire(running: App) -> None
     assert shown["CanaryWinrateRollback"] == (False, True)
     assert shown["WinRateDrop"] == (True, False)
     assert row["held_by"] == ["WinRateDropNoData"]
+
+
+def test_an_overview_says_whether_alertmanager_has_answered_of_late(app: App) -> None:
+    assert app.get(f"/api/v1/rollouts/{NAME}").json()["alerts_unknown"] is True
+    app.control.polled([], app.control.clock.monotonic())
+    assert app.get(f"/api/v1/rollouts/{NAME}").json()["alerts_unknown"] is False
 
 
 def test_an_unknown_rollout_is_404(app: App) -> None:
