@@ -1,4 +1,4 @@
-"""What an exporter offers: one description of a metric, for those who serve it and those who check its readers."""
+"""What an exporter offers: a metric described once, for those who serve it and those who read it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Metric:
         type: gauge, counter or histogram.
         help: what it says, one sentence.
         labels: the names of its labels, but for `rollout` and what Prometheus adds.
-        unit: of its values, such as seconds, ratio (0-1), nats, points, milliseconds; empty for plain numbers.
+        unit: of its values, such as seconds, ratio (0-1), nats, milliseconds; empty for plain numbers.
     """
 
     name: str
