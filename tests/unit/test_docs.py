@@ -1,4 +1,4 @@
-"""The documentation names what there is: keys, parameters, guards, commands, metrics; its links resolve."""
+"""The documentation names what there is: keys, parameters, commands, metrics; its links resolve."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from starlette.routing import Route
 from rollguard.applier import Applier
 from rollguard.cli import cli
 from rollguard.control import ControlPlane
-from rollguard.guards import NO_DATA, Parameter, Series, all_guards, library, longest_look_back
+from rollguard.guards import Parameter, library
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollouts
 from rollguard.metrics import Metrics
-from rollguard.platform import PlatformAlert, platform_alerts
 from rollguard.server import Server
-from rollguard.spec import Guard, Rollout
+from rollguard.spec import Rollout
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
-SHIPPED = [(rollout, guard) for rollout in ROLLOUTS for guard in all_guards(rollout)]
 
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -97,40 +95,6 @@ def test_the_page_has_exactly_the_parameters_of_a_template(name: str) -> None:
 
 def test_the_page_has_exactly_the_templates() -> None:
     assert set(re.findall(r"^### `([a-z-]+)`", page("rollout-file.md"), re.MULTILINE)) == set(library())
-
-
-# Runbooks
-
-
-@pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
-def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> None:
-    text = page(f"runbooks/{guard.runbook}.md")
-    assert text.startswith(f"# {guard.runbook}\n")
-    for parameters in guard.bindings:
-        assert Series.parse(str(parameters["metric"])).name in text
-    if guard.runbook != NO_DATA:
-        assert f"Severity {guard.severity} · action {guard.action}" in text
-
-
-@pytest.mark.parametrize("alert", platform_alerts(), ids=lambda alert: alert.alert)
-def test_every_platform_alert_has_its_runbook(alert: PlatformAlert) -> None:
-    text = page(f"runbooks/{alert.alert}.md")
-    assert text.startswith(f"# {alert.alert}\n\nSeverity {alert.severity} · action {alert.action}")
-    for heading in ("What it means", "What Rollguard did", "Check", "What to do", "Resume"):
-        assert f"\n## {heading}" in text
-
-
-def test_no_runbook_is_left_over() -> None:
-    known = {guard.runbook for _, guard in SHIPPED} | {alert.alert for alert in platform_alerts()}
-    assert {path.stem for path in DOCS.glob("runbooks/*.md")} == known
-
-
-def test_runbooks_say_how_long_the_cooldown_is_in_effect() -> None:
-    (rollout,) = (rollout for rollout in ROLLOUTS if rollout.name == "model-canary")
-    assert max(rollout.rollback.cooldown, longest_look_back(rollout)) == 30 * 60
-    for guard in rollout.guards:
-        resume = " ".join(section(page(f"runbooks/{guard.runbook}.md"), "## Resume").split())
-        assert re.search(r"cooldown(, which is | \()30 minutes for this rollout", resume)
 
 
 # The control plane

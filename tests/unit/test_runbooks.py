@@ -1,0 +1,138 @@
+"""Every alert has a page for whoever it wakes: short, whole, and naming only what there is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from generators import promql
+from rollguard.cli import cli
+from rollguard.guards import NO_DATA, Series, all_guards
+from rollguard.loading import load_rollouts
+from rollguard.platform import PlatformAlert, platform_alerts
+from rollguard.spec import Guard, Rollout
+
+ROOT = Path(__file__).parents[2]
+RUNBOOKS = ROOT / "docs/runbooks"
+INDEX = RUNBOOKS / "README.md"
+MANUAL = RUNBOOKS / "manual-rollback.md"
+PAGES = sorted(RUNBOOKS.glob("*.md"))
+ALERTS = [path for path in PAGES if path not in (INDEX, MANUAL)]
+SHIPPED = [(rollout, guard) for rollout in load_rollouts(ROOT / "rollouts") for guard in all_guards(rollout)]
+
+HEADINGS = ("What it means", "What Rollguard did", "Check", "What to do", "Resume")
+SHARED = "All six trading features"
+PLATFORM = "The platform itself"
+MOST_WORDS = 460
+"""What a tired person reads in two minutes, code aside."""
+
+FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+ENTRY = re.compile(r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (\w+) \| .+ \|$", re.MULTILINE)
+QUERY = re.compile(r"promtool query instant \S+ '([^']+)'")
+COMMAND = re.compile(r"(?:^|`|&& )rollguard ([^`#|&>\n]*)", re.MULTILINE)
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def indexed() -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield section, alert, page, severity and action of each row of the index."""
+    for part in text(INDEX).split("\n## ")[1:]:
+        section = part.split("\n", 1)[0]
+        for entry in ENTRY.findall(part):
+            yield (section, *entry)
+
+
+def headed(page: str, alert: str, severity: str, action: str) -> bool:
+    """Return whether a page names what an alert does: in its first line, or in the table of twins."""
+    return (
+        f"# {alert}\n\nSeverity {severity} · action {action}" in page
+        or f"\n| {alert} | {severity} | {action} |" in page
+    )
+
+
+# The pages
+
+
+@pytest.mark.parametrize("path", ALERTS, ids=by_name)
+def test_a_page_has_its_sections_in_order(path: Path) -> None:
+    found = re.findall(r"^## (.*)$", text(path), re.MULTILINE)
+    assert text(path).startswith(f"# {path.stem}\n\n")
+    assert [name for line in found for name in HEADINGS if line.startswith(name)] == list(HEADINGS)
+
+
+@pytest.mark.parametrize("path", ALERTS, ids=by_name)
+def test_a_page_is_read_in_two_minutes(path: Path) -> None:
+    assert len(FENCED.sub("", text(path)).split()) <= MOST_WORDS
+
+
+def test_the_index_has_exactly_the_pages() -> None:
+    assert {page for _, _, page, _, _ in indexed()} | {NO_DATA} == {path.stem for path in ALERTS}
+
+
+@pytest.mark.parametrize(("section", "alert", "page", "severity", "action"), list(indexed()))
+def test_index_and_page_agree(section: str, alert: str, page: str, severity: str, action: str) -> None:
+    assert alert in {page, f"{page}Critical"}
+    assert headed(text(RUNBOOKS / f"{page}.md"), alert, severity, action)
+
+
+# The alerts
+
+
+@pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
+def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> None:
+    page = text(RUNBOOKS / f"{guard.runbook}.md")
+    if guard.runbook == NO_DATA:
+        return
+    assert headed(page, guard.alert, guard.severity, guard.action)
+    for parameters in guard.bindings:
+        assert Series.parse(str(parameters["metric"])).name in page
+    entry = (guard.alert, guard.runbook, guard.severity, guard.action)
+    assert {(rollout.name, *entry), (SHARED, *entry)} & set(indexed())
+
+
+@pytest.mark.parametrize("alert", platform_alerts(), ids=lambda alert: alert.alert)
+def test_every_platform_alert_has_its_runbook(alert: PlatformAlert) -> None:
+    assert headed(text(RUNBOOKS / f"{alert.alert}.md"), alert.alert, alert.severity, alert.action)
+    assert (PLATFORM, alert.alert, alert.alert, alert.severity, alert.action) in set(indexed())
+
+
+@pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
+def test_whoever_was_rolled_back_reads_how_to_start_anew(rollout: Rollout, guard: Guard) -> None:
+    if guard.action == "rollback" and guard.runbook != NO_DATA:
+        resume = text(RUNBOOKS / f"{guard.runbook}.md").split("\n## Resume\n")[1]
+        assert "cooldown" in resume
+        assert re.search(rf"`rollguard start ({rollout.name}|ROLLOUT)`", resume)
+
+
+# What the pages tell people to run
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_every_command_exists(path: Path) -> None:
+    for line in COMMAND.findall(text(path)):
+        words = re.sub(r'"[^"]*"|\[[^\]]*\]', "", line).split()
+        command: click.Command = cli
+        while isinstance(command, click.Group):
+            name = words.pop(0)
+            assert name in command.commands, f"rollguard {line}"
+            command = command.commands[name]
+        options = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= options, f"rollguard {line}"
+
+
+@pytest.mark.parametrize("path", PAGES, ids=by_name)
+def test_every_query_is_promql(path: Path) -> None:
+    queries = QUERY.findall(text(path))
+    assert len(queries) == text(path).count("promtool query"), "not in the form that is looked for"
+    for query in queries:
+        promql.parse(query)
