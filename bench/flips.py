@@ -5,7 +5,8 @@ of a group wait. It sets the gauge over its limit at a random phase of the scrap
 OpenFeature file client until both read the fallback. The floor by configuration is the phase of the scrape
 plus the phase of the evaluation: up to two intervals. Beyond it, what is ours is the time from the webhook's
 arrival until the target was read back, by the control plane's own histogram; a trial that the poll of
-Alertmanager decided before the webhook came has no such time.
+Alertmanager decided before the webhook came has no such time. No flip may be later than `rollguard budget`
+computes for the same rollout; the file client may be later by the time between two of its looks.
 
     python -m bench flips --trials 20
 """
@@ -31,9 +32,11 @@ from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 
 from demo.service import CLIENT_POLL_SECONDS, flag_client
+from generators.budget import GuardBudget, budget
 from rollguard.cli.client import Client
 from rollguard.cli.stack import Settings, Stack
 from rollguard.loading import load_rollouts
+from rollguard.spec import Rollout
 
 _ROLLOUT = """\
 rollout: {name}
@@ -107,6 +110,7 @@ class _Bench:
 
     def __init__(self, stack: Stack, client: Client, flag: OpenFeatureClient) -> None:
         self._prometheus = f"http://{stack.addresses.prometheus}"
+        self.rollouts = stack.rollouts
         self._client, self._flag = client, flag
         self._http = httpx.Client(base_url=f"http://{stack.addresses.control_plane}")
 
@@ -176,6 +180,10 @@ def _row(interval: str, what: str, seconds: Sequence[float], unit: float = 1.0, 
     return f"{interval:>8}  {what:<48} {low} {middle} {high}"
 
 
+def _rollbacks(rollout: Rollout) -> list[GuardBudget]:
+    return [guard for guard in budget(rollout) if guard.action == "rollback"]
+
+
 @click.command()
 @click.option(
     "--trials", type=click.IntRange(min=1), default=20, show_default=True, help="For each interval."
@@ -191,6 +199,7 @@ def flips(trials: int, intervals: Sequence[str]) -> None:
         gauges = {f"bench-{number}": _Gauge() for number in range(1, trials + 1)}
         found = []
         with _running(interval, gauges) as bench:
+            bound = max(guard.worst for rollout in bench.rollouts for guard in _rollbacks(rollout))
             for number, (name, gauge) in enumerate(gauges.items(), 1):
                 found.append(bench.trial(name, gauge))
                 click.echo(f"\r{interval:>8}  trial {number} of {trials}", nl=False, err=True)
@@ -201,6 +210,12 @@ def flips(trials: int, intervals: Sequence[str]) -> None:
         click.echo(_row(interval, "breach exposed → OFREP reads off, s", [trial.by_ofrep for trial in found]))
         click.echo(
             _row(interval, "breach exposed → file client reads off, s", [trial.by_file for trial in found])
+        )
+        late = [
+            trial for trial in found if trial.by_ofrep > bound or trial.by_file > bound + CLIENT_POLL_SECONDS
+        ]
+        click.echo(
+            f"{interval:>8}  computed worst case: {bound:.2f} s; later were {len(late)} of {len(found)} flips"
         )
         ours = [trial.ours for trial in found if trial.ours is not None]
         what = f"ours: webhook received → flag off, ms (of {len(ours)})"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from generators import expressions
+from generators.phase import group_names
 from generators.timing import Timing
 from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
@@ -53,14 +54,15 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
     rules = [info, *(alerting_rule(rollout, guard, timing) for guard in all_guards(rollout))]
     chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]
     interval = timing.text(timing.base_interval)
+    names = group_names(rollout.scrape.rule_group or rollout.name, len(chunks))
     return {
         "groups": [
             {
-                "name": rollout.name if number == 1 else f"{rollout.name}-{number}",
+                "name": name,
                 "interval": interval,
                 "rules": chunk,
             }
-            for number, chunk in enumerate(chunks, 1)
+            for name, chunk in zip(names, chunks, strict=True)
         ]
     }
 

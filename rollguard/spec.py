@@ -88,6 +88,10 @@ class Scrape(Model):
     job: Annotated[str, Field(pattern=JOB)]
     targets: Listed[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1)
     interval: Duration = Field(15.0, ge=0.2, description="Scrape and evaluation interval.")
+    rule_group: Name | None = Field(
+        None,
+        description="Name of the group of rules, on which the time of its evaluation hangs.",
+    )
     exporter: Exporter | None = None
 
 
@@ -168,7 +172,7 @@ class Rollback(Model):
 
     to: Literal["fallback"] = "fallback"
     cooldown: Duration = Field(900.0, description="Delays the next start; never a rollback.")
-    within: Duration = Field(30.0, gt=0, description="From breach to flag off, at most.")
+    within: Duration = Field(60.0, gt=0, description="From breach to flag off, at most.")
 
 
 class FlagdFile(Model):

@@ -8,7 +8,7 @@ import sys
 import click
 
 from rollguard import __version__
-from rollguard.cli import files, operate, run
+from rollguard.cli import budget, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -39,6 +39,7 @@ for _command in (
     files.check,
     files.generate,
     files.test,
+    budget.budget_command,
     files.schema,
     run.up,
     run.serve,

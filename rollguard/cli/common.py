@@ -36,6 +36,12 @@ routing_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Settings of chat and e-mail. Default: alerts/routing.yaml, where it exists.",
 )
+own_alertmanager_option = click.option(
+    "--alertmanager-config",
+    "own",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Alertmanager's file of your own: how do rollbacks and holds fare in it?",
+)
 token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),

@@ -19,6 +19,7 @@ from rollguard.cli import testing
 from rollguard.cli.common import (
     examples,
     json_option,
+    own_alertmanager_option,
     print_json,
     rollouts_option,
     routing_option,
@@ -63,12 +64,7 @@ def init(name: str, out: Path) -> None:
 )
 @rollouts_option
 @routing_option
-@click.option(
-    "--alertmanager-config",
-    "own",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Alertmanager's file of your own: do rollbacks and holds reach Rollguard in it?",
-)
+@own_alertmanager_option
 @json_option
 def check(rollouts: Path, routing: Path | None, own: Path | None, as_json: bool) -> None:
     """Check rollout files, and let promtool and amtool check what they render to."""
