@@ -35,9 +35,8 @@ class Rejections:
         """
         if reason not in self._said:
             self._said.add(reason)
-            logger.warning(
-                "passed over (%s): %s: %.*r; more of the kind is only counted", reason, detail, _SHOWN, line
-            )
+            shown = f": {repr(line)[:_SHOWN]}" if line else ""
+            logger.warning("passed over (%s): %s%s; more of the kind is only counted", reason, detail, shown)
 
 
 class LineDecoder(Generic[Event]):

@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, LineDecoder, Rejections
-from exporters.sources import Block
+from exporters.sources import MAX_LINE_BYTES, Block
 from exporters.windows import MAX_FUTURE_SECONDS
 
 
@@ -65,6 +65,8 @@ class Intake(Generic[Event]):
         """
         events, rejected = self._decoder.decode(block.lines)
         rejected[TOO_LONG] += block.too_long
+        if block.too_long:
+            self._rejections.say(TOO_LONG, f"a line of over {MAX_LINE_BYTES} bytes")
         for reason, count in rejected.items():
             self.state.rejected[reason] += count
         counts = self.state.events

@@ -21,6 +21,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import ArgumentError, IntegrityError, SQLAlchemyError
 
 from rollguard.errors import RollguardError
+from rollguard.lock import locked
 from rollguard.state import Entry, State, Transition, fold
 
 GENESIS = "0" * 64
@@ -154,6 +155,19 @@ class Ledger:
         """Close its connections."""
         self._engine.dispose()
 
+    @contextmanager
+    def sole(self) -> Iterator[None]:
+        """Keep other control planes off this ledger while this lasts; readers may come and go.
+
+        Raises:
+            LockError: another one runs on it.
+        """
+        if self._path is None:
+            yield
+            return
+        with locked(self._path.with_name(f"{self._path.name}.lock"), self._place):
+            yield
+
     def append(
         self,
         transitions: Sequence[Transition],
@@ -219,16 +233,26 @@ class Ledger:
         """Walk the chain from the first entry to the last.
 
         Args:
-            expected_head: a head that was exported earlier; without it a lost tail cannot show.
+            expected_head: a head that was exported earlier. Without it a lost tail shows only where this
+                object has read the tail before it was lost.
         Returns:
             Where the chain does not hold, first break first; nothing where all is well.
         Raises:
             LedgerError: it cannot be read.
         """
+        known = (self._head.seq, self._head.hash)
+        expected = dict([known, expected_head] if expected_head else [known])
         query = sa.select(_entries).order_by(_entries.c.seq)
         with self._translated("read"), self._engine.begin() as connection:
             rows = connection.execution_options(yield_per=500).execute(query).mappings()
-            return list(_faults(rows, expected_head))
+            return list(_faults(rows, expected))
+
+    def newest(self) -> tuple[int, str]:
+        """Return number and hash of the last entry that is there, even if it does not fit what was read."""
+        query = sa.select(_entries.c.seq, _entries.c.hash).order_by(_entries.c.seq.desc()).limit(1)
+        with self._translated("read"), self._engine.begin() as connection:
+            row = connection.execute(query).first()
+        return (row.seq, row.hash) if row else (0, GENESIS)
 
     def _prepare(self, read_only: bool) -> None:
         with self._translated("opened"):
@@ -429,7 +453,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _faults(rows: Iterable[Mapping[Any, Any]], expected: tuple[int, str] | None) -> Iterator[Fault]:
+def _faults(rows: Iterable[Mapping[Any, Any]], expected: Mapping[int, str]) -> Iterator[Fault]:
+    """Yield where rows break the chain, or are not those whose hashes are expected, by number."""
     seq, previous = 0, GENESIS
     for row in rows:
         if row["seq"] != seq + 1:
@@ -439,7 +464,8 @@ def _faults(rows: Iterable[Mapping[Any, Any]], expected: tuple[int, str] | None)
         if _digest(row) != row["hash"]:
             yield Fault(row["seq"], "was changed: its hash is of another text")
         seq, previous = row["seq"], row["hash"]
-        if expected and expected[0] == seq and expected[1] != previous:
-            yield Fault(seq, f"is not the one that was exported with hash {expected[1]}")
-    if expected and expected[0] > seq:
-        yield Fault(seq + 1, f"is missing: the ledger had {expected[0]} entries, its tail is lost")
+        if expected.get(seq, previous) != previous:
+            yield Fault(seq, f"is not the one that was seen with hash {expected[seq]}")
+    longest = max(expected, default=0)
+    if longest > seq:
+        yield Fault(seq + 1, f"is missing: the ledger had {longest} entries, its tail is lost")

@@ -110,12 +110,16 @@ def translated(document: Document, error: ValidationError, model: type[BaseModel
         model: of the whole file; its keys are what is known.
     """
     found: dict[Location, ErrorDetails] = {}
+    kinds: dict[Location, set[str]] = {}
     for details in error.errors():
         if details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]:
             continue  # the list has items enough; each that is wrong is reported by itself
         location = _in_file(document, details["loc"])
+        kinds.setdefault(location, set()).add(details["type"])
         if location in found:
-            details["type"], details["msg"] = "union", "a plain value: text, a number, true or false"
+            plain = "string_type" in kinds[location]
+            words = "a plain value: text, a number, true or false" if plain else "a number"
+            details["type"], details["msg"] = "union", words
         found[location] = details
     unread = {problem.key for problem in document.problems}
     for location, details in found.items():
@@ -143,8 +147,22 @@ def _translate(
         expected = expected.removeprefix("expected ").removeprefix("be ")
         for words, plain in _PLAIN_WORDS.items():
             expected = re.sub(words, plain, expected)
-    hint = "Put it in quotes." if kind == "string_type" and isinstance(value, bool | int | float) else ""
+    hint = _hint(location, value, kind, context)
     return document.problem(location, f"is {shown(value)}, expected {expected}.", hint)
+
+
+def _hint(location: Location, value: object, kind: str, context: Mapping[str, Any]) -> str:
+    """Return how to mend a value, where more can be said than what is expected."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        return "Put it in quotes."
+    if kind == "literal_error":
+        near = difflib.get_close_matches(str(value), re.findall(r"'([^']*)'", context["expected"]), n=1)
+        return f"Did you mean {near[0]}?" if near else ""
+    if kind == "value_error" and number and "a duration with its unit" in str(context.get("error")):
+        whole = isinstance(value, int)
+        return f"Write {value}s, {value}m or {value}h." if whole else "Write whole units, such as 1h30m."
+    return "Write 10 for a tenth, 100 for everybody." if location[-1:] == ("percent",) else ""
 
 
 def _limit(value: object, kind: str, context: Mapping[str, Any]) -> str:
@@ -218,6 +236,7 @@ def _cross_checks(document: Document) -> Iterator[Problem]:
     if data.get("rollout") == PLATFORM:
         yield document.problem(("rollout",), f"is {PLATFORM}, which names the platform's own rules.", "")
     yield from _check_stages(document, stages)
+    stages = list(dict.fromkeys(name for name in stages if isinstance(name, str)))  # each is said once
     yield from _check_flag(document, data.get("flag"))
     yield from _check_guards(document, data, stages)
     for index, criterion in enumerate(_dicts(data.get("advance"))):

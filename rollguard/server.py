@@ -49,15 +49,9 @@ def read_token(path: Path) -> bytes:
     except OSError as error:
         raise TokenError(f"the token file {path} cannot be read: {error.strerror}.") from error
     if len(token) < 16:
-        raise TokenError(
-            f"the token file {path} holds {len(token)} characters, expected 16 or more.\n"
-            f"  Make one: openssl rand -hex 32 > {path}"
-        )
+        raise TokenError(f"the token file {path} holds {len(token)} characters, expected 16 or more.")
     if not all(0x21 <= byte <= 0x7E for byte in token):
-        raise TokenError(
-            f"the token file {path} holds spaces, line breaks or bytes beyond ASCII.\n"
-            f"  Make one: openssl rand -hex 32 > {path}"
-        )
+        raise TokenError(f"the token file {path} holds spaces, line breaks or bytes beyond ASCII.")
     return token
 
 
@@ -182,7 +176,7 @@ class Server:
         after = request.query_params.get("after", "0")
         if not after.isdecimal() or len(after) > 15:
             raise HTTPException(400, f"after is {after[:20]!r}, expected the number of an entry")
-        entries = await run_in_threadpool(self._control.ledger.entries, rollout, int(after))
+        entries = await run_in_threadpool(self._control.history, rollout, int(after))
         return JSONResponse([status.entry(entry) for entry in entries])
 
     async def _verify(self, request: Request) -> Response:
@@ -192,7 +186,7 @@ class Server:
         if text is not None and head is None:
             raise HTTPException(400, f"head is {text[:80]!r}, expected NUMBER:HASH")
         faults = await run_in_threadpool(ledger.verify, head)
-        seq, digest = await run_in_threadpool(ledger.head)
+        seq, digest = await run_in_threadpool(ledger.newest)
         return JSONResponse({"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]})
 
     async def _exposition(self, request: Request) -> Response:

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rollguard.errors import RollguardError
 from rollguard.ledger import Ledger
 from rollguard.metrics import Metrics
 from rollguard.reconcile import POLL_SECONDS, Reconciler
-from rollguard.server import Server, read_token
+from rollguard.server import Server, TokenError, read_token
 from rollguard.spec import Rollout
 from rollguard.state import Entry
 from rollguard.targets import build
@@ -68,11 +68,10 @@ def running(options: Options) -> Iterator[Starlette]:
     """Yield the application while its threads run.
 
     Raises:
-        LedgerError, TokenError: before anything was started.
+        LedgerError, LockError, TokenError: before anything was started.
     """
-    token = read_token(options.token_file)
-    ledger = Ledger.open(options.state)
-    try:
+    token = _token(options.token_file)
+    with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
         targets = {rollout.name: build(rollout, options.root) for rollout in options.rollouts}
@@ -89,8 +88,14 @@ def running(options: Options) -> Iterator[Starlette]:
                 yield Server(control, applier, metrics, token, wake).app()
         finally:
             threads.stop()
-    finally:
-        ledger.close()
+
+
+def _token(path: Path) -> bytes:
+    try:
+        return read_token(path)
+    except TokenError as error:
+        hint = f"Make one: (umask 077 && openssl rand -hex 32 > {path})"
+        raise TokenError(f"{error}\n  {hint}") from error
 
 
 @contextmanager
@@ -115,7 +120,7 @@ def serve(options: Options) -> None:
     """Run the control plane until SIGTERM or SIGINT.
 
     Raises:
-        ListenError, LedgerError, TokenError: before anything was started.
+        ListenError, LedgerError, LockError, TokenError: before anything was started.
     """
     with _socket(options.listen) as listening, running(options) as app:
         config = uvicorn.Config(
@@ -136,13 +141,13 @@ def serve(options: Options) -> None:
 
 def _socket(address: str) -> socket.socket:
     host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ListenError(f"cannot listen on {address}: expected host:port, such as 127.0.0.1:9840.")
     try:
-        if not 0 <= int(port) <= 65535:
-            raise ValueError(f"port {port}, expected 0 to 65535")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host.strip("[]"), int(port)), family=family)
         # asyncio does it only for sockets of its own making; without it every answer waits 40 ms for an ACK.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
-    except (OSError, ValueError) as error:
-        raise ListenError(f"cannot listen on {address}: {error}.") from error
+    except OSError as error:
+        raise ListenError(f"cannot listen on {address}: {error.strerror or error}.") from error

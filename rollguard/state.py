@@ -166,8 +166,12 @@ def promote(
     Raises:
         TransitionError: no stage is under way, or the rollout file lost it.
     """
+    if state.stage is None:
+        begin = f"`rollguard start {rollout.name}` begins the next run"
+        raise TransitionError(f"{rollout.name} is in {state.position}: no stage is under way; {begin}.")
     if state.stage not in {stage.name for stage in rollout.stages}:
-        raise TransitionError(f"{rollout.name} is in {state.position}, which is no stage of its file.")
+        mend = "roll it back to start anew"
+        raise TransitionError(f"{rollout.name} is in {state.stage}, which its file no longer has; {mend}.")
     following = rollout.stage_after(state.stage)
     return Transition(
         rollout.name,

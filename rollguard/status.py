@@ -30,6 +30,7 @@ def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:
 
 def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: State) -> dict[str, Any]:
     firing = control.firing(rollout.name)
+    said = {alert.guard: alert.annotations.get("description", "") for alert in reversed(firing)}
     held_by = sorted({guard.name for guard, _ in armed(rollout, state.position, firing, "hold")})
     return {
         "rollout": rollout.name,
@@ -41,6 +42,7 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
         "position": state.position,
         "percent": percent_of(rollout, state),
         "run": state.run,
+        "entry": state.seq,
         "reason": state.reason,
         "entered_at": state.entered_at,
         "held_by": held_by,
@@ -53,7 +55,8 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
                 "guard": guard.name,
                 "action": guard.action,
                 "armed": guard.armed_in(state.position),
-                "firing": any(alert.guard == guard.name for alert in firing),
+                "firing": guard.name in said,
+                "description": said.get(guard.name, ""),
             }
             for guard in acting_guards(rollout)
         ],

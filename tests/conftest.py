@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +25,18 @@ def need_binary() -> Callable[[binaries.Binary], str]:
             pytest.skip(f"needs {binary.name}: {error}")
 
     return need
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a mebibyte, which is soon full."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode and os.environ.get("CI") and os.geteuid() == 0:
+        pytest.fail(f"cannot mount a small disk: {result.stderr}")
+    if result.returncode:
+        pytest.skip(f"mount: {result.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -10,9 +10,10 @@ from urllib.parse import quote
 import httpx
 
 from rollguard.errors import RollguardError
-from rollguard.server import read_token
+from rollguard.server import TokenError, read_token
 
 TIMEOUT_SECONDS = 10.0
+_HINT = "Name the control plane's by --token-file; `rollguard up` writes one to .rollguard/token."
 
 
 class ServerError(RollguardError):
@@ -33,17 +34,11 @@ class Client:
 
     def __init__(self, server: str, token_file: Path) -> None:
         self._server = server.rstrip("/")
-        token = read_token(token_file).decode("latin-1")
-        try:
-            base_url = httpx.URL(self._server)
-        except httpx.InvalidURL as error:
-            raise ServerError(
-                f"{server} is no URL: {error}.\n  Name the control plane by --server."
-            ) from error
+        self._token_file = token_file
         self._http = httpx.Client(
-            base_url=base_url,
+            base_url=self._server,
             timeout=TIMEOUT_SECONDS,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {_token(token_file)}"},
             trust_env=False,
         )
 
@@ -72,13 +67,15 @@ class Client:
             answer = self._http.request(method, f"/api/v1/{quote(path)}", **options)
         except httpx.HTTPError as error:
             raise ServerError(
-                f"no control plane answers at {self._server}: {error}.\n"
+                f"no control plane answers at {self._server}: {str(error).rstrip('.')}.\n"
                 "  Start one with `rollguard up`, or name it by --server."
             ) from error
         if answer.is_success:
             return self._content(answer)
         if answer.status_code == 401:
-            raise ServerError("the control plane refuses the token.\n  Name the right file by --token-file.")
+            raise ServerError(
+                f"the control plane at {self._server} refuses the token in {self._token_file}.\n  {_HINT}"
+            )
         text = _error_text(answer)
         refused = answer.status_code in {404, 409}
         raise (RefusedByServerError if refused else ServerError)(text)
@@ -90,6 +87,13 @@ class Client:
             raise ServerError(
                 f"what answers at {self._server} is no control plane.\n  Name it by --server."
             ) from error
+
+
+def _token(path: Path) -> str:
+    try:
+        return read_token(path).decode("ascii")
+    except TokenError as error:
+        raise TokenError(f"{error}\n  {_HINT}") from error
 
 
 def _error_text(answer: httpx.Response) -> str:

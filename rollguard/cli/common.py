@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import httpx
+
+from rollguard.errors import FileProblemsError, Problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 STATE_FOLDER = Path(".rollguard")
 """Where `rollguard up` keeps its token, ledger and logs, unless told otherwise."""
+
+
+class UrlType(click.ParamType[str]):
+    """The base URL of a server."""
+
+    name = "url"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the URL as it is, or fail with what was expected."""
+        try:
+            url = httpx.URL(value)
+        except httpx.InvalidURL:
+            url = httpx.URL("")
+        if url.scheme not in {"http", "https"} or not url.host:
+            self.fail(f"{value!r}, expected a URL such as http://127.0.0.1:9093.", param, ctx)
+        return value
+
 
 rollouts_option = click.option(
     "--rollouts",
@@ -46,6 +68,7 @@ token_option = click.option(
     "--token-file",
     type=click.Path(path_type=Path),
     envvar="ROLLGUARD_TOKEN_FILE",
+    show_envvar=True,
     default=STATE_FOLDER / "token",
     show_default=True,
     help="File with the bearer token.",
@@ -60,6 +83,23 @@ def examples(*lines: str) -> str:
 def print_json(data: Any) -> None:
     """Print data as JSON that a person can read too."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def problems_as_data(problems: Iterable[Problem]) -> list[dict[str, Any]]:
+    """Return what is wrong with files as JSON data."""
+    return [{**asdict(problem), "path": str(problem.path)} for problem in problems]
+
+
+@contextmanager
+def broken_files_as_json(as_json: bool) -> Iterator[None]:
+    """Where JSON is asked for, print mistakes in files as JSON, too, and exit with 1."""
+    try:
+        yield
+    except FileProblemsError as error:
+        if not as_json:
+            raise
+        print_json({"problems": problems_as_data(error.problems)})
+        raise click.exceptions.Exit(1) from error
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -17,10 +17,12 @@ from generators.receivers import load_routing
 from generators.scrape import Addresses
 from rollguard.cli import testing
 from rollguard.cli.common import (
+    broken_files_as_json,
     examples,
     json_option,
     own_alertmanager_option,
     print_json,
+    problems_as_data,
     rollouts_option,
     routing_option,
     scale_option,
@@ -184,29 +186,32 @@ def test(
         if files or (coverage and mutate):
             raise click.UsageError("--coverage and --mutate are about the rollouts, one of them at a time.")
         judge = testing.coverage_of if coverage else testing.mutate
-        content = judge(rollouts, scale, as_json)
+        with broken_files_as_json(as_json):
+            content = judge(rollouts, scale, as_json)
         raise click.exceptions.Exit(0 if content else 1)
-    if files:
-        problems, results = _test(files)
-    else:
-        loaded = load_rollouts(rollouts)
-        with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
-            output.write(output.generate(loaded, scale), Path(folder))
-            problems, results = _test(
-                Path(folder) / "tests" / f"{name}.test.yml"
-                for name in (*(rollout.name for rollout in loaded), PLATFORM)
-            )
+    with broken_files_as_json(as_json):
+        problems, results = _test(files) if files else _test_rollouts(load_rollouts(rollouts), scale)
     failed = [result for result in results if not result.passed]
     if as_json:
         print_json(
             {
-                "problems": [{**asdict(problem), "path": problem.path.name} for problem in problems],
+                "problems": problems_as_data(problems),
                 "tests": [asdict(result) for result in results],
             }
         )
     else:
         _show_tests(problems, results)
     raise click.exceptions.Exit(1 if failed or problems else 0)
+
+
+def _test_rollouts(
+    loaded: Sequence[Rollout], scale: float
+) -> tuple[list[Problem], list[promtool.TestResult]]:
+    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
+        output.write(output.generate(loaded, scale), Path(folder))
+        names = (*(rollout.name for rollout in loaded), PLATFORM)
+        problems, results = _test(Path(folder) / "tests" / f"{name}.test.yml" for name in names)
+    return [replace(problem, path=Path(problem.path.name)) for problem in problems], results
 
 
 def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[promtool.TestResult]]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -15,38 +18,52 @@ from typing import Any
 import click
 
 from rollguard.cli.client import Client, RefusedByServerError
-from rollguard.cli.common import examples, json_option, print_json, table, token_option
+from rollguard.cli.common import UrlType, examples, json_option, print_json, table, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT
 from rollguard.durations import render
 from rollguard.ledger import Ledger, parse_head
 
 server_option = click.option(
     "--server",
+    type=UrlType(),
     envvar="ROLLGUARD_SERVER",
+    show_envvar=True,
     default=f"http://127.0.0.1:{CONTROL_PLANE_PORT}",
     show_default=True,
     help="Base URL of the control plane.",
 )
 actor_option = click.option("--actor", default=None, help="Who decides; default: your user name.")
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
+state_option = click.option(
+    "--state", default=None, help="URL of a ledger to read, in place of asking the control plane."
+)
 
+TARGET_SECONDS = 1.0
+"""How long a command waits for the targets to follow, before it says that one has not."""
 
 _ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows what fires"
 
 
+@contextmanager
+def _client(server: str, token_file: Path) -> Iterator[Client]:
+    """Yield a client; a refusal is a finding, not a failure."""
+    try:
+        with Client(server, token_file) as client:
+            yield client
+    except RefusedByServerError as error:
+        click.echo(f"refused: {error}", err=True)
+        raise click.exceptions.Exit(1) from error
+
+
 def _connected(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the client in place of its options; a refusal is a finding, not a failure."""
+    """Give a command the client in place of its options."""
 
     @server_option
     @token_option
     @wraps(command)
     def connected(server: str, token_file: Path, **arguments: Any) -> None:
-        try:
-            with Client(server, token_file) as client:
-                command(client, **arguments)
-        except RefusedByServerError as error:
-            click.echo(f"refused: {error}", err=True)
-            raise click.exceptions.Exit(1) from error
+        with _client(server, token_file) as client:
+            command(client, **arguments)
 
     return connected
 
@@ -70,7 +87,7 @@ def status(client: Client, rollout: str | None, as_json: bool) -> None:
     if any(row["alerts_unknown"] for row in rows):
         click.echo(_ALERTS_UNKNOWN, err=True)
     if rollout:
-        _show_details(rows[0])
+        _show_details(client, rows[0])
 
 
 def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -95,15 +112,20 @@ def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _show_details(row: dict[str, Any]) -> None:
-    if row["reason"]:
-        click.echo(f"\nreason: {row['reason']}")
+def _show_details(client: Client, row: dict[str, Any]) -> None:
+    if row["entry"]:
+        newest = client.get("history", rollout=row["rollout"], after=row["entry"] - 1)
+        click.echo(f"\n{text(newest[0])}")
+    click.echo(f"next: {_next_step(row)}")
     guards = [("GUARD", "ACTION", "ARMED", "FIRING")]
     guards += [
         (guard["guard"], guard["action"], _yes(guard["armed"]), _yes(guard["firing"]))
         for guard in row["guards"]
     ]
     click.echo(f"\n{table(guards)}")
+    for guard in row["guards"]:
+        if guard["description"]:
+            click.echo(f"{guard['guard']}: {_printable(guard['description'])}")
     targets = [("TARGET", "DESIRED", "OBSERVED")]
     targets += [
         (
@@ -114,6 +136,13 @@ def _show_details(row: dict[str, Any]) -> None:
         for target in row["targets"]
     ]
     click.echo(f"\n{table(targets)}")
+
+
+def _next_step(row: dict[str, Any]) -> str:
+    verb = "promote" if row["state"] == "ROLLING_OUT" else "start"
+    left = row["cooldown_left_seconds"]
+    when = f", in {render(math.ceil(left))}" if left else ""
+    return f"rollguard {verb} {row['rollout']}{when}"
 
 
 def _yes(value: bool) -> str:
@@ -142,6 +171,20 @@ def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str
         click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
     if entry["evidence"].get("alerts_unknown"):
         click.echo(_ALERTS_UNKNOWN, err=True)
+    for target in _late_targets(client, rollout):
+        why = f": {target['error']}" if target["error"] else ""
+        click.echo(f"note: {target['target']} has not followed yet{why}", err=True)
+
+
+def _late_targets(client: Client, rollout: str) -> list[dict[str, Any]]:
+    """Return the targets that have not followed after a while."""
+    deadline = time.monotonic() + TARGET_SECONDS
+    while True:
+        targets = client.get(f"rollouts/{rollout}")["targets"]
+        late = [target for target in targets if not target["applied"]]
+        if not late or time.monotonic() > deadline:
+            return late
+        time.sleep(0.05)
 
 
 @click.command(epilog=examples("rollguard start model-canary --reason 'release 42'"))
@@ -177,19 +220,42 @@ def rollback(client: Client, rollout: str, actor: str | None, reason: str, as_js
     _act(client, "rollback", rollout, actor, reason, as_json)
 
 
-@click.command(epilog=examples("rollguard history", "rollguard history model-canary --json | jq .guard"))
+@click.command(
+    epilog=examples(
+        "rollguard history",
+        "rollguard history model-canary --json | jq .guard",
+        "rollguard history --state sqlite:///.rollguard/ledger.db",
+    )
+)
 @click.argument("rollout", required=False)
 @click.option("--after", type=click.IntRange(min=0), default=0, help="Only entries after this number.")
+@state_option
 @json_option
-@_connected
-def history(client: Client, rollout: str | None, after: int, as_json: bool) -> None:
+@server_option
+@token_option
+def history(
+    rollout: str | None, after: int, state: str | None, as_json: bool, server: str, token_file: Path
+) -> None:
     """Show the ledger: what was decided, when, by whom and why. With --json one object a line."""
-    for entry in client.get("history", rollout=rollout, after=after):
-        click.echo(json.dumps(entry, ensure_ascii=False) if as_json else line(entry))
+    if state:
+        entries = _entries_of(state, rollout, after)
+    else:
+        with _client(server, token_file) as client:
+            entries = client.get("history", rollout=rollout, after=after)
+    for entry in entries:
+        click.echo(json.dumps(entry, ensure_ascii=False) if as_json else text(entry))
+
+
+def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any]]:
+    with closing(Ledger.open(url, read_only=True)) as ledger:
+        if rollout and rollout not in ledger.states():
+            click.echo(f"{rollout} has no entry in {url}.", err=True)
+            raise click.exceptions.Exit(1)
+        return [asdict(entry) for entry in ledger.entries(rollout, after)]
 
 
 @click.command(epilog=examples("rollguard verify", "rollguard verify --state sqlite:///.rollguard/ledger.db"))
-@click.option("--state", default=None, help="URL of a ledger to read, in place of asking the control plane.")
+@state_option
 @click.option("--head", default=None, metavar="SEQ:HASH", help="A head kept earlier: finds a lost tail.")
 @json_option
 @server_option
@@ -198,13 +264,12 @@ def verify(state: str | None, head: str | None, as_json: bool, server: str, toke
     """Walk the ledger's hash chain, and name the first entry that was changed or lost."""
     expected = _head(head)
     if state:
-        ledger = Ledger.open(state, read_only=True)
-        faults = ledger.verify(expected)
-        seq, digest = ledger.head()
-        found: dict[str, Any] = {"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]}
-        ledger.close()
+        with closing(Ledger.open(state, read_only=True)) as ledger:
+            faults = [str(fault) for fault in ledger.verify(expected)]
+            seq, digest = ledger.newest()
+        found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults}
     else:
-        with Client(server, token_file) as client:
+        with _client(server, token_file) as client:
             found = client.get("verify", head=head)
     if as_json:
         print_json(found)
@@ -229,13 +294,19 @@ def _head(text: str | None) -> tuple[int, str] | None:
     return found
 
 
-def _printable(text: str) -> str:
+def _printable(said: str) -> str:
     """Return text without what would move a cursor or fake a line."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)
+
+
+def text(entry: dict[str, Any]) -> str:
+    """Return a ledger entry as a line of plain text; below it, indented, what its alert said."""
+    said = entry["evidence"].get("annotations", {}).get("description")
+    return f"{line(entry)}\n      {_printable(said)}" if said else line(entry)
 
 
 def line(entry: dict[str, Any]) -> str:
-    """Return a ledger entry as one line of plain text."""
+    """Return a ledger entry as one line."""
     at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     before = entry["from_stage"] or entry["from_status"].lower()
     after = entry["to_stage"] or entry["to_status"].lower()

@@ -16,6 +16,7 @@ from rollguard import durations, serving
 from rollguard.cli import stack
 from rollguard.cli.common import (
     STATE_FOLDER,
+    UrlType,
     examples,
     rollouts_option,
     routing_option,
@@ -57,11 +58,15 @@ def _log_to_stderr() -> None:
 )
 @token_option
 @click.option(
-    "--alertmanager", default="http://127.0.0.1:9093", show_default=True, help="URL to reconcile with."
+    "--alertmanager",
+    type=UrlType(),
+    default="http://127.0.0.1:9093",
+    show_default=True,
+    help="URL to reconcile with.",
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=Path(),
     help="Where the targets' relative paths start. Default: here.",
 )
@@ -174,7 +179,7 @@ def save(events: tuple[Path, ...], out: Path, variant: str | None) -> None:
 )
 @click.option(
     "--root",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=Path(),
     help="Where relative paths of events and targets start. Default: here.",
 )

@@ -20,7 +20,7 @@ from generators.scrape import Addresses
 from generators.timing import Timing
 from rollguard import binaries, durations, yamlfile
 from rollguard.cli.client import Client, ServerError
-from rollguard.cli.operate import line
+from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
 from rollguard.processes import Child, ProcessError, free_port
 from rollguard.spec import CanaryExporter, Rollout
@@ -233,8 +233,9 @@ def _addresses(stack: Stack) -> Iterator[str]:
 
 
 def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None]) -> None:
-    """Tell new ledger entries, and guards that begin or cease to fire, until a process ends."""
+    """Tell new ledger entries, guards that fire and targets that are behind, until a process ends."""
     firing: set[tuple[str, str]] = set()
+    behind: set[tuple[str, str]] = set()
     while True:
         for child in stack.children:
             if child.ended() is not None:
@@ -242,8 +243,10 @@ def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None])
         try:
             for entry in client.get("history", after=known):
                 known = entry["seq"]
-                say(line(entry))
-            firing = _tell_guards(client.get("rollouts"), firing, say)
+                say(text(entry))
+            rows = client.get("rollouts")
+            firing = _tell_guards(rows, firing, say)
+            behind = _tell_targets(rows, behind, say)
         except ServerError as error:
             say(f"the control plane does not answer: {error}")
         time.sleep(0.5)
@@ -258,6 +261,22 @@ def _tell_guards(
     for rollout, guard in sorted(before - now):
         say(f"      {rollout}: guard {guard} is silent again")
     return now
+
+
+def _tell_targets(
+    rows: list[dict[str, Any]], before: set[tuple[str, str]], say: Callable[[str], None]
+) -> set[tuple[str, str]]:
+    errors = {
+        (row["rollout"], target["target"]): target["error"]
+        for row in rows
+        for target in row["targets"]
+        if target["error"]
+    }
+    for rollout, target in sorted(set(errors) - before):
+        say(f"      {rollout}: {target} is behind, and tried again: {errors[rollout, target]}")
+    for rollout, target in sorted(before - set(errors)):
+        say(f"      {rollout}: {target} follows again")
+    return set(errors)
 
 
 @contextmanager

@@ -25,11 +25,11 @@ TOKEN = "a-token-of-a-test-0123456789"
 class Served:
     """`rollguard serve` in a folder, with the shipped rollout but none of its targets."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger: Path | None = None) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
         self.token_file = folder / "token"
-        self.ledger = folder / "ledger.db"
+        self.ledger = ledger or folder / "ledger.db"
         self.rollouts = folder / "rollouts"
         self.rollouts.mkdir(parents=True)
         self.token_file.write_text(TOKEN, encoding="ascii")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,12 @@ class Served:
         }
         body = {"version": "4", "alerts": [alert]}
         return httpx.post(f"{self._url}/alerts", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line against it."""
+        options = ("--server", self._url, "--token-file", str(self.file.parent / "token"))
+        command = [sys.executable, "-m", "rollguard", *arguments, *options]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def flag(self) -> Any:
         """Return the flag by OFREP."""
@@ -130,3 +137,14 @@ def test_the_decision_stands_and_the_target_follows_once_it_can(
     until(lambda: served.target()["applied"], "the target's status")
     assert served.pending_metric() == 0
     assert json.dumps(served.client.get("history")).count('"rollback"') == 1
+
+
+def test_a_step_by_hand_says_which_target_has_not_followed(served: Served) -> None:
+    served.file.unlink()
+    found = served.command("rollback", "feature", "--reason", "a test")
+    assert found.returncode == 0
+    assert found.stderr.startswith("note: yaml-file:app.yml has not followed yet: ")
+
+
+def test_a_step_by_hand_says_nothing_of_targets_that_follow(served: Served) -> None:
+    assert "note: yaml-file" not in served.command("rollback", "feature", "--reason", "a test").stderr

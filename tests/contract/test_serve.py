@@ -6,21 +6,20 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from rollguard import binaries
-from rollguard.processes import free_port
-
-if TYPE_CHECKING:
-    from tests.contract.conftest import Served
+from rollguard.processes import ProcessError, free_port
+from tests.contract.conftest import Served
 
 NAME = "model-canary"
 
@@ -148,20 +147,6 @@ def test_it_ends_on_a_signal_with_code_0(served: Served) -> None:
     assert served.process._process.wait(15) == 0
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode and os.environ.get("CI") and os.geteuid() == 0:
-        pytest.fail(f"cannot mount a small disk: {result.stderr}")
-    if result.returncode:
-        pytest.skip(f"mount: {result.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_full_disk_flips_nothing_until_there_is_room(
     small_disk: Path, make_served: Callable[[Path], Served]
 ) -> None:
@@ -225,18 +210,49 @@ def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> Non
 def test_what_is_refused_is_1_and_says_why(untouched: Served) -> None:
     found = untouched.command("promote", NAME)
     assert found.returncode == 1
-    assert found.stderr == "refused: model-canary is in disabled, which is no stage of its file.\n"
+    assert found.stderr == (
+        "refused: model-canary is in disabled: no stage is under way; "
+        "`rollguard start model-canary` begins the next run.\n"
+    )
 
 
 def test_an_unknown_rollout_is_1(untouched: Served) -> None:
     assert untouched.command("start", "nobody").returncode == 1
     assert untouched.command("status", "nobody").returncode == 1
+    found = untouched.command("history", "nobody")
+    assert (found.returncode, found.stderr) == (1, "refused: nobody is no rollout; known: model-canary.\n")
 
 
-def test_a_wrong_token_is_2(served: Served) -> None:
+def test_a_wrong_token_is_2_and_says_where_the_right_one_is(served: Served) -> None:
     served.token_file.write_text("another-token-0123456789")
     found = served.command("status")
-    assert (found.returncode, "refuses the token" in found.stderr) == (2, True)
+    assert found.returncode == 2
+    assert f"refuses the token in {served.token_file}.\n  Name the control plane's by" in found.stderr
+
+
+def test_what_an_alert_said_stands_below_its_rollback_with_the_next_step(served: Served) -> None:
+    served.take_to("full")
+    served.notify(annotations={"description": "Value 0.41: below 0.5."})
+    for command in ("status", "history"):
+        said = served.command(command, NAME).stdout
+        assert "rollback  full → rollback  by guard WinRateDrop\n      Value 0.41: below 0.5.\n" in said
+    assert f"next: rollguard start {NAME}, in " in served.command("status", NAME).stdout
+
+
+def test_a_second_control_plane_on_a_ledger_ends_and_names_the_first(served: Served, tmp_path: Path) -> None:
+    second = Served(tmp_path / "second", ledger=served.ledger)
+    second.process.start()
+    with pytest.raises(ProcessError, match=f"in use by another control plane, process {served.process.pid}"):
+        second.process.wait_until_ready(30)
+
+
+def test_a_ledger_whose_tail_was_cut_off_under_way_is_1(served: Served) -> None:
+    served.take_to("canary")
+    with closing(sqlite3.connect(served.ledger, isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER entries_no_delete")
+        connection.execute("DELETE FROM entries WHERE seq = 2")
+    found = served.command("verify")
+    assert (found.returncode, "entry 2 is missing" in found.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,13 @@ def test_it_prints_every_address_once_it_is_ready(up: subprocess.Popen[str]) -> 
         assert f"{name} " in text
 
 
+def test_it_says_which_target_is_behind(up: subprocess.Popen[str]) -> None:
+    wait_until_up(up)
+    assert up.stdout is not None
+    told = next(line for line in up.stdout if "is behind" in line)
+    assert told.startswith("      model-canary: yaml-file:config/app.yml is behind, and tried again: ")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_is_left_behind_after(up: subprocess.Popen[str], number: signal.Signals) -> None:
     wait_until_up(up)

@@ -286,7 +286,21 @@ def test_every_key_of_the_schema_that_a_person_may_ask_about_is_described(schema
     assert all(definition.get("description") for definition in schema["$defs"].values())
 
 
-# verify on a file
+# test
+
+
+@pytest.mark.parametrize("mode", [[], ["--coverage"], ["--mutate"]], ids=str)
+def test_mistakes_in_files_are_json_where_that_is_asked_for(
+    run: Run, tmp_path: Path, mode: list[str]
+) -> None:
+    (tmp_path / "r.yaml").write_text("rollout: x\n")
+    found = run("test", "--rollouts", "r.yaml", "--json", *mode)
+    assert (found.code, found.err) == (1, "")
+    first = json.loads(found.out)["problems"][0]
+    assert (first["path"], first["key"]) == ("r.yaml", "flag")
+
+
+# verify and history on a file
 
 
 @pytest.fixture
@@ -340,15 +354,31 @@ def test_a_verdict_is_json_where_that_is_asked_for(run: Run, ledger: str) -> Non
     assert (found["entries"], found["faults"]) == (2, [])
 
 
+def test_history_reads_a_ledger_without_a_server(run: Run, ledger: str) -> None:
+    found = run("history", "model", "--state", ledger)
+    assert found.code == 0
+    assert [line.split()[5:7] for line in found.out.splitlines()] == [["1", "start"], ["1", "rollback"]]
+
+
+def test_history_of_a_rollout_that_a_ledger_does_not_have_is_1(run: Run, ledger: str) -> None:
+    found = run("history", "nosuch", "--state", ledger)
+    assert (found.code, found.out, found.err) == (1, "", f"nosuch has no entry in {ledger}.\n")
+
+
 # Calling a control plane that is not there
 
 
 @pytest.mark.parametrize(
     ("server", "message"),
     [
-        ("http://127.0.0.1:1", "no control plane answers at http://127.0.0.1:1"),
-        ("localhost:9840", "no control plane answers at localhost:9840"),
-        ("http://x:y", "http://x:y is no URL"),
+        (
+            "http://127.0.0.1:1",
+            "no control plane answers at http://127.0.0.1:1: [Errno 111] Connection refused.\n",
+        ),
+        ("http://", "expected a URL such as"),
+        ("localhost:9840", "'localhost:9840', expected a URL such as"),
+        ("127.0.0.1:1", "'127.0.0.1:1', expected a URL such as"),
+        ("http://x:y", "'http://x:y', expected a URL such as"),
     ],
 )
 def test_a_server_that_does_not_answer_is_named(run: Run, token: Path, server: str, message: str) -> None:
@@ -356,8 +386,38 @@ def test_a_server_that_does_not_answer_is_named(run: Run, token: Path, server: s
     assert (found.code, message in found.err) == (2, True)
 
 
-def test_a_token_file_that_is_missing_is_named(run: Run) -> None:
-    assert "the token file .rollguard/token cannot be read" in run("status").err
+def test_a_token_file_that_is_missing_is_named_and_where_one_comes_from(run: Run) -> None:
+    said = run("status").err
+    assert "the token file .rollguard/token cannot be read" in said
+    assert "--token-file; `rollguard up` writes one" in said
+
+
+def test_only_a_server_is_told_to_make_a_token(run: Run, token: Path) -> None:
+    token.write_text("short")
+    assert "openssl" not in run("status", "--token-file", token).err
+    found = run("serve", "--rollouts", SHIPPED, "--listen", "127.0.0.1:0", "--token-file", token)
+    assert (found.code, f"openssl rand -hex 32 > {token}" in found.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--alertmanager", "foo", "expected a URL such as http://"),
+        ("--alertmanager", "localhost:9093", "expected a URL such as http://"),
+        ("--root", "/nope", "'/nope' does not exist"),
+        ("--listen", "foo", "expected host:port, such as"),
+    ],
+)
+def test_an_option_of_serve_that_cannot_be_used_is_named(
+    run: Run, token: Path, option: str, value: str, message: str
+) -> None:
+    found = run("serve", "--rollouts", SHIPPED, "--token-file", token, option, value)
+    assert (found.code, message in found.err) == (2, True)
+
+
+@pytest.mark.parametrize("variable", ["ROLLGUARD_SERVER", "ROLLGUARD_TOKEN_FILE"])
+def test_the_help_names_the_environment(run: Run, variable: str) -> None:
+    assert variable in run("status", "--help").out
 
 
 def test_an_address_in_use_is_named(run: Run, token: Path) -> None:

@@ -276,8 +276,15 @@ def test_without_a_run_a_promotion_is_refused(control: ControlPlane, status: str
         control.start(NAME, actor="ann")
         control.rollback(NAME, actor="ann", reason="")
         notify(control, alert())
-    with pytest.raises(RefusedError, match=f"is in {status.lower()}, which is no stage of its file"):
+    with pytest.raises(RefusedError, match=f"is in {status.lower()}: no stage is under way"):
         control.promote(NAME, actor="ann")
+
+
+def test_a_stage_that_its_file_lost_cannot_be_left_by_a_promotion(build: Build, rollout: Rollout) -> None:
+    build().start(NAME, actor="ann")
+    without = build(rollout.model_copy(update={"stages": rollout.stages[1:]}))
+    with pytest.raises(RefusedError, match="is in shadow, which its file no longer has; roll it back"):
+        without.promote(NAME, actor="ann")
 
 
 def test_without_a_run_a_rollback_is_refused(control: ControlPlane) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from rollguard import ledger as ledgers
 from rollguard.ledger import GENESIS, ConflictError, Ledger, LedgerError
+from rollguard.lock import LockError
 from rollguard.state import Entry, State, Transition, fold
 
 NOW = 1_700_000_000.0
@@ -402,10 +403,31 @@ def test_a_lost_tail_shows_against_the_exported_head(path: Path, ledger: Ledger)
     ]
 
 
-def test_a_lost_tail_does_not_show_without_the_head(path: Path, ledger: Ledger) -> None:
+def test_a_lost_tail_shows_to_whoever_had_read_it(path: Path, ledger: Ledger) -> None:
+    first, *_ = ledger.append([START, NOTE, FALL], NOW)
+    tamper(path, "DELETE FROM entries WHERE seq > 1")
+    assert [fault.seq for fault in ledger.verify()] == [2]
+    assert ledger.newest() == (1, first.hash)
+
+
+def test_a_lost_tail_does_not_show_to_others_without_the_head(
+    path: Path, ledger: Ledger, open_ledger: Callable[..., Ledger]
+) -> None:
     ledger.append([START, NOTE, FALL], NOW)
     tamper(path, "DELETE FROM entries WHERE seq > 1")
-    assert ledger.verify() == []
+    assert open_ledger().verify() == []
+
+
+def test_a_ledger_has_one_control_plane_at_a_time(ledger: Ledger, open_ledger: Callable[..., Ledger]) -> None:
+    other = open_ledger()
+    with (
+        ledger.sole(),
+        pytest.raises(LockError, match=rf"in use by .* process {os.getpid()}\."),
+        other.sole(),
+    ):
+        pass
+    with other.sole():
+        pass
 
 
 def test_an_older_exported_head_is_met_by_a_longer_ledger(ledger: Ledger) -> None:
@@ -429,20 +451,6 @@ def test_a_file_removed_under_way_is_not_written_to(path: Path, ledger: Ledger) 
 
 
 # Storage that fails
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode and os.environ.get("CI") and os.geteuid() == 0:
-        pytest.fail(f"cannot mount a small disk: {result.stderr}")
-    if result.returncode:
-        pytest.skip(f"mount: {result.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(folder: Path) -> Path:

@@ -83,10 +83,31 @@ def test_five_mistakes_are_five_errors_each_with_line_key_and_expectation(told: 
         "r.yaml:1: owner is missing, expected a value.\n  Add the key.",
         "r.yaml:3: onwer is not a known key.\n  Did you mean owner?",
         "r.yaml:5: flag.fallback is older, expected one of new, old.",
-        "r.yaml:7: stages[0].hold is 90, expected a duration with its unit, such as 15s, 10m, 4h or 1h30m.",
-        "r.yaml:8: stages[1].percent is 110, expected 100 or less.",
+        "r.yaml:7: stages[0].hold is 90, expected a duration with its unit, such as 15s, 10m, 4h or 1h30m.\n"
+        "  Write 90s, 90m or 90h.",
+        "r.yaml:8: stages[1].percent is 110, expected 100 or less.\n"
+        "  Write 10 for a tenth, 100 for everybody.",
         "r.yaml:12: guards[0].with.above is five, expected a finite number.",
     ]
+
+
+def test_a_stage_named_twice_is_named_once_in_other_errors(told: Told) -> None:
+    target = "  - yaml-file: {path: app.yml, values: {fallback: {a.b: 1}}}\n"
+    found = told(
+        ("name: full", "name: canary"),
+        ("use: threshold", "use: threshold\n    stages: [ramp]"),
+        text=GOOD + target,
+    )
+    assert [line.partition(": ")[2].splitlines()[0] for line in found] == [
+        "stages[1].name is canary, which an earlier stage has.",
+        "guards[0].stages[0] is ramp, expected one of canary, enabled.",
+        "targets[1].yaml-file.values.canary is missing, expected its keys and values.",
+    ]
+
+
+def test_a_word_that_is_nearly_right_gets_the_right_one(told: Told) -> None:
+    (found,) = told(("severity: critical", "severity: critcal"))
+    assert found.endswith("\n  Did you mean critical?")
 
 
 # One mistake, one error
@@ -100,6 +121,7 @@ def test_five_mistakes_are_five_errors_each_with_line_key_and_expectation(told: 
         ("owner: shop", 'owner: ""', 'owner is "", expected at least 1 character.'),
         ("owner: shop", "owner: '{{ x }}'", "owner is {{ x }}, expected one line of plain text"),
         ("owner: shop", "owner: shop\nmode: guards", "mode is guards, expected 'guard' or 'observe'."),
+        ("severity: critical", "severity: critcal", "guards[0].severity is critcal, expected"),
         ("owner: shop", "owner: shop\nblind_after: 0s", "blind_after is 0s, expected more than 0s."),
         ("job: shop", "job: shop, interval: 100ms", "scrape.interval is 100ms, expected 200ms or more."),
         ("job: shop", "job: a b", "scrape.job is a b, expected letters, digits"),
@@ -116,10 +138,11 @@ def test_five_mistakes_are_five_errors_each_with_line_key_and_expectation(told: 
         ("name: full", "name: canary", "stages[1].name is canary, which an earlier stage has."),
         ("name: full", "name: enabled", "stages[1].name is enabled, which names a state."),
         ("name: full", "name: fallback", "stages[1].name is fallback, which names a state."),
-        ("percent: 10,", "percent: ten,", "stages[0].percent is ten, expected a plain value"),
+        ("percent: 10,", "percent: ten,", "stages[0].percent is ten, expected a number.\n  Write 10"),
         ("percent: 10,", "percent: -1,", "stages[0].percent is -1, expected 0 or more."),
-        ("percent: 10,", "percent: true,", "stages[0].percent is true, expected a plain value"),
+        ("percent: 10,", "percent: true,", "stages[0].percent is true, expected a number."),
         ("percent: 10,", "percent: .nan,", "stages[0].percent is nan, expected"),
+        ("hold: 4h", "hold: 1.5", "stages[0].hold is 1.5, expected a duration with its unit"),
         ("hold: 4h", f"hold: {'9' * 400}s", "stages[0].hold is 9999"),
         ("hold: 4h", "hold: 4h, approve: auto", "stages[0].approve is auto, expected 'manual'."),
         ("alert: ErrorsHigh", "alert: errors", "guards[0].alert is errors, expected CamelCase"),

@@ -72,8 +72,12 @@ def test_a_backlog_in_order_is_not_late_however_old(intake: Intake[Event], clock
     assert take(intake, old, old + 1) == [(old, False), (old + 1, False)]
 
 
-def test_what_the_source_passed_over_is_counted(intake: Intake[Event]) -> None:
-    list(intake.take(Block(b"{\n", too_long=2)))
+def test_what_the_source_passed_over_is_counted_and_logged_once(
+    intake: Intake[Event], caplog: pytest.LogCaptureFixture
+) -> None:
+    list(intake.take(Block(b"{\n", too_long=1)))
+    list(intake.take(Block(b"", too_long=1)))
+    assert caplog.text.count("passed over (too_long): a line of over 1048576 bytes; more") == 1
     assert intake.state.rejected["too_long"] == 2
     assert intake.state.rejected["syntax"] == 1
 
