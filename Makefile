@@ -4,6 +4,9 @@
 
 BIN := .venv/bin
 export PATH := $(PATH):$(CURDIR)/.tools/bin
+# The servers of demo, test and bench are on loopback, whatever proxy the machine has.
+export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
+export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup python servers demo test lint typecheck check generate up bench lock clean

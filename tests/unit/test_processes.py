@@ -55,6 +55,8 @@ def test_a_child_is_asked_directly_whatever_proxy_the_environment_names(
     make: Callable[..., Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     child = make(SERVER)
     child.start()
     child.wait_until_ready(20)

@@ -101,6 +101,8 @@ def test_a_proxy_of_the_environment_is_not_asked(
             pass
 
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     with HTTPServer(("127.0.0.1", 0), Empty) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         reconciler = Reconciler(control, f"http://127.0.0.1:{server.server_port}")
