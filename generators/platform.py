@@ -92,7 +92,7 @@ class RenderedAlert:
             "lookback": PromQL(durations.render(own.lookback)),
             "lasting": PromQL(timing.text(alert.for_)),
             "span": lambda text: PromQL(durations.render(_span(timing, durations.parse(text)))),
-            **({"rollout": rollout.name} if rollout else {}),
+            **(_names_of(rollout) if rollout else {}),
         }
 
     @property
@@ -155,6 +155,20 @@ class RenderedAlert:
             return expressions.render(text, {**self._names, **more})
         except expressions.ExpressionError as error:
             raise RenderingError(f"platform alert {self.alert.alert}: {error}.") from error
+
+
+def _names_of(rollout: Rollout) -> dict[str, str | PromQL]:
+    """Return what an expression may say of a rollout: its name, and the selector of its targets' own series.
+
+    The targets of a job whose series come with their rollout are known by the job.
+    """
+    scrape = rollout.scrape
+    label, value = ("job", scrape.job) if scrape.labelled else (ROLLOUT_LABEL, rollout.name)
+    return {
+        "rollout": rollout.name,
+        "its_targets": PromQL(f'{label}="{value}"'),
+        "other_targets": PromQL(f'{label}="{value}-2"'),
+    }
 
 
 def _span(timing: Timing, window: float) -> float:

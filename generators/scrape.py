@@ -50,7 +50,8 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
     """Return Prometheus's configuration for some rollouts.
 
     Args:
-        rollouts: checked rollouts; those that share a job share the shortest of their intervals.
+        rollouts: checked rollouts; those that share a job share the shortest of their intervals. Where its
+            series come with their rollout, the job has the targets once.
         scale: what every interval is divided by.
         addresses: of the servers.
     Returns:
@@ -62,13 +63,16 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
     jobs: dict[str, dict[str, Any]] = {}
     for rollout in sorted(rollouts, key=lambda item: item.scrape.interval):
         own = timing.text(rollout.scrape.interval)
+        known = rollout.scrape.job in jobs
         job = jobs.setdefault(
             rollout.scrape.job,
             {"job_name": rollout.scrape.job, "scrape_interval": own, "static_configs": []},
         )
-        job["static_configs"].append(
-            {"targets": list(rollout.scrape.targets), "labels": {ROLLOUT_LABEL: rollout.name}}
-        )
+        targets: dict[str, Any] = {"targets": list(rollout.scrape.targets)}
+        if not rollout.scrape.labelled:
+            job["static_configs"].append({**targets, "labels": {ROLLOUT_LABEL: rollout.name}})
+        elif not known:
+            job.update(honor_labels=True, static_configs=[targets])
     platform = [
         {
             "job_name": "rollguard",

@@ -16,7 +16,7 @@ from rollguard import durations, guards
 from rollguard.conventions import ENABLED, PLATFORM_JOBS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.platform import PLATFORM, is_platform
-from rollguard.spec import PATTERNS_IN_WORDS, Rollout
+from rollguard.spec import PATTERNS_IN_WORDS, Rollout, Scrape
 from rollguard.yamlfile import Document, Location, dotted, read, shown
 
 _PLAIN_WORDS: Mapping[str, str] = {
@@ -75,6 +75,7 @@ def load_rollouts(folder: Path) -> list[Rollout]:
         raise FileProblemsError([Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)])
     problems: list[Problem] = []
     found: dict[tuple[str, str], Path] = {}
+    jobs: dict[str, tuple[Path, Scrape]] = {}
     rollouts = []
     for path in paths:
         try:
@@ -88,10 +89,23 @@ def load_rollouts(folder: Path) -> list[Rollout]:
                 hint = "Each rollout has a name and a flag of its own."
                 problems.append(Problem(path, line, key, f"is {value}, as in {found[key, value]}.", hint))
             found.setdefault((key, value), path)
+        problems += _conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
         rollouts.append(rollout)
     if problems:
         raise FileProblemsError(problems)
     return sorted(rollouts, key=lambda rollout: rollout.name)
+
+
+def _conflicts(path: Path, rollout: Rollout, first: tuple[Path, Scrape]) -> Iterator[Problem]:
+    """Yield where a rollout says other things of a shared job than the first that named it."""
+    other, scrape = first
+    if not (rollout.scrape.labelled or scrape.labelled):
+        return
+    for key in ("labelled", "targets", "interval", "exporter"):
+        if getattr(rollout.scrape, key) != getattr(scrape, key):
+            message = f"differs from {other}, which names the job {scrape.job} too."
+            hint = "One job has one scrape: say the same under scrape in every rollout that shares it."
+            yield read(path).problem(("scrape", key), message, hint)
 
 
 def rollout_paths(folder: Path) -> list[Path]:

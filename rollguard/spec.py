@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias, TypeVar
 
@@ -29,6 +30,7 @@ ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,33}$"
 FLAG_KEY = r"^[A-Za-z0-9._-]+$"
 ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
 JOB = r"^[A-Za-z0-9._-]+$"
+DATABASE_URL = r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.+|\$\{[A-Z][A-Z0-9_]*\})$"
 DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
 
 PATTERNS_IN_WORDS: Mapping[str, str] = {
@@ -37,6 +39,7 @@ PATTERNS_IN_WORDS: Mapping[str, str] = {
     FLAG_KEY: "letters, digits, '.', '_' and '-'",
     ADDRESS: "host:port, such as 127.0.0.1:9841",
     JOB: "letters, digits, '.', '_' and '-'",
+    DATABASE_URL: "a URL of sqlite or postgresql, or ${NAME} of an environment variable",
     DOTTED_KEY: "keys joined by dots, such as rollout.mode",
 }
 
@@ -55,6 +58,15 @@ def _one_line(text: str) -> str:
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Path: TypeAlias = Annotated[str, Field(min_length=1)]
 
+
+def _without_password(url: str) -> str:
+    if re.search(r"://[^/@]*:[^/@]*@", url):
+        raise ValueError("expected a URL without a password, or ${NAME} of an environment variable")
+    return url
+
+
+DatabaseURL: TypeAlias = Annotated[str, Field(pattern=DATABASE_URL), AfterValidator(_without_password)]
+
 _Item = TypeVar("_Item")
 Listed = Annotated[tuple[_Item, ...], Strict(strict=False)]
 """A YAML list, kept as a tuple."""
@@ -69,21 +81,78 @@ class Model(BaseModel):
 
 
 class CanaryExporter(Model):
-    """What `rollguard up` starts to measure a canary: the exporter of the same name."""
+    """What is measured of a model canary."""
 
     events: Path = Field(description="JSON lines that the services write.")
     reference: Path | None = Field(None, description="Saved quantile bins of the features; none: no drift.")
     window: Duration = Field(1800.0, gt=0, description="Length of the rolling windows.")
 
 
-class Exporter(Model):
-    """The exporter that `rollguard up` starts for this rollout."""
+class ScreenerExporter(Model):
+    """What is measured of a stock screener."""
 
-    canary: CanaryExporter
+    log: Path = Field(description="Log of the Celery workers; a pattern such as celery-*.log names several.")
+    database: DatabaseURL | None = Field(None, description="Where the table scan_results is; none: log only.")
+    universe: int | None = Field(
+        None, gt=0, description="Symbols that a scan should score; none: no coverage."
+    )
+    baseline: Path | None = Field(None, description="Saved baseline of the scores; none: no drift.")
+
+
+class ValidationExporter(Model):
+    """What is measured of a validation of signals."""
+
+    events: Path = Field(description="JSON lines, one per decision and per execution.")
+
+
+class ForecastExporter(Model):
+    """What is measured of an ensemble of forecasting models."""
+
+    database: DatabaseURL = Field(description="Where the table ensemble_validation_metrics is.")
+    env: Path | None = Field(None, description="File with CANARY_SYMBOLS and CANARY_HORIZONS; none: all.")
+    log: Path | None = Field(None, description="Log of the forecast job; none: no critical errors.")
+
+
+class FeaturesExporter(Model):
+    """What is measured of features whose measurements name their rollout."""
+
+    events: Path = Field(description="JSON lines, one per measurement.")
+    metrics: Path | None = Field(None, description="Declaration of the metrics; none: the shipped one.")
+
+
+class Exporter(Model):
+    """The exporter that `rollguard up` starts. Exactly one kind."""
+
+    canary: CanaryExporter | None = None
+    screener: ScreenerExporter | None = None
+    validation: ValidationExporter | None = None
+    forecast: ForecastExporter | None = None
+    features: FeaturesExporter | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Exporter:
+        if len(self._kinds) != 1:
+            raise ValueError(f"expected exactly one kind: {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Its name, as in `rollguard export KIND`."""
+        return self._kinds[0]
+
+    @property
+    def options(self) -> Model:
+        """What it is started with."""
+        found: Model = getattr(self, self.kind)
+        return found
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [kind for kind, options in self if options is not None]
 
 
 class Scrape(Model):
-    """Where Prometheus finds the series; each gets the label `rollout`."""
+    """Where Prometheus finds the series; each gets the label `rollout`, unless it comes with one."""
 
     job: Annotated[str, Field(pattern=JOB)]
     targets: Listed[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1)
@@ -91,6 +160,9 @@ class Scrape(Model):
     rule_group: Name | None = Field(
         None,
         description="Name of the group of rules, on which the time of its evaluation hangs.",
+    )
+    labelled: bool = Field(
+        False, description="The series come with their label rollout: rollouts share the job and its targets."
     )
     exporter: Exporter | None = None
 

@@ -18,12 +18,13 @@ from generators import output
 from generators.receivers import Routing
 from generators.scrape import Addresses
 from generators.timing import Timing
-from rollguard import binaries, durations, yamlfile
+from rollguard import binaries, yamlfile
+from rollguard.cli import exporting
 from rollguard.cli.client import Client, ServerError
 from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
 from rollguard.processes import Child, ProcessError, free_port
-from rollguard.spec import CanaryExporter, Rollout
+from rollguard.spec import Rollout
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -59,9 +60,9 @@ class Stack:
         self.scale = settings.scale
         self.routing = settings.routing
         self.token_file = self.folder / "token"
-        self.rollouts = [
-            _with_free_ports(item) if settings.free_ports else item for item in settings.rollouts
-        ]
+        self.rollouts = list(
+            _with_free_ports(settings.rollouts) if settings.free_ports else settings.rollouts
+        )
         ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT)
         places = [f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports]
         self.addresses = Addresses(places[0], places[1], places[2], str(self.token_file))
@@ -69,7 +70,7 @@ class Stack:
         self.control_plane = self._control_plane()
         self.prometheus = self._prometheus()
         self.alertmanager = self._alertmanager()
-        self.exporters = [child for rollout in self.rollouts for child in self._exporters(rollout)]
+        self.exporters = list(self._exporters())
 
     @property
     def children(self) -> list[Child]:
@@ -161,40 +162,35 @@ class Stack:
         ]
         return Child("alertmanager", command, self._log("alertmanager"), f"http://{at}/-/ready")
 
-    def _exporters(self, rollout: Rollout) -> Iterator[Child]:
-        if rollout.scrape.exporter is None:
-            return
-        wanted: CanaryExporter = rollout.scrape.exporter.canary
-        at = rollout.scrape.targets[0]
-        reference = self.root / wanted.reference if wanted.reference else None
-        if reference and not reference.exists():
-            self.notes.append(
-                f"{reference} is missing: drift is not measured. Make it: "
-                f"rollguard baseline save --events {wanted.events} --out {wanted.reference}"
-            )
-            reference = None
-        window = durations.render(Timing(self.scale).seconds(wanted.window))
-        command = [
-            *(sys.executable, "-m", "rollguard", "export", "canary", "--listen", at, "--window", window),
-            *("--events", str(self.root / wanted.events)),
-            *(("--reference", str(reference)) if reference else ()),
-        ]
-        yield Child(
-            f"exporter of {rollout.name}",
-            command,
-            self._log(f"exporter-{rollout.name}"),
-            f"http://{at}/metrics",
-        )
+    def _exporters(self) -> Iterator[Child]:
+        """Yield an exporter for each job that has one, whichever rollouts share it."""
+        started: set[str] = set()
+        for rollout in self.rollouts:
+            scrape = rollout.scrape
+            name = scrape.job if scrape.labelled else rollout.name
+            if scrape.exporter is None or name in started:
+                continue
+            started.add(name)
+            command = exporting.command(scrape, self.root, self.scale, self.notes.append)
+            metrics = f"http://{scrape.targets[0]}/metrics"
+            yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
 
 
-def _with_free_ports(rollout: Rollout) -> Rollout:
-    if rollout.scrape.exporter is None:
-        return rollout
-    scrape = rollout.scrape.model_copy(update={"targets": (f"127.0.0.1:{free_port()}",)})
-    return rollout.model_copy(update={"scrape": scrape})
+def _with_free_ports(rollouts: Sequence[Rollout]) -> Iterator[Rollout]:
+    """Yield the rollouts, each exporter at a free port of its own."""
+    shared: dict[str, str] = {}
+    for rollout in rollouts:
+        if rollout.scrape.exporter is None:
+            yield rollout
+            continue
+        target = f"127.0.0.1:{free_port()}"
+        if rollout.scrape.labelled:
+            target = shared.setdefault(rollout.scrape.job, target)
+        scrape = rollout.scrape.model_copy(update={"targets": (target,)})
+        yield rollout.model_copy(update={"scrape": scrape})
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> None:

@@ -62,6 +62,7 @@ class Scene:
         rollout = load_rollout(ROLLOUT)
         exporter = rollout.scrape.exporter
         assert exporter is not None
+        assert exporter.canary is not None
         canary = exporter.canary.model_copy(update={"reference": None})
         scrape = rollout.scrape.model_copy(
             update={"exporter": exporter.model_copy(update={"canary": canary})}

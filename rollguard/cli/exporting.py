@@ -1,0 +1,58 @@
+"""How `rollguard up` starts an exporter: what the rollout file says, as options of `rollguard export`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from generators.timing import Timing
+from rollguard import durations
+from rollguard.spec import Exporter, Scrape
+
+_PATHS = ("events", "reference", "log", "baseline", "env", "metrics")
+_DURATIONS = ("window",)
+_SQLITE = "sqlite:///"
+_MADE = {
+    "reference": ("drift is not measured", "events"),
+    "baseline": ("score drift is not measured", "database"),
+}
+"""Files that `rollguard baseline save` makes: without one, what is not measured; and what it is made from."""
+
+
+def command(scrape: Scrape, root: Path, scale: float, note: Callable[[str], None]) -> list[str]:
+    """Return the command of an exporter.
+
+    Args:
+        scrape: with an exporter, which listens on the first of the targets.
+        root: where relative paths start.
+        scale: what every duration is divided by.
+        note: told what will not be measured.
+    """
+    exporter = scrape.exporter
+    assert exporter is not None
+    start = [sys.executable, "-m", "rollguard", "export", exporter.kind, "--listen", scrape.targets[0]]
+    return [*start, *_options(exporter, root, scale, note)]
+
+
+def _options(exporter: Exporter, root: Path, scale: float, note: Callable[[str], None]) -> Iterator[str]:
+    for name, value in exporter.options:
+        if value is None:
+            continue
+        text = str(value)
+        if name in _PATHS:
+            text = str(root / text)
+        elif name in _DURATIONS:
+            text = durations.render(Timing(scale).seconds(value))
+        elif text.startswith(_SQLITE):
+            text = _SQLITE + str(root / text.removeprefix(_SQLITE))
+        if name in _MADE and not Path(text).exists():
+            note(_missing(exporter, name, text))
+            continue
+        yield from (f"--{name}", text)
+
+
+def _missing(exporter: Exporter, name: str, path: str) -> str:
+    lost, source = _MADE[name]
+    made_from, out = getattr(exporter.options, source), getattr(exporter.options, name)
+    return f"{path} is missing: {lost}. Make it: rollguard baseline save --{source} {made_from} --out {out}"

@@ -1,0 +1,166 @@
+"""What exporters say they offer is what the rollouts, alerts and dashboards may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from exporters.declaration import Declaration, load_declaration, shipped_declaration
+from exporters.offered import offered
+from rollguard.errors import FileProblemsError
+from rollguard.loading import load_rollout
+from rollguard.spec import Exporter, Rollout
+
+SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
+
+CATALOGUE = {
+    "canary": """trades_opened_total trades_won_total winrate_rolling fill_rate_rolling avg_markout_100ms
+        avg_markout_500ms avg_markout_1000ms cancel_to_fill_ratio winrate_baseline_active
+        winrate_canary sample_canary rolling_precision brier_online brier_baseline_active ece_online
+        psi_feature ks_feature model_score_distribution shadow_score_distribution tau_entry_current
+        tau_hold_current trades_per_hour trades_per_hour_prev_release_p95
+        exec_ladder_aggressiveness_total onnx_parity_fail_total
+        parquet_schema_version_mismatch_total model_active_id model_shadow_id
+        shadow_signals_evaluated_total shadow_signals_approved_total warmup_skip_total
+        backpressure_total fail_safe_switch_total fail_safe_route_total parquet_gap_detected_ms
+        exchange_reference_mismatch_total""",
+    "screener": """se_scan_symbols se_scan_score se_scan_ready se_scans_total se_universe_symbols
+        se_coverage_ratio se_ready_ratio se_symbol_duration_seconds se_symbols_total
+        se_symbol_errors_total se_symbol_no_data_total se_worker_crashes_total se_rating_count
+        se_gate_failure_ratio se_flagged_ratio se_pattern_types se_top50_overlap_ratio
+        se_top50_shift_points se_score_drift_psi""",
+    "validation": """signals_total signal_divergence_ratio signal_age_seconds signals_stale_passed_total
+        signal_false_positive_total executions_total execution_slippage_ratio
+        execution_duration_seconds signal_processing_duration_seconds signal_processing_errors_total
+        signal_risk_extreme_total broker_api_consecutive_failures_max broker_api_duration_seconds
+        db_duration_seconds""",
+    "forecast": """forecast_divergence_ratio forecast_divergence_ratio_avg forecast_divergence_ratio_max
+        forecast_rmse forecast_rmse_baseline forecast_rmse_legacy forecast_overfitting_detections
+        forecast_overfitting_days forecasts_total forecast_calibrations_total
+        forecast_db_query_duration_seconds forecast_db_query_baseline_seconds forecast_db_up
+        forecast_critical_errors_total""",
+}
+OPTIONS = {
+    "canary": {"events": "e"},
+    "screener": {"log": "l", "database": "sqlite:///d"},
+    "validation": {"events": "e"},
+    "forecast": {"database": "sqlite:///d", "log": "l"},
+    "features": {"events": "e"},
+}
+FEATURES = {
+    "confidence-calibration": "calibration_error calibration_trades risk_fraction risk_fraction_baseline",
+    "drawdown-kelly": "kelly_scale_factor drawdown_ratio position_size_ratio",
+    "atr-brackets": """atr_accuracy_ratio bracket_success_ratio r_multiple stop_loss_hits_total
+        stop_loss_hits_baseline""",
+    "adaptive-weights": "model_accuracy_ratio brier_score ensemble_weight",
+    "regime-awareness": """regime_accuracy_ratio regime_transition_delay_seconds regime_performance
+        regime_performance_baseline""",
+    "gpu-lifecycle": "model_load_duration_seconds gpu_memory_used_ratio inference_duration_seconds",
+}
+ALL_SIX = """uptime_ratio request_duration_seconds request_duration_baseline_seconds request_errors_total
+    requests_total data_quality_ratio risk_violations_total kelly_cap_exceeded_total
+    data_contract_violations_total pipeline_duration_seconds decision_duration_seconds market_data_age_seconds
+    daily_success_ratio orders_without_brackets_total api_budget_used_ratio"""
+
+
+def rollout(kind: str, name: str = "model-canary", **options: object) -> Rollout:
+    shipped = load_rollout(SHIPPED)
+    exporter = Exporter.model_validate({kind: OPTIONS[kind] | options})
+    scrape = shipped.scrape.model_copy(update={"exporter": exporter})
+    return shipped.model_copy(update={"rollout": name, "scrape": scrape})
+
+
+@pytest.mark.parametrize("kind", CATALOGUE)
+def test_the_catalogues_metrics_are_offered(kind: str) -> None:
+    assert set(CATALOGUE[kind].split()) <= {metric.name for metric in offered(rollout(kind))}
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_a_feature_is_offered_its_own_metrics_and_those_of_all_six(name: str) -> None:
+    expected = {*FEATURES[name].split(), *ALL_SIX.split()}
+    others = {metric for other in FEATURES if other != name for metric in FEATURES[other].split()}
+    found = {metric.name for metric in offered(rollout("features", name))}
+    assert expected <= found
+    assert not found & others
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_names_are_unique_and_say_their_type(kind: str) -> None:
+    found = offered(rollout(kind, "gpu-lifecycle"))
+    assert len({metric.name for metric in found}) == len(found)
+    for metric in found:
+        assert (metric.type == "counter") == metric.name.endswith("_total"), metric.name
+        assert metric.help.endswith("."), metric.name
+        assert "rollout" not in metric.labels
+
+
+def test_nothing_is_known_without_an_exporter() -> None:
+    shipped = load_rollout(SHIPPED)
+    bare = shipped.model_copy(update={"scrape": shipped.scrape.model_copy(update={"exporter": None})})
+    assert offered(bare) == ()
+
+
+def test_what_has_no_source_is_not_offered() -> None:
+    screener = {metric.name for metric in offered(rollout("screener", database=None))}
+    forecast = {metric.name for metric in offered(rollout("forecast", log=None))}
+    assert "se_scans_total" in screener
+    assert "se_rating_count" not in screener
+    assert "forecast_critical_errors_total" not in forecast
+
+
+def test_a_declaration_of_ones_own_is_offered_in_place_of_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("""
+rollouts: [shop]
+metrics:
+  - {name: carts_total, help: Carts., aggregate: counter, field: carts}
+  - name: wait_seconds
+    help: Wait.
+    aggregate: histogram
+    buckets: [1, 2]
+    unit: seconds
+    labels: {lane: [a]}
+""")
+    found = offered(rollout("features", "shop", metrics="own.yaml"), tmp_path)
+    assert [(metric.name, metric.type, metric.labels, metric.unit) for metric in found] == [
+        ("carts_total", "counter", (), ""),
+        ("wait_seconds", "histogram", ("lane",), "seconds"),
+    ]
+    assert offered(rollout("features", "other", metrics="own.yaml"), tmp_path) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{name: a, help: A., aggregate: ratio}", "of goes with aggregate ratio"),
+        ("{name: a, help: A., quantile: 0.5}", "quantile goes with aggregate quantile"),
+        ("{name: a, help: A., aggregate: histogram, buckets: [2, 1]}", "ascending"),
+        ("{name: a_total, help: A.}", "a counter ends in _total"),
+        ("{name: a, help: A., aggregate: counter}", "a counter ends in _total"),
+        ("{name: a, help: A., labels: {le: []}}", "le is not a metric's own"),
+        ("{name: a, help: A., labels: {rollout: []}}", "rollout is not a metric's own"),
+        ("{name: a, help: A., rollouts: [other]}", "other, which is not among"),
+        ("{name: a, help: A., window: 90}", "duration"),
+        ("{name: a, help: A., windw: 1h}", "Did you mean window"),
+        ("{name: a-b, help: A.}", "metrics[0].name"),
+    ],
+)
+def test_a_broken_declaration_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(f"rollouts: [shop]\nmetrics:\n  - {text}\n")
+    with pytest.raises(FileProblemsError) as caught:
+        load_declaration(path)
+    assert message in str(caught.value)
+    assert f"{path}:" in str(caught.value)
+
+
+def test_two_metrics_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text("rollouts: [shop]\nmetrics:\n  - {name: a, help: A.}\n  - {name: a, help: B.}\n")
+    with pytest.raises(FileProblemsError, match="two metrics are called a"):
+        load_declaration(path)
+
+
+def test_the_shipped_declaration_lists_the_six() -> None:
+    declaration: Declaration = shipped_declaration()
+    assert list(declaration.rollouts) == list(FEATURES)
