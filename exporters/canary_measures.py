@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import numpy as np
-from prometheus_client.core import Metric
 
 from exporters import canary_metrics
 from exporters.canary_events import (
@@ -21,34 +20,43 @@ from exporters.canary_events import (
     TradeClosed,
     TradeOpened,
 )
-from exporters.canary_state import CELLS, LAYOUT, CanaryState, Cohort, Totals
+from exporters.canary_state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
 from exporters.drift import DriftWindow, Row
+from exporters.exposition import Family
+from exporters.follower import Input
 from exporters.intake import Intake
 from exporters.reference import Reference
-from exporters.sources import Block
+from exporters.sources.interface import Block, Source
 from exporters.windows import RollingSums
 
 logger = logging.getLogger(__name__)
 
 
 class CanaryMeasures:
-    """Takes lines in and yields metrics; see `exporters.follower.Measures`.
+    """Takes lines in and yields metrics; see `exporters.follower.Exporter`.
 
     Args:
+        source: of the events.
         window_seconds: of the rolling windows, in event time.
         reference: of the served features; None for no drift.
         min_sample: values of a feature below which its drift is not shown.
         clock: Unix seconds.
     """
 
+    name = "canary"
+    title = "model canary"
+    version = VERSION
+
     def __init__(
         self,
+        source: Source[Block],
         *,
         window_seconds: float,
         reference: Reference | None,
         min_sample: int,
         clock: Callable[[], float],
     ) -> None:
+        self._source = source
         self._intake: Intake[Event] = Intake(Event, window_seconds, clock)
         self._totals = Totals()
         self._cohort = Cohort()
@@ -60,6 +68,10 @@ class CanaryMeasures:
     def newest(self) -> float | None:
         """Unix seconds of the newest event; None before the first."""
         return self._intake.state.newest
+
+    def inputs(self) -> tuple[Input[Block]]:
+        """Return the one input: the events."""
+        return (Input(self._source, self.feed),)
 
     def feed(self, block: Block) -> None:
         """Take some lines in."""
@@ -83,7 +95,7 @@ class CanaryMeasures:
                     self._stage(event)
         self._flush()
 
-    def families(self, end: float) -> Iterator[Metric]:
+    def families(self, end: float) -> Iterator[Family]:
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
         sums = self._window.sums(end).tolist()
         yield from canary_metrics.totals(self._totals)

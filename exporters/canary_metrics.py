@@ -6,31 +6,114 @@ A window without events yields no sample, never a zero that a guard would take f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from collections.abc import Iterable, Iterator, Mapping
 
 from exporters.canary_events import HORIZONS_MS, ROUTES
 from exporters.canary_state import Cell, Cohort, Totals
 from exporters.drift import Drift
-from exporters.intake import counter
+from exporters.exposition import Family, by_label, single
+from rollguard.metric import Metric
 
 MIN_TRADES = 50
 """Closed trades in the window below which `rolling_precision` is silent."""
 
+OPENED = Metric("trades_opened_total", "counter", "Trades opened.", ("route",))
+CLOSED = Metric("trades_closed_total", "counter", "Trades closed.", ("route",))
+WON = Metric("trades_won_total", "counter", "Trades closed with a profit.", ("route",))
+PARITY_FAILED = Metric(
+    "onnx_parity_fail_total",
+    "counter",
+    "Comparisons of the exported model with its original that did not agree.",
+)
+FEATURES_UNKNOWN = Metric(
+    "rollguard_exporter_features_unknown_total",
+    "counter",
+    "Values of served features that the reference does not have.",
+)
+WINRATE = Metric("winrate_rolling", "gauge", "Share of closed trades that won.", ("route",), "ratio")
+PRECISION = Metric(
+    "rolling_precision",
+    "gauge",
+    f"Share of closed trades that won, over all routes; silent below {MIN_TRADES} trades.",
+    (),
+    "ratio",
+)
+FILL_RATE = Metric(
+    "fill_rate_rolling", "gauge", "Share of ended orders that were filled.", ("route",), "ratio"
+)
+CANCEL_TO_FILL = Metric(
+    "cancel_to_fill_ratio",
+    "gauge",
+    "Cancelled orders per filled one; +Inf where none was filled.",
+    ("route",),
+    "ratio",
+)
+MARKOUTS = {
+    horizon: Metric(
+        f"avg_markout_{horizon}ms",
+        "gauge",
+        f"Mean markout {horizon} ms after the fill, in the producer's unit.",
+        ("route",),
+    )
+    for horizon in HORIZONS_MS
+}
+SCORES = {
+    slot: Metric(
+        f"{name}_score_distribution",
+        "gauge",
+        f"Mean and standard deviation of the scores of slot {slot}.",
+        ("split", "stat"),
+        "ratio",
+    )
+    for slot, name in (("active", "model"), ("shadow", "shadow"))
+}
+COHORTS = {
+    route: (
+        Metric(
+            f"winrate_{name}",
+            "gauge",
+            f"Share that won of the {whose} opened and closed since the stage began.",
+            (),
+            "ratio",
+        ),
+        Metric(
+            f"sample_{name}",
+            "gauge",
+            f"Number of {whose} opened and closed since the stage began.",
+            (),
+            "trades",
+        ),
+    )
+    for route, name, whose in (
+        ("canary", "canary", "canary trades"),
+        ("paper", "baseline_active", "paper trades (the active model's)"),
+    )
+}
+DRIFT_SAMPLE = Metric("drift_sample", "gauge", "Scored rows with features in the drift window.", (), "rows")
+PSI = Metric(
+    "psi_feature", "gauge", "Population stability index against the reference, nats.", ("feature",), "nats"
+)
+KS = Metric("ks_feature", "gauge", "Kolmogorov-Smirnov distance to the reference.", ("feature",), "ratio")
+METRICS = (
+    *(OPENED, CLOSED, WON, PARITY_FAILED, FEATURES_UNKNOWN, WINRATE, PRECISION, FILL_RATE, CANCEL_TO_FILL),
+    *MARKOUTS.values(),
+    *SCORES.values(),
+    *(metric for pair in COHORTS.values() for metric in pair),
+    *(DRIFT_SAMPLE, PSI, KS),
+)
+"""What the exporter offers of its own, beside `exporters.health` and `exporters.intake`."""
 
-def totals(found: Totals) -> Iterator[Metric]:
+
+def totals(found: Totals) -> Iterator[Family]:
     """Yield the counters, from zero on."""
-    yield counter("trades_opened", "Trades opened.", ["route"], found.trades_opened)
-    yield counter("trades_closed", "Trades closed.", ["route"], found.trades_closed)
-    yield counter("trades_won", "Trades closed with a profit.", ["route"], found.trades_won)
-    text = "Comparisons of the exported model with its original that did not agree."
-    yield CounterMetricFamily("onnx_parity_fail", text, value=found.parity_failures)
-    text = "Values of served features that the reference does not have."
-    yield CounterMetricFamily("rollguard_exporter_features_unknown", text, value=found.features_unknown)
+    yield by_label(OPENED, found.trades_opened)
+    yield by_label(CLOSED, found.trades_closed)
+    yield by_label(WON, found.trades_won)
+    yield single(PARITY_FAILED, found.parity_failures)
+    yield single(FEATURES_UNKNOWN, found.features_unknown)
 
 
-def rolling(sums: Mapping[Cell, float]) -> Iterator[Metric]:
+def rolling(sums: Mapping[Cell, float]) -> Iterator[Family]:
     """Yield what is judged over the rolling window.
 
     Args:
@@ -38,31 +121,25 @@ def rolling(sums: Mapping[Cell, float]) -> Iterator[Metric]:
     """
     yield from _trades(sums)
     yield from _orders(sums)
-    for horizon in HORIZONS_MS:
-        text = f"Mean markout {horizon} ms after the fill, in the producer's unit."
-        values = {r: _ratio(sums[r, f"markout_{horizon}"], sums[r, f"markouts_{horizon}"]) for r in ROUTES}
-        yield _by_route(f"avg_markout_{horizon}ms", text, values)
-    for name, slot in (("model_score_distribution", "active"), ("shadow_score_distribution", "shadow")):
-        text = f"Mean and standard deviation of the scores of slot {slot}."
+    for horizon, metric in MARKOUTS.items():
+        yield by_label(
+            metric,
+            {r: _ratio(sums[r, f"markout_{horizon}"], sums[r, f"markouts_{horizon}"]) for r in ROUTES},
+        )
+    for slot, metric in SCORES.items():
         moments = _moments(sums[slot, "scores"], sums[slot, "score"], sums[slot, "score_squared"])
-        samples = ((("online", stat), value) for stat, value in moments.items())
-        yield _gauge(name, text, ["split", "stat"], samples)
+        yield Family(metric, {("online", stat): value for stat, value in moments.items()})
 
 
-def cohort(found: Cohort) -> Iterator[Metric]:
+def cohort(found: Cohort) -> Iterator[Family]:
     """Yield what is judged since the stage began, on trades opened in it."""
-    for name, route, whose in (
-        ("canary", "canary", "canary trades"),
-        ("baseline_active", "paper", "paper trades (the active model's)"),
-    ):
+    for route, (winrate, sample) in COHORTS.items():
         closed, won = found.closed[route], found.won[route]
-        text = f"Share that won of the {whose} opened and closed since the stage began."
-        yield _gauge(f"winrate_{name}", text, [], [((), _ratio(won, closed))])
-        text = f"Number of {whose} opened and closed since the stage began."
-        yield _gauge(f"sample_{name}", text, [], [((), closed)])
+        yield single(winrate, _ratio(won, closed))
+        yield single(sample, closed)
 
 
-def drift(sample: int, measured: Iterable[Drift]) -> Iterator[Metric]:
+def drift(sample: int, measured: Iterable[Drift]) -> Iterator[Family]:
     """Yield the drift of the served features.
 
     Args:
@@ -70,32 +147,27 @@ def drift(sample: int, measured: Iterable[Drift]) -> Iterator[Metric]:
         measured: the features with enough of them.
     """
     found = list(measured)
-    yield _gauge("drift_sample", "Scored rows with features in the drift window.", [], [((), sample)])
-    text = "Population stability index against the reference, nats."
-    yield _gauge("psi_feature", text, ["feature"], (((one.feature,), one.psi) for one in found))
-    text = "Kolmogorov-Smirnov distance to the reference."
-    yield _gauge("ks_feature", text, ["feature"], (((one.feature,), one.ks) for one in found))
+    yield single(DRIFT_SAMPLE, sample)
+    yield by_label(PSI, {one.feature: one.psi for one in found})
+    yield by_label(KS, {one.feature: one.ks for one in found})
 
 
-def _trades(sums: Mapping[Cell, float]) -> Iterator[Metric]:
+def _trades(sums: Mapping[Cell, float]) -> Iterator[Family]:
     rates = {route: _ratio(sums[route, "won"], sums[route, "closed"]) for route in ROUTES}
-    yield _by_route("winrate_rolling", "Share of closed trades that won.", rates)
+    yield by_label(WINRATE, rates)
     closed = sum(sums[route, "closed"] for route in ROUTES)
     won = sum(sums[route, "won"] for route in ROUTES)
-    precision = _ratio(won, closed) if closed >= MIN_TRADES else None
-    text = f"Share of closed trades that won, over all routes; silent below {MIN_TRADES} trades."
-    yield _gauge("rolling_precision", text, [], [((), precision)])
+    yield single(PRECISION, _ratio(won, closed) if closed >= MIN_TRADES else None)
 
 
-def _orders(sums: Mapping[Cell, float]) -> Iterator[Metric]:
+def _orders(sums: Mapping[Cell, float]) -> Iterator[Family]:
     rates, ratios = {}, {}
     for route in ROUTES:
         filled, cancelled = sums[route, "filled"], sums[route, "cancelled"]
         rates[route] = _ratio(filled, filled + cancelled)
         ratios[route] = math.inf if cancelled and not filled else _ratio(cancelled, filled)
-    yield _by_route("fill_rate_rolling", "Share of ended orders that were filled.", rates)
-    text = "Cancelled orders per filled one; +Inf where none was filled."
-    yield _by_route("cancel_to_fill_ratio", text, ratios)
+    yield by_label(FILL_RATE, rates)
+    yield by_label(CANCEL_TO_FILL, ratios)
 
 
 def _ratio(part: float, whole: float) -> float | None:
@@ -107,17 +179,3 @@ def _moments(n: float, total: float, squares: float) -> dict[str, float]:
         return {}
     mean = total / n
     return {"mean": mean, "std": math.sqrt(max(0.0, squares / n - mean * mean))}
-
-
-def _by_route(name: str, text: str, values: Mapping[str, float | None]) -> GaugeMetricFamily:
-    return _gauge(name, text, ["route"], (((route,), value) for route, value in values.items()))
-
-
-def _gauge(
-    name: str, text: str, labels: list[str], samples: Iterable[tuple[Sequence[str], float | None]]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, value in samples:
-        if value is not None:
-            family.add_metric(values, value)
-    return family

@@ -1,33 +1,33 @@
-"""A checkpoint: counters, windows and the position they were read to, written whole or not at all."""
+"""A checkpoint: counters, windows and the positions they were read to, written whole or not at all."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
-
-from exporters.sources import Position
 
 logger = logging.getLogger(__name__)
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """What an exporter knew when it had read to a position, and nothing of what comes after it.
+    """What an exporter knew when it had read to some positions, and nothing of what comes after them.
 
     Args:
         exporter: whose it is.
         version: of the state's form; another version is not read.
         made_at: Unix seconds.
-        position: in the events file; None before it was first opened, or between two files.
+        positions: by source; null before it was first read.
         state: the exporter's own.
     """
 
     exporter: str
     version: int
     made_at: float
-    position: Position | None
+    positions: dict[str, msgspec.Raw]
     state: msgspec.Raw
 
 
@@ -60,17 +60,18 @@ class CheckpointFile:
             return None
         return checkpoint
 
-    def save(self, made_at: float, position: Position | None, state: bytes) -> bool:
+    def save(self, made_at: float, positions: Mapping[str, object], state: bytes) -> bool:
         """Replace the checkpoint, durably.
 
         Args:
             made_at: Unix seconds.
-            position: which the state was read to.
+            positions: which the state was read to, by source.
             state: JSON.
         Returns:
             Whether it was written; if not, the one before stands, and the reason is logged once.
         """
-        whole = Checkpoint(self._exporter, self._version, made_at, position, msgspec.Raw(state))
+        places = {name: msgspec.Raw(msgspec.json.encode(position)) for name, position in positions.items()}
+        whole = Checkpoint(self._exporter, self._version, made_at, places, msgspec.Raw(state))
         try:
             _replace(self.path, msgspec.json.encode(whole))
         except OSError as error:
@@ -87,11 +88,16 @@ class CheckpointFile:
 
 def _replace(path: Path, content: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()  # half a file would keep a full disk full
+        raise
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)

@@ -1,31 +1,57 @@
-"""A follower reads a source into measures, keeps the checkpoint, and is what Prometheus collects."""
+"""A follower reads sources into an exporter, keeps the checkpoint, and is what a scrape asks."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol
 
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+import msgspec
 
+from exporters import health
 from exporters.checkpoint import Checkpoint, CheckpointFile
-from exporters.sources import Block, FileSource
+from exporters.exposition import Family
+from exporters.sources.interface import Reading, Records, Source
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 
 
-class Measures(Protocol):
-    """What an exporter makes of the lines; it is only ever called by one thread at a time."""
+@dataclass(frozen=True)
+class Input(Generic[Records]):
+    """A source, and who takes in what it brings.
 
-    def feed(self, block: Block) -> None:
-        """Take some lines in; a broken line is counted, never raised."""
+    Args:
+        source: what is read.
+        feed: takes some records in; a broken one is counted, never raised.
+    """
 
-    def families(self, end: float) -> Iterator[Metric]:
+    source: Source[Records]
+    feed: Callable[[Records], None]
+
+
+class Exporter(Protocol):
+    """What turns records into metrics; it is only ever called by one thread at a time."""
+
+    name: str
+    """As in `rollguard export NAME`, and in its checkpoint."""
+    title: str
+    """For people."""
+    version: int
+    """Of what `save` returns; raise it when a field changes its meaning."""
+
+    @property
+    def newest(self) -> float | None:
+        """Unix seconds of the newest event; None before the first."""
+
+    def inputs(self) -> Sequence[Input[Any]]:
+        """Return what it reads; the names of the sources are unique."""
+
+    def families(self, end: float) -> Iterator[Family]:
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
 
     def save(self) -> bytes:
@@ -35,121 +61,164 @@ class Measures(Protocol):
         """Go on from what `save` returned; raises ValueError, and changes nothing, where it cannot."""
 
 
-class Follower(Collector):
-    """Holds a source and its measures together: no thread ever sees one without the other.
+class Follower:
+    """Holds sources and their exporter together: no thread ever sees one without the other.
 
     Args:
-        source: what is read; its position comes from the checkpoint.
-        measures: what the lines become.
-        checkpoint: where both are saved; None for none.
+        exporter: what the records become.
+        checkpoint: where it is saved with the sources' positions; None for none.
         clock: Unix seconds.
         timer: seconds of any steady clock.
     """
 
     def __init__(
         self,
-        source: FileSource,
-        measures: Measures,
+        exporter: Exporter,
         checkpoint: CheckpointFile | None,
         *,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._source = source
-        self._measures = measures
+        self.exporter = exporter
+        self.inputs = tuple(exporter.inputs())
         self._checkpoint = checkpoint
         self._clock = clock
         self._timer = timer
         self._lock = threading.Lock()
-        self._caught_up = False
-        self._read_at = timer()
+        self._saving = threading.Lock()
+        self._progress = {one.source.name: _Progress(timer()) for one in self.inputs}
         self._unsaved = False
         self._tried_at = timer() - CHECKPOINT_SECONDS
         self._saved_at: float | None = None
         if checkpoint is not None and (found := checkpoint.load()) is not None:
             self._resume(found)
 
-    def step(self) -> bool:
-        """Read the next lines, and save a checkpoint where one is due.
+    def step(self, one: Input[Any]) -> bool:
+        """Read what is new of one input, and save a checkpoint where one is due; each input has its thread.
 
         Returns:
             Whether there was anything; if not, wait a little.
         """
+        source, progress = one.source, self._progress[one.source.name]
+        if (saved := progress.saved) is not None:
+            progress.saved = None
+            source.saved(saved)
+        reading = source.read()  # outside the lock: a server that hangs must not keep a scrape waiting
         with self._lock:
-            before = self._source.position
-            block = self._source.read()
-            if block.lines or block.too_long:
-                self._measures.feed(block)
-            after = self._source.position
-            moved = after != before
-            self._caught_up |= block.at_end
-            if block.at_end and self._source.present:
-                self._read_at = self._timer()
-            self._unsaved |= moved
-            rotated = before is not None and (after is None or after.inode != before.inode)
-        if rotated or self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
-            self.save()  # after a rotation at once: a second one is more than a position can follow
+            moved = progress.take(reading, source.up, self._timer())
+            if reading.records is not None:
+                one.feed(reading.records)
+            self._unsaved |= moved or reading.records is not None
+        progress.lag = source.lag()
+        if reading.save_soon or self._timer() - self._tried_at >= CHECKPOINT_SECONDS:
+            self.save()
         return moved
 
     def finish(self) -> None:
-        """Take in a last line that has no line feed, where nobody is going to add one."""
-        with self._lock:
-            self._measures.feed(Block(self._source.rest()))
+        """Take in what is incomplete, where nobody is going to complete it."""
+        for one in self.inputs:
+            if (rest := one.source.rest()) is not None:
+                one.feed(rest)
 
     def behind(self) -> str:
-        """Return why the numbers are not yet those of the whole file; empty once they are.
+        """Return why the numbers are not yet those of the whole sources; empty once they are.
 
         Until then a counter may be below what an earlier process showed: Prometheus takes that for a reset.
         """
-        with self._lock:
-            if self._caught_up:
-                return ""
-            return f"Catching up with {self._source.path}: {self._source.lag_bytes()} bytes to read."
+        for one in self.inputs:
+            progress = self._progress[one.source.name]
+            if not progress.caught_up:
+                return f"Catching up with {one.source}: {progress.lag:.0f} {one.source.unit} to read."
+        return ""
 
     def save(self) -> None:
         """Write a checkpoint if anything came since the last."""
-        if self._checkpoint is None or not self._unsaved:
+        if self._checkpoint is None:
             return
-        with self._lock:
-            position, state = self._source.position, self._measures.save()
-        self._tried_at = self._timer()
-        made_at = self._clock()
-        if self._checkpoint.save(made_at, position, state):
-            self._unsaved = False
+        with self._saving:
+            if not self._unsaved:
+                return
+            with self._lock:
+                positions = {name: progress.position for name, progress in self._progress.items()}
+                state = self.exporter.save()
+                self._unsaved = False
+            self._tried_at = self._timer()
+            made_at = self._clock()
+            if not self._checkpoint.save(made_at, positions, state):
+                self._unsaved = True
+                return
             self._saved_at = made_at
+            for name, position in positions.items():
+                self._progress[name].saved = position
 
     def close(self) -> None:
-        """Save what there is and let the file go."""
+        """Save what there is, tell the sources, and let them go; no input is read any more."""
         self.save()
-        self._source.close()
+        for one in self.inputs:
+            if (saved := self._progress[one.source.name].saved) is not None:
+                one.source.saved(saved)
+            one.source.close()
 
-    def collect(self) -> Iterator[Metric]:
-        """Yield the measures and the exporter's own health, as of now."""
+    def families(self) -> Iterator[Family]:
+        """Yield the exporter's metrics and its health, as of now."""
         start = time.perf_counter()
         with self._lock:
-            families = list(self._measures.families(self._clock()))
-            present, lag = self._source.present, self._source.lag_bytes()
+            families = list(self.exporter.families(self._clock()))
         yield from families
-        yield _gauge("up", "Whether the events file can be read.", float(present))
-        yield _gauge("lag_bytes", "Bytes of the events file not yet read.", lag)
-        text = "Unix time of the checkpoint that a restart goes on from."
-        text = "Time since the events file was last read to its end; before that, since the start."
-        yield _gauge("lag_seconds", text, max(0.0, self._timer() - self._read_at))
-        yield _gauge("checkpoint_timestamp_seconds", text, self._saved_at)
-        yield _gauge("scrape_duration_seconds", "Time to collect this.", time.perf_counter() - start)
+        yield from health.sources(
+            {one.source.name: self._health(one.source) for one in self.inputs}, self.exporter.newest
+        )
+        yield from health.itself(self._saved_at, time.perf_counter() - start)
+
+    def sources(self) -> Iterator[str]:
+        """Yield a line for people about each source."""
+        for one in self.inputs:
+            found = self._health(one.source)
+            state = "is read" if found.up else "cannot be read"
+            lag = f", {found.lag:.0f} {found.unit} behind" if found.unit else ""
+            yield f"{one.source.name}: {one.source} {state}{lag}"
+
+    def _health(self, source: Source[Any]) -> health.SourceHealth:
+        progress = self._progress[source.name]
+        late = max(0.0, self._timer() - progress.read_at - source.poll_seconds)
+        return health.SourceHealth(progress.up, source.unit, progress.lag, late)
 
     def _resume(self, found: Checkpoint) -> None:
+        start = msgspec.Raw(b"null")
         try:
-            self._measures.restore(bytes(found.state))
+            for one in self.inputs:
+                name = one.source.name
+                self._progress[name].position = one.source.resume(found.positions.get(name, start))
+            self.exporter.restore(bytes(found.state))
         except ValueError as error:
             logger.warning("checkpoint not used, counters start again: %s", error)
+            for one in self.inputs:
+                self._progress[one.source.name].position = one.source.resume(start)
             return
-        self._source.position = found.position
         self._saved_at = found.made_at
 
 
-def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(f"rollguard_exporter_{name}", text)
-    if value is not None:
-        family.add_metric([], value)
-    return family
+class _Progress:
+    """How far an input was taken in.
+
+    Args:
+        read_at: steady seconds when it was last read to its end; of the start, before that.
+    """
+
+    def __init__(self, read_at: float) -> None:
+        self.read_at = read_at
+        self.position: msgspec.Struct | None = None
+        self.saved: msgspec.Struct | None = None
+        self.caught_up = False
+        self.up = False
+        self.lag = 0.0
+
+    def take(self, reading: Reading[Any], up: bool, now: float) -> bool:
+        """Note where a reading ended; return whether that is another place."""
+        moved = reading.position != self.position
+        self.position = reading.position
+        self.caught_up |= reading.at_end
+        self.up = up
+        if reading.at_end and up:
+            self.read_at = now
+        return moved

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar, get_args
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, LineDecoder, Rejections
-from exporters.sources import MAX_LINE_BYTES, Block
+from exporters.exposition import Family, by_label
+from exporters.sources.interface import MAX_LINE_BYTES, Block
 from exporters.windows import MAX_FUTURE_SECONDS
+from rollguard.metric import Metric
+
+EVENTS = Metric("rollguard_exporter_events_total", "counter", "Events accepted.", ("event",))
+REJECTED = Metric(
+    "rollguard_exporter_events_rejected_total",
+    "counter",
+    "Lines and events passed over; late ones are in counters, not in windows.",
+    ("reason",),
+)
+METRICS = (EVENTS, REJECTED)
 
 
 class Timed(Protocol):
@@ -91,26 +101,11 @@ class Intake(Generic[Event]):
         rejected = dict.fromkeys(REASONS, 0) | state.rejected
         self.state = IntakeState(events, rejected, state.newest)
 
-    def families(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[Family]:
         """Yield the metrics of the intake, counters from zero on."""
-        state = self.state
-        yield counter("rollguard_exporter_events", "Events accepted.", ["event"], state.events)
-        text = "Lines and events passed over; late ones are in counters, not in windows."
-        yield counter("rollguard_exporter_events_rejected", text, ["reason"], state.rejected)
-        text = "Unix time of the newest event."
-        newest = GaugeMetricFamily("rollguard_exporter_last_event_timestamp_seconds", text)
-        if state.newest is not None:
-            newest.add_metric([], state.newest)
-        yield newest
+        yield by_label(EVENTS, self.state.events)
+        yield by_label(REJECTED, self.state.rejected)
 
     def _reject(self, reason: str, detail: str, event: Event) -> None:
         self.state.rejected[reason] += 1
         self._rejections.say(reason, detail, event)
-
-
-def counter(name: str, text: str, labels: Sequence[str], values: dict[str, int]) -> CounterMetricFamily:
-    """Return a counter with one label; its series end in `_total`."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for value, count in values.items():
-        family.add_metric([value], count)
-    return family

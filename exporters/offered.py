@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from exporters import (
-    canary_declared,
+    canary_metrics,
     canary_operations_metrics,
     forecast_metrics,
     screener_metrics,
@@ -42,7 +42,7 @@ def offered(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...]:
 def _offered(exporter: Exporter, rollout: str, root: Path) -> tuple[Metric, ...]:
     match exporter.options:
         case CanaryExporter():
-            return canary_declared.METRICS + canary_operations_metrics.METRICS
+            return canary_metrics.METRICS + canary_operations_metrics.METRICS
         case FeaturesExporter(metrics=path):
             declaration = load_declaration(root / path) if path else shipped_declaration()
             return tuple(one.described() for one in declaration.of(rollout))

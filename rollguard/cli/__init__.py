@@ -8,7 +8,7 @@ import sys
 import click
 
 from rollguard import __version__
-from rollguard.cli import budget, files, operate, run
+from rollguard.cli import budget, export, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -43,7 +43,7 @@ for _command in (
     files.schema,
     run.up,
     run.serve,
-    run.export,
+    export.export,
     run.baseline,
     operate.status,
     operate.start,

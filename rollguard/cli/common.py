@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 import httpx
 
+from rollguard import durations
 from rollguard.errors import FileProblemsError, Problem
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -73,6 +75,25 @@ token_option = click.option(
     show_default=True,
     help="File with the bearer token.",
 )
+
+
+class DurationType(click.ParamType[float]):
+    """A duration in Prometheus's form, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds, or fail with what was expected."""
+        try:
+            return value if isinstance(value, float) else durations.parse(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}, {error}.", param, ctx)
+
+
+def log_to_stderr() -> None:
+    """Log as a service does, without a line per HTTP request."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def examples(*lines: str) -> str:

@@ -1,23 +1,23 @@
-"""Commands that run something: serve, export, up, completion."""
+"""Commands that run something: serve, baseline, up, completion."""
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
-from exporters import canary as canary_exporter
 from exporters.baseline import reference_of
 from generators.receivers import load_routing
-from rollguard import durations, serving
+from rollguard import serving
 from rollguard.cli import stack
 from rollguard.cli.common import (
     STATE_FOLDER,
+    DurationType,
     UrlType,
     examples,
+    log_to_stderr,
     rollouts_option,
     routing_option,
     scale_option,
@@ -25,24 +25,6 @@ from rollguard.cli.common import (
 )
 from rollguard.conventions import CONTROL_PLANE_PORT
 from rollguard.loading import load_rollouts
-
-
-class DurationType(click.ParamType[float]):
-    """A duration in Prometheus's form, as seconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds, or fail with what was expected."""
-        try:
-            return value if isinstance(value, float) else durations.parse(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r}, {error}.", param, ctx)
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 @click.command(
@@ -83,7 +65,7 @@ def serve(
     scale: float,
 ) -> None:
     """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
-    _log_to_stderr()
+    log_to_stderr()
     serving.serve(
         serving.Options(
             rollouts=load_rollouts(rollouts),
@@ -96,49 +78,6 @@ def serve(
             poll_seconds=poll,
         )
     )
-
-
-@click.group()
-def export() -> None:
-    """Run an exporter: turns a service's events into metrics for Prometheus."""
-
-
-@export.command(
-    epilog=examples(
-        "rollguard export canary --events var/events.jsonl --reference var/reference.json",
-        "rollguard export canary --events var/events.jsonl --once",
-    )
-)
-@click.option(
-    "--events", type=click.Path(path_type=Path), required=True, help="JSON lines; see docs/events.md."
-)
-@click.option("--listen", default="127.0.0.1:9841", show_default=True, help="host:port.")
-@click.option("--reference", type=click.Path(path_type=Path), help="Saved quantile bins; none: no drift.")
-@click.option("--window", type=DurationType(), default="30m", show_default=True, help="Rolling window.")
-@click.option("--min-sample", type=click.IntRange(min=1), default=300, show_default=True, help="For drift.")
-@click.option("--checkpoint", type=click.Path(path_type=Path), help="Default: beside the events.")
-@click.option("--once", is_flag=True, help="Read to the end, print the metrics, stop.")
-def canary(
-    events: Path,
-    listen: str,
-    reference: Path | None,
-    window: float,
-    min_sample: int,
-    checkpoint: Path | None,
-    once: bool,
-) -> None:
-    """Watch a model canary's executor and scorer by the events they write."""
-    _log_to_stderr()
-    options = canary_exporter.Options(
-        events=events,
-        listen=listen,
-        reference=reference,
-        window_seconds=window,
-        min_sample=min_sample,
-        checkpoint=checkpoint,
-        once=once,
-    )
-    raise click.exceptions.Exit(canary_exporter.run(options))
 
 
 @click.group()

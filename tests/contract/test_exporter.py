@@ -27,10 +27,12 @@ DEADLINE_SECONDS = 20
 START = """
 import logging, sys
 from pathlib import Path
-from exporters.canary import Options, run
+from exporters.canary import canary
+from exporters.runner import Settings, run
 logging.basicConfig(level=logging.INFO)
-events, reference = map(Path, sys.argv[1:])
-sys.exit(run(Options(events=events, reference=reference, listen="127.0.0.1:0", poll_seconds=0.02)))
+events, reference = sys.argv[1:]
+settings = Settings(listen="127.0.0.1:0", checkpoint=Path(events + ".rollguard-checkpoint"))
+sys.exit(run(canary(events, reference=Path(reference)), settings))
 """
 
 
@@ -116,13 +118,13 @@ def counters_never_fall(scrapes: list[dict[str, float]]) -> bool:
 def test_an_event_shows_in_the_metrics_while_the_process_runs(exporter: Exporter) -> None:
     exporter.start()
     until(exporter.shows("sample_canary", 0), "a scrape without a file")
-    assert exporter.shows("rollguard_exporter_up", 0)()
+    assert exporter.shows("rollguard_exporter_up", 0, source="events")()
     with exporter.events.open("ab") as file:
         write(file, event("stage", stage="canary"), trade(), trade(won=False))
         until(exporter.shows("winrate_canary", 0.5), "the trades")
         write(file, *[event("score", slot="active", score=0.5, features={"spread": 5})] * 300)
         until(exporter.shows("ks_feature", 0.9, feature="spread"), "drift")
-    assert exporter.shows("rollguard_exporter_up", 1)()
+    assert exporter.shows("rollguard_exporter_up", 1, source="events")()
     assert exporter.stop(signal.SIGTERM) == 0
 
 

@@ -6,11 +6,12 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from prometheus_client.core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
+from exporters.exposition import Exposition, Family
 from exporters.reference import Reference
 
-Samples: TypeAlias = Callable[[Iterable[Metric]], dict[str, float]]
+Samples: TypeAlias = Callable[[Iterable[Family]], dict[str, float]]
 NOW = 1_700_000_000.0
 
 
@@ -36,10 +37,10 @@ def new_clock() -> type[Clock]:
 def samples() -> Samples:
     """Values by series, written as Prometheus writes them."""
 
-    def read(families: Iterable[Metric]) -> dict[str, float]:
+    def read(families: Iterable[Family]) -> dict[str, float]:
         return {
             sample.name + (f"{{{labels}}}" if (labels := _labels(sample.labels)) else ""): sample.value
-            for family in families
+            for family in text_string_to_metric_families(Exposition().text(families).decode())
             for sample in family.samples
         }
 

@@ -6,10 +6,13 @@ from typing import Any, get_args
 
 import msgspec
 
+from exporters import canary_metrics, exposition, health, intake
 from exporters.canary_events import KINDS, Event, schema
 from exporters.canary_measures import CanaryMeasures
 from exporters.decoding import REASONS
 from exporters.reference import Reference
+from exporters.sources.file import FileSource
+from rollguard.metric import Metric
 
 DOCS = Path(__file__).parents[3] / "docs"
 TEXT = (DOCS / "events.md").read_text()
@@ -44,10 +47,25 @@ def test_the_docs_name_every_reason_and_kind() -> None:
         assert f"`{name}`" in TEXT
 
 
-def test_the_docs_name_every_metric_with_its_labels_and_no_other(reference: Reference) -> None:
-    measures = CanaryMeasures(window_seconds=60, reference=reference, min_sample=300, clock=lambda: 0.0)
-    exposed = {family.name + "_total" * (family.type == "counter") for family in measures.families(0)}
+def test_the_docs_name_every_metric_with_its_labels_and_no_other() -> None:
+    offered = {written(metric) for metric in (*canary_metrics.METRICS, *intake.METRICS)}
     section = TEXT.split("## Metrics")[1].split("## The reference")[0]
-    documented = set(re.findall(r"`([a-z_0-9]+)(?:\{[a-z,]+\})?`", section)) - {"value", "ts", "rollout"}
-    followers = {"up", "lag_bytes", "lag_seconds", "checkpoint_timestamp_seconds", "scrape_duration_seconds"}
-    assert documented == exposed | {f"rollguard_exporter_{name}" for name in followers}
+    assert set(re.findall(r"`([a-z_0-9]+(?:\{[a-z,]+\})?)`", section)) - {"value"} == offered
+
+
+def test_what_is_exposed_is_what_is_offered(reference: Reference) -> None:
+    source = FileSource("events.jsonl")
+    measures = CanaryMeasures(source, window_seconds=60, reference=reference, min_sample=300, clock=float)
+    exposed = {family.metric for family in measures.families(0)}
+    assert exposed == {*canary_metrics.METRICS, *intake.METRICS}
+
+
+def test_the_docs_name_the_health_of_every_exporter() -> None:
+    text = (DOCS / "exporters.md").read_text(encoding="utf-8")
+    section = text.split("## Health")[1].partition("\n## ")[0]
+    offered = {written(metric) for metric in (*health.METRICS, exposition.LEFT_OUT)}
+    assert set(re.findall(r"`(rollguard_[a-z_]+(?:\{[a-z,]+\})?)`", section)) == offered
+
+
+def written(metric: Metric) -> str:
+    return metric.name + (f"{{{','.join(metric.labels)}}}" if metric.labels else "")

@@ -14,7 +14,8 @@ from exporters.canary_events import KINDS, Event
 from exporters.canary_measures import CanaryMeasures
 from exporters.decoding import LineDecoder, Rejections
 from exporters.reference import Reference
-from exporters.sources import Block
+from exporters.sources.file import FileSource
+from exporters.sources.interface import Block
 
 if TYPE_CHECKING:
     from tests.unit.exporters.conftest import Clock, Samples
@@ -33,6 +34,7 @@ class Canary:
 
     def fresh(self, *, window_seconds: float = WINDOW, reference: Reference | None = None) -> CanaryMeasures:
         return CanaryMeasures(
+            FileSource("events.jsonl"),
             window_seconds=window_seconds,
             reference=reference or self.reference,
             min_sample=300,

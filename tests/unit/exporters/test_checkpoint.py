@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from exporters.checkpoint import CheckpointFile
-from exporters.sources import Position
+from exporters.sources.lines import Position
 
 POSITION = Position(2, 300, b"\xff\x00head", skipping=True)
 
@@ -18,16 +18,17 @@ def file(tmp_path: Path) -> CheckpointFile:
 
 @pytest.mark.parametrize("position", [POSITION, None])
 def test_it_comes_back_as_it_was(file: CheckpointFile, position: Position | None) -> None:
-    assert file.save(12.5, position, b'{"a":[1]}')
+    assert file.save(12.5, {"events": position}, b'{"a":[1]}')
     found = file.load()
     assert found is not None
-    assert (found.made_at, found.position) == (12.5, position)
+    assert found.made_at == 12.5
+    assert msgspec.json.decode(found.positions["events"], type=Position | None) == position
     assert msgspec.json.decode(found.state) == {"a": [1]}
 
 
 def test_a_later_one_replaces_it_and_leaves_nothing_beside_it(file: CheckpointFile) -> None:
-    file.save(1, None, b"1")
-    file.save(2, None, b"2")
+    file.save(1, {}, b"1")
+    file.save(2, {}, b"2")
     found = file.load()
     assert found is not None
     assert found.made_at == 2
@@ -52,7 +53,7 @@ def test_a_broken_one_is_not_used_and_said(
 def test_another_version_s_or_another_exporter_s_is_not_used(
     file: CheckpointFile, exporter: str, version: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    CheckpointFile(file.path, exporter, version).save(1, None, b"1")
+    CheckpointFile(file.path, exporter, version).save(1, {}, b"1")
     assert file.load() is None
     assert f"{exporter}'s, version {version}" in caplog.text
 
@@ -60,10 +61,10 @@ def test_another_version_s_or_another_exporter_s_is_not_used(
 def test_one_that_cannot_be_written_is_said_once_and_the_last_one_stands(
     file: CheckpointFile, caplog: pytest.LogCaptureFixture
 ) -> None:
-    file.save(1, None, b"1")
+    file.save(1, {}, b"1")
     file.path.with_name(file.path.name + ".tmp").mkdir()
-    assert not file.save(2, None, b"2")
-    assert not file.save(3, None, b"3")
+    assert not file.save(2, {}, b"2")
+    assert not file.save(3, {}, b"3")
     assert caplog.text.count("no checkpoint can be written") == 1
     found = file.load()
     assert found is not None

@@ -5,28 +5,41 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client.core import CounterMetricFamily, Metric
 
 from exporters.checkpoint import CheckpointFile
-from exporters.follower import Follower
-from exporters.sources import Block, FileSource
+from exporters.exposition import Family, single
+from exporters.follower import Follower, Input
+from exporters.sources.file import FileSource
+from exporters.sources.interface import Block
+from rollguard.metric import Metric
 
 if TYPE_CHECKING:
     from tests.unit.exporters.conftest import Clock, Samples
 
 
-class Lines:
-    """Measures that count lines."""
+LINES = Metric("lines_total", "counter", "Lines.")
+ASKED_AT = Metric("asked_at", "gauge", "The window's end.")
 
-    def __init__(self) -> None:
+
+class Lines:
+    """An exporter that counts lines."""
+
+    name, title, version = "lines", "lines", 1
+    newest: float | None = None
+
+    def __init__(self, source: FileSource) -> None:
+        self.source = source
         self.count = 0
+
+    def inputs(self) -> tuple[Input[Block]]:
+        return (Input(self.source, self.feed),)
 
     def feed(self, block: Block) -> None:
         self.count += block.lines.count(b"\n")
 
-    def families(self, end: float) -> Iterator[Metric]:
-        yield CounterMetricFamily("lines", "Lines.", value=self.count)
-        yield CounterMetricFamily("asked_at", "The window's end.", value=end)
+    def families(self, end: float) -> Iterator[Family]:
+        yield single(LINES, self.count)
+        yield single(ASKED_AT, end)
 
     def save(self) -> bytes:
         return str(self.count).encode()
@@ -39,13 +52,16 @@ class Process:
     """A follower of `events` whose memory ends with it; `kill` takes it away without a word."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        self.measures = Lines()
-        self.source = FileSource(folder / "events")
+        self.source = FileSource(folder / "events", poll_seconds=0)
+        self.measures = Lines(self.source)
         self.file = CheckpointFile(folder / "checkpoint", "lines", 1)
-        self.follower = Follower(self.source, self.measures, self.file, clock=clock, timer=clock)
+        self.follower = Follower(self.measures, self.file, clock=clock, timer=clock)
+
+    def step(self) -> bool:
+        return self.follower.step(self.follower.inputs[0])
 
     def read(self) -> int:
-        while self.follower.step():
+        while self.step():
             pass
         return self.measures.count
 
@@ -90,7 +106,7 @@ def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: P
     process.read()
     assert (process.file.path.stat().st_mtime_ns, process.file.path.read_bytes()) == made
     clock.now += 1
-    process.follower.step()
+    process.step()
     assert process.file.path.read_bytes() != made[1]
 
 
@@ -112,10 +128,10 @@ def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Clock) 
     process = start(tmp_path, clock)
     process.read()
     clock.now += 1
-    process.follower.step()
+    process.step()
     process.file.path.unlink()
     clock.now += 1
-    process.follower.step()
+    process.step()
     assert not process.file.path.exists()
 
 
@@ -135,8 +151,8 @@ def test_until_the_end_of_the_file_is_reached_it_is_behind(
     write(events, 100_000)
     process = start(tmp_path, clock)
     assert str(events) in process.follower.behind()
-    assert process.follower.step()
-    assert f"{process.source.lag_bytes()} bytes to read" in process.follower.behind()
+    assert process.step()
+    assert f"{process.source.lag():.0f} bytes to read" in process.follower.behind()
     process.read()
     assert process.follower.behind() == ""
     write(events, 1)
@@ -164,7 +180,7 @@ def test_a_checkpoint_of_another_form_begins_again(
     write(events, 3)
     first = start(tmp_path, clock)
     first.read()
-    first.file.save(1, first.source.position, b'"no number"')
+    first.file.save(1, {"events": None}, b'"no number"')
     first.kill()
     second = start(tmp_path, clock)
     assert second.read() == 3
@@ -175,7 +191,7 @@ def test_it_shows_how_long_ago_it_read_to_the_end(
     events: Path, tmp_path: Path, clock: Clock, samples: Samples
 ) -> None:
     def lag() -> float:
-        return samples(process.follower.collect())["rollguard_exporter_lag_seconds"]
+        return samples(process.follower.families())['rollguard_exporter_lag_seconds{source="events"}']
 
     process = start(tmp_path, clock)
     process.read()
@@ -198,16 +214,18 @@ def test_it_shows_how_long_ago_it_read_to_the_end(
 def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, samples: Samples) -> None:
     process = start(tmp_path, clock)
     process.read()
-    found = samples(process.follower.collect())
-    assert found["rollguard_exporter_up"] == 0
-    assert found["asked_at_total"] == clock.now
+    found = samples(process.follower.families())
+    assert found['rollguard_exporter_up{source="events"}'] == 0
+    assert found["asked_at"] == clock.now
     assert "rollguard_exporter_checkpoint_timestamp_seconds" not in found
     write(events, 2)
     process.read()
-    write(events, 1)
-    found = samples(process.follower.collect())
-    assert found["rollguard_exporter_up"] == 1
+    with events.open("a") as file:
+        file.write("half a line")
+    process.read()
+    found = samples(process.follower.families())
+    assert found['rollguard_exporter_up{source="events"}'] == 1
     assert found["lines_total"] == 2
-    assert found["rollguard_exporter_lag_bytes"] == len("line 0 of some length\n")
+    assert found['rollguard_exporter_lag_bytes{source="events"}'] == len("half a line")
     assert found["rollguard_exporter_checkpoint_timestamp_seconds"] == clock.now
     assert 0 <= found["rollguard_exporter_scrape_duration_seconds"] < 1

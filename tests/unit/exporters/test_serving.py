@@ -5,30 +5,39 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from exporters.exposition import Family, single
 from exporters.serving import ListenError, MetricsServer
+from rollguard.metric import Metric
+
+TEMPERATURE = Metric("temperature", "gauge", "Of the room.")
 
 
-class Temperature(Collector):
+class Room:
     def __init__(self) -> None:
         self.value = 20.0
+        self.waits_for = ""
 
-    def collect(self) -> Iterator[Metric]:
+    def families(self) -> Iterator[Family]:
         if self.value < -273.15:
             raise ValueError("colder than cold")
-        yield GaugeMetricFamily("temperature", "Of the room.", value=self.value)
+        yield single(TEMPERATURE, self.value)
+
+    def behind(self) -> str:
+        return self.waits_for
+
+    def sources(self) -> list[str]:
+        return ["thermometer: <pt100> is read"]
 
 
 class Served:
     def __init__(self) -> None:
-        self.room = Temperature()
-        self.behind = ""
-        self.server = MetricsServer("127.0.0.1:0", self.room, lambda: self.behind, "A <room>")
+        self.room = Room()
+        self.server = MetricsServer("127.0.0.1:0", self.room, "A <room>")
 
-    def get(self, path: str = "/metrics", accept: str = "*/*") -> httpx.Response:
-        return httpx.get(self.server.url.removesuffix("/metrics") + path, headers={"Accept": accept})
+    def get(self, path: str = "/metrics", accept: str = "*/*", encoding: str = "identity") -> httpx.Response:
+        url = self.server.url.removesuffix("/metrics") + path
+        return httpx.get(url, headers={"Accept": accept, "Accept-Encoding": encoding})
 
 
 @pytest.fixture
@@ -51,21 +60,29 @@ def test_the_form_is_the_one_asked_for(served: Served) -> None:
     assert modern.text.endswith("temperature 20.0\n# EOF\n")
 
 
+def test_it_is_compressed_for_who_can_read_that(served: Served) -> None:
+    plain, compressed = served.get(), served.get(encoding="gzip")
+    assert "Content-Encoding" not in plain.headers
+    assert compressed.headers["Content-Encoding"] == "gzip"
+    assert compressed.text == plain.text
+
+
 def test_behind_is_unavailable_and_says_why(served: Served) -> None:
-    served.behind = "Catching up."
+    served.room.waits_for = "Catching up."
     response = served.get()
     assert (response.status_code, response.text) == (503, "Catching up.\n")
-    served.behind = ""
+    served.room.waits_for = ""
     assert served.get().status_code == 200
 
 
 def test_a_person_finds_the_way(served: Served) -> None:
-    served.behind = "Catching up with <events>."
+    served.room.waits_for = "Catching up with <events>."
     page = served.get("/")
     assert page.status_code == 200
     assert "A &lt;room&gt;" in page.text
     assert "with &lt;events&gt;." in page.text
     assert 'href="/metrics"' in page.text
+    assert "thermometer: &lt;pt100&gt; is read" in page.text
 
 
 def test_another_path_is_not_found(served: Served) -> None:
@@ -86,19 +103,19 @@ def test_a_collector_that_fails_gives_no_half_answer_and_stops_nothing(
 def test_a_taken_port_is_an_error_that_names_it(served: Served) -> None:
     address = served.server.url.removeprefix("http://").removesuffix("/metrics")
     with pytest.raises(ListenError, match=f"cannot listen on {address}: Address already in use"):
-        MetricsServer(address, served.room, str, "")
+        MetricsServer(address, served.room, "")
 
 
 @pytest.mark.parametrize("listen", ["", "9841", "localhost", ":9841", "localhost:http", "localhost:70000"])
 def test_what_is_no_address_is_refused(listen: str) -> None:
     with pytest.raises(ListenError, match="Write host:port"):
-        MetricsServer(listen, Temperature(), str, "")
+        MetricsServer(listen, Room(), "")
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_ipv6_is_written_in_brackets() -> None:
     try:
-        server = MetricsServer("[::1]:0", Temperature(), str, "")
+        server = MetricsServer("[::1]:0", Room(), "")
     except ListenError:
         pytest.skip("no IPv6 loopback here")
     with server:

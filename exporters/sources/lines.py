@@ -8,13 +8,13 @@ import os
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
+from exporters.sources.interface import MAX_LINE_BYTES, Block
+
 logger = logging.getLogger(__name__)
 
-MAX_LINE_BYTES = 1 << 20
 _HEAD_BYTES = 256
 
 
@@ -34,21 +34,7 @@ class Position(msgspec.Struct, frozen=True):
     skipping: bool = False
 
 
-class Block(NamedTuple):
-    """What one look at the file brought.
-
-    Args:
-        lines: complete lines, each with its line feed; may be empty.
-        too_long: lines that were passed over for their length.
-        at_end: whether nothing more is there for now.
-    """
-
-    lines: bytes = b""
-    too_long: int = 0
-    at_end: bool = False
-
-
-class FileSource:
+class LineFile:
     """Follows one path through rotation by rename and through copy-and-truncate.
 
     A renamed file is read to its end before the one that took its name. Not followed: files that came and
@@ -71,21 +57,21 @@ class FileSource:
         self._file: int | None = None
         self._last_error = ""
 
-    def read(self) -> Block:
-        """Return the next lines, at most about a mebibyte of them.
+    def read(self) -> tuple[Block, bool]:
+        """Return the next lines, at most about a mebibyte of them, and whether nothing more is there for now.
 
         What the file system refuses is logged and shown by `present`; the next look tries again.
         """
         try:
-            block = self._read()
+            found = self._read()
         except OSError as error:
             self._close()
             self.present = False
             missing = isinstance(error, FileNotFoundError)
             self._report("" if missing else f"{self.path}: cannot be read: {error.strerror}")
-            return Block(at_end=missing)
+            return Block(), missing
         self._report("")
-        return block
+        return found
 
     def rest(self) -> bytes:
         """Return a last line without its line feed, and pass over it."""
@@ -108,25 +94,31 @@ class FileSource:
         moved_on = current is not None and not os.path.samestat(current, held)
         return lag + (current.st_size if current and moved_on else 0)
 
+    def is_gone(self) -> bool:
+        """Return whether nothing can come any more: no path leads to the file, which was read to its end."""
+        if self.present or self.path.exists():
+            return False
+        return self._file is None or (self.lag_bytes() == 0 and os.fstat(self._file).st_nlink == 0)
+
     def close(self) -> None:
         """Let the file go."""
         self._close()
 
-    def _read(self) -> Block:
+    def _read(self) -> tuple[Block, bool]:
         file, position = self._opened()
         if not _holds(file, position):
             logger.warning("%s: was truncated; reading it from its start", self.path)
             position = self.position = Position(position.inode)
         successor = self._successor(file)
-        block = self._chunk(file)
-        if not block.at_end or successor is None:
-            return block
+        block, at_end = self._chunk(file)
+        if not at_end or successor is None:
+            return block, at_end
         rest = self.rest()  # looked at the successor first: what the writer left here, it left before that
         self._close()
         self.position = None
         with suppress(OSError):  # the next look says what is wrong
             self._opened()
-        return Block(rest + b"\n" if rest else b"", block.too_long)
+        return Block(rest + b"\n" if rest else b"", block.too_long), False
 
     def _opened(self) -> tuple[int, Position]:
         if self._file is None:
@@ -173,19 +165,19 @@ class FileSource:
         self.present = True
         return current if current.st_size and not os.path.samestat(current, os.fstat(file)) else None
 
-    def _chunk(self, file: int) -> Block:
+    def _chunk(self, file: int) -> tuple[Block, bool]:
         assert self.position is not None
         data = os.pread(file, self._max_line_bytes + 1, self.position.offset)
         if self.position.skipping:
             end = data.find(b"\n") + 1
             self._advance(end or len(data), skipping=not end)
-            return Block(at_end=not data)
+            return Block(), not data
         end = data.rfind(b"\n") + 1
         if not end and len(data) > self._max_line_bytes:
             self._advance(len(data), skipping=True)
-            return Block(too_long=1)
+            return Block(too_long=1), False
         self._advance(end)
-        return Block(data[:end], at_end=not end)
+        return Block(data[:end]), not end
 
     def _advance(self, length: int, *, skipping: bool = False) -> None:
         assert self._file is not None

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporters.sources import FileSource, Position
+from exporters.sources.lines import LineFile, Position
 
 
-def drain(source: FileSource) -> tuple[list[bytes], int]:
+def drain(source: LineFile) -> tuple[list[bytes], int]:
     """Everything there is, and how many lines were too long; ends where two looks bring nothing."""
     lines: list[bytes] = []
     too_long = 0
     while True:
         before = source.position
-        block = source.read()
+        block, _ = source.read()
         lines += block.lines.splitlines()
         too_long += block.too_long
         if source.position == before:
@@ -30,11 +30,11 @@ def append(path: Path, text: bytes) -> None:
         file.write(text)
 
 
-def restarted(source: FileSource) -> FileSource:
+def restarted(source: LineFile) -> LineFile:
     """The source of a new process that was given the checkpoint's position, by way of its JSON."""
     source.close()
     position = msgspec.json.decode(msgspec.json.encode(source.position), type=Position | None)
-    return FileSource(source.path, position)
+    return LineFile(source.path, position)
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def source(path: Path) -> FileSource:
-    return FileSource(path)
+def source(path: Path) -> LineFile:
+    return LineFile(path)
 
 
-def test_a_missing_file_is_waited_for(source: FileSource, path: Path) -> None:
+def test_a_missing_file_is_waited_for(source: LineFile, path: Path) -> None:
     assert drain(source) == ([], 0)
     assert not source.present
     append(path, b"a\n")
@@ -55,14 +55,14 @@ def test_a_missing_file_is_waited_for(source: FileSource, path: Path) -> None:
     assert source.present
 
 
-def test_lines_come_once(source: FileSource, path: Path) -> None:
+def test_lines_come_once(source: LineFile, path: Path) -> None:
     append(path, b"a\nb\n")
     assert drain(source) == ([b"a", b"b"], 0)
     append(path, b"c\n")
     assert drain(source) == ([b"c"], 0)
 
 
-def test_a_partial_line_waits_for_its_end(source: FileSource, path: Path) -> None:
+def test_a_partial_line_waits_for_its_end(source: LineFile, path: Path) -> None:
     append(path, b"a\nhalf")
     assert drain(source) == ([b"a"], 0)
     assert source.lag_bytes() == 4
@@ -71,7 +71,7 @@ def test_a_partial_line_waits_for_its_end(source: FileSource, path: Path) -> Non
     assert source.lag_bytes() == 0
 
 
-def test_a_renamed_file_is_finished_before_the_new_one(source: FileSource, path: Path) -> None:
+def test_a_renamed_file_is_finished_before_the_new_one(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     drain(source)
     append(path, b"b\n")
@@ -80,7 +80,7 @@ def test_a_renamed_file_is_finished_before_the_new_one(source: FileSource, path:
     assert drain(source) == ([b"b", b"c"], 0)
 
 
-def test_the_old_file_is_followed_until_the_new_one_has_lines(source: FileSource, path: Path) -> None:
+def test_the_old_file_is_followed_until_the_new_one_has_lines(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     drain(source)
     old = path.rename(path.with_name("events.jsonl.1"))
@@ -92,7 +92,7 @@ def test_the_old_file_is_followed_until_the_new_one_has_lines(source: FileSource
     assert drain(source) == ([b"and one more", b"b"], 0)
 
 
-def test_a_rotated_file_s_last_line_needs_no_line_feed(source: FileSource, path: Path) -> None:
+def test_a_rotated_file_s_last_line_needs_no_line_feed(source: LineFile, path: Path) -> None:
     append(path, b"a\nb")
     drain(source)
     path.rename(path.with_name("events.jsonl.1"))
@@ -100,7 +100,7 @@ def test_a_rotated_file_s_last_line_needs_no_line_feed(source: FileSource, path:
     assert drain(source) == ([b"b", b"c"], 0)
 
 
-def test_a_truncated_file_is_read_from_its_start(source: FileSource, path: Path) -> None:
+def test_a_truncated_file_is_read_from_its_start(source: LineFile, path: Path) -> None:
     append(path, b"first\nsecond\n")
     drain(source)
     path.write_bytes(b"third\n")
@@ -108,7 +108,7 @@ def test_a_truncated_file_is_read_from_its_start(source: FileSource, path: Path)
 
 
 def test_a_truncated_file_that_outgrew_the_old_one_is_noticed_by_its_text(
-    source: FileSource, path: Path
+    source: LineFile, path: Path
 ) -> None:
     append(path, b"first\n")
     drain(source)
@@ -116,7 +116,7 @@ def test_a_truncated_file_that_outgrew_the_old_one_is_noticed_by_its_text(
     assert drain(source) == ([b"second", b"third"], 0)
 
 
-def test_lag_counts_the_new_file_too(source: FileSource, path: Path) -> None:
+def test_lag_counts_the_new_file_too(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     assert source.lag_bytes() == 2
     drain(source)
@@ -128,14 +128,14 @@ def test_lag_counts_the_new_file_too(source: FileSource, path: Path) -> None:
 
 @pytest.mark.parametrize("length", [10, 11, 12, 25, 100])
 def test_a_line_that_is_too_long_is_counted_once_and_passed_over(path: Path, length: int) -> None:
-    source = FileSource(path, max_line_bytes=10)
+    source = LineFile(path, max_line_bytes=10)
     append(path, b"a\n" + b"x" * length + b"\nb\n")
     kept = [b"x" * length] if length <= 10 else []
     assert drain(source) == ([b"a", *kept, b"b"], length > 10)
 
 
 def test_a_restart_in_the_middle_of_a_long_line_does_not_take_its_tail_for_a_line(path: Path) -> None:
-    source = FileSource(path, max_line_bytes=10)
+    source = LineFile(path, max_line_bytes=10)
     append(path, b"a\n" + b"x" * 30)
     assert drain(source) == ([b"a"], 1)
     source = restarted(source)
@@ -143,7 +143,7 @@ def test_a_restart_in_the_middle_of_a_long_line_does_not_take_its_tail_for_a_lin
     assert drain(source) == ([b"b"], 0)
 
 
-def test_a_giant_line_is_not_held_in_memory(source: FileSource, path: Path) -> None:
+def test_a_giant_line_is_not_held_in_memory(source: LineFile, path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(64 << 20)
     append(path, b"\nb\n")
@@ -154,14 +154,14 @@ def test_a_giant_line_is_not_held_in_memory(source: FileSource, path: Path) -> N
     assert peak < 4 << 20
 
 
-def test_a_restart_goes_on_where_it_was(source: FileSource, path: Path) -> None:
+def test_a_restart_goes_on_where_it_was(source: LineFile, path: Path) -> None:
     append(path, b"a\nb\n")
     drain(source)
     append(path, b"c\n")
     assert drain(restarted(source)) == ([b"c"], 0)
 
 
-def test_a_restart_finds_the_file_that_was_rotated_meanwhile(source: FileSource, path: Path) -> None:
+def test_a_restart_finds_the_file_that_was_rotated_meanwhile(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     drain(source)
     source.close()
@@ -173,13 +173,13 @@ def test_a_restart_finds_the_file_that_was_rotated_meanwhile(source: FileSource,
 
 
 def test_a_restart_between_two_files_begins_with_the_new_one_wherever_it_went(
-    source: FileSource, path: Path
+    source: LineFile, path: Path
 ) -> None:
     append(path, b"a\n")
     drain(source)
     path.rename(path.with_name("events.jsonl.1"))
     append(path, b"b\n")
-    assert source.read() == (b"", 0, False)
+    assert source.read() == ((b"", 0), False)
     source.close()
     path.rename(path.with_name("events.jsonl.2"))
     append(path, b"c\n")
@@ -187,7 +187,7 @@ def test_a_restart_between_two_files_begins_with_the_new_one_wherever_it_went(
 
 
 def test_a_restart_after_truncation_begins_at_the_start_and_says_what_is_lost(
-    source: FileSource, path: Path, caplog: pytest.LogCaptureFixture
+    source: LineFile, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     append(path, b"first\n")
     drain(source)
@@ -198,7 +198,7 @@ def test_a_restart_after_truncation_begins_at_the_start_and_says_what_is_lost(
 
 
 def test_a_restart_finds_the_copy_of_a_file_that_was_truncated_meanwhile(
-    source: FileSource, path: Path
+    source: LineFile, path: Path
 ) -> None:
     append(path, b"first\n")
     drain(source)
@@ -210,7 +210,7 @@ def test_a_restart_finds_the_copy_of_a_file_that_was_truncated_meanwhile(
     assert drain(restarted(source)) == ([b"second", b"third, and more than there was"], 0)
 
 
-def test_a_file_system_that_renumbers_its_files_repeats_no_line(source: FileSource, path: Path) -> None:
+def test_a_file_system_that_renumbers_its_files_repeats_no_line(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     drain(source)
     source.close()
@@ -220,20 +220,20 @@ def test_a_file_system_that_renumbers_its_files_repeats_no_line(source: FileSour
 
 
 def test_a_file_that_cannot_be_read_for_a_while_after_a_restart_is_not_given_up(
-    source: FileSource, path: Path, monkeypatch: pytest.MonkeyPatch
+    source: LineFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(path, b"a\n")
     drain(source)
     append(path, b"b\n")
     after = restarted(source)
     with monkeypatch.context() as trouble:
-        trouble.setattr("exporters.sources.os.open", _refuse)
-        assert not after.read().at_end
+        trouble.setattr("exporters.sources.lines.os.open", _refuse)
+        assert not after.read()[1]
     assert drain(after) == ([b"b"], 0)
 
 
 def test_an_inode_used_again_by_another_file_is_not_taken_for_the_old_one(
-    source: FileSource, path: Path
+    source: LineFile, path: Path
 ) -> None:
     append(path, b"first\n")
     drain(source)
@@ -245,11 +245,11 @@ def test_an_inode_used_again_by_another_file_is_not_taken_for_the_old_one(
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 def test_what_is_no_file_is_said_once_and_tried_again(
-    source: FileSource, path: Path, kind: str, caplog: pytest.LogCaptureFixture
+    source: LineFile, path: Path, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     for _ in range(3):
-        assert not source.read().at_end
+        assert not source.read()[1]
     assert not source.present
     assert caplog.text.count("cannot be read") == 1
     path.rmdir() if kind == "folder" else path.unlink()
@@ -258,19 +258,19 @@ def test_what_is_no_file_is_said_once_and_tried_again(
 
 
 def test_trouble_on_the_way_loses_no_position(
-    source: FileSource, path: Path, monkeypatch: pytest.MonkeyPatch
+    source: LineFile, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(path, b"a\n")
     drain(source)
     append(path, b"b\n")
     with monkeypatch.context() as trouble:
-        trouble.setattr("exporters.sources.os.pread", _refuse)
-        assert source.read() == (b"", 0, False)
+        trouble.setattr("exporters.sources.lines.os.pread", _refuse)
+        assert source.read() == ((b"", 0), False)
         assert not source.present
     assert drain(source) == ([b"b"], 0)
 
 
-def test_a_file_that_was_deleted_is_no_longer_present(source: FileSource, path: Path) -> None:
+def test_a_file_that_was_deleted_is_no_longer_present(source: LineFile, path: Path) -> None:
     append(path, b"a\n")
     drain(source)
     path.unlink()
@@ -293,7 +293,7 @@ def test_whatever_happens_every_line_comes_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("source") / "events.jsonl"
-    source, written, seen, rotations, half = FileSource(path), 0, list[bytes](), 0, b""
+    source, written, seen, rotations, half = LineFile(path), 0, list[bytes](), 0, b""
     for step, number in [*steps, ("write", 1)]:
         if step == "write":
             append(path, b"".join(b"line %d\n" % (written + i) for i in range(number))[len(half) :])
@@ -309,7 +309,7 @@ def test_whatever_happens_every_line_comes_once_and_in_order(
         elif step == "restart":
             source = restarted(source)
         elif step == "look":
-            seen += source.read().lines.splitlines()
+            seen += source.read()[0].lines.splitlines()
     seen += drain(source)[0]
     source.close()
     assert seen == [b"line %d" % i for i in range(written)]

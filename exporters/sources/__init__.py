@@ -1,0 +1,1 @@
+"""Where exporters read from: files, Redis streams, SQL, behind one interface."""

@@ -1,0 +1,80 @@
+"""`rollguard export NAME`: an exporter as a process, one command for each watched system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from exporters import canary as canary_exporter
+from exporters.follower import Exporter
+from exporters.runner import Settings, run
+from rollguard.cli.common import Command, DurationType, examples, log_to_stderr
+
+
+def running_options(listen: str) -> Callable[[Command], Command]:
+    """Give a command what every exporter takes: --listen, --checkpoint, --once.
+
+    Args:
+        listen: host:port where nothing else is said.
+    """
+
+    def decorate(command: Command) -> Command:
+        command = click.option("--once", is_flag=True, help="Read to the end, print the metrics, stop.")(
+            command
+        )
+        command = click.option(
+            "--checkpoint",
+            type=click.Path(path_type=Path),
+            help="Default: beside the first file that is read.",
+        )(command)
+        return click.option("--listen", default=listen, show_default=True, help="host:port.")(command)
+
+    return decorate
+
+
+def start(exporter: Exporter, *, listen: str, checkpoint: Path | None, once: bool) -> None:
+    """Run an exporter to its end, and exit.
+
+    Args:
+        exporter: which.
+        listen: host:port.
+        checkpoint: its file; None for one beside the first file that is read, else in this folder.
+        once: read to the end and print.
+    """
+    log_to_stderr()
+    settings = Settings(listen=listen, checkpoint=checkpoint or _default_checkpoint(exporter), once=once)
+    raise click.exceptions.Exit(run(exporter, settings))
+
+
+def _default_checkpoint(exporter: Exporter) -> Path:
+    first = str(exporter.inputs()[0].source)
+    if "://" in first or "*" in first:
+        return Path(f"{exporter.name}.rollguard-checkpoint")
+    return Path(f"{first}.rollguard-checkpoint")
+
+
+@click.group()
+def export() -> None:
+    """Run an exporter: turns a service's events into metrics for Prometheus."""
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export canary --events var/events.jsonl --reference var/reference.json",
+        "rollguard export canary --events var/events.jsonl --once",
+    )
+)
+@click.option("--events", required=True, help="JSON lines, a path or a pattern; see docs/events.md.")
+@click.option("--reference", type=click.Path(path_type=Path), help="Saved quantile bins; none: no drift.")
+@click.option("--window", type=DurationType(), default="30m", show_default=True, help="Rolling window.")
+@click.option("--min-sample", type=click.IntRange(min=1), default=300, show_default=True, help="For drift.")
+@running_options(canary_exporter.LISTEN)
+def canary(events: str, reference: Path | None, window: float, min_sample: int, **running: Any) -> None:
+    """Watch a model canary's executor and scorer by the events they write."""
+    exporter = canary_exporter.canary(
+        events, reference=reference, window_seconds=window, min_sample=min_sample
+    )
+    start(exporter, **running)
