@@ -14,7 +14,7 @@ from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
 from rollguard.loading import translated
 from rollguard.metric import Metric, MetricType
-from rollguard.spec import Listed, Model, Name, Text
+from rollguard.model import Listed, Model, Name, Text
 from rollguard.yamlfile import read
 
 Aggregate: TypeAlias = Literal[

@@ -16,7 +16,7 @@ from generators.timing import Timing
 from rollguard import durations
 from rollguard.errors import RollguardError
 from rollguard.guards import Series, Template
-from rollguard.spec import Value
+from rollguard.model import Value
 
 _OVER = {"average": "avg", "maximum": "max", "minimum": "min"}
 _TEST_STEP_RATIO = 0.005

@@ -11,7 +11,7 @@ from generators.scrape import Addresses
 from rollguard.conventions import ROLLBACK_RECEIVER
 from rollguard.errors import FileProblemsError
 from rollguard.loading import translated
-from rollguard.spec import Listed, Model
+from rollguard.model import Listed, Model
 from rollguard.yamlfile import read
 
 WATCHDOG_RECEIVER = "rollguard-watchdog"

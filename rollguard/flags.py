@@ -13,7 +13,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode, OpenFeatureError
 
 from rollguard.errors import RollguardError
-from rollguard.spec import Flag, Rollout, Value
+from rollguard.model import Value
+from rollguard.spec import Flag, Rollout
 from rollguard.state import State
 
 _DECIMALS = 6

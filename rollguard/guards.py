@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.errors import RollguardError
-from rollguard.spec import Guard, Listed, Model, Name, Rollout, Text, Value
+from rollguard.model import Listed, Model, Name, Text, Value
+from rollguard.spec import Guard, Rollout
 from rollguard.yamlfile import Location, read, shown
 
 ParameterType: TypeAlias = Literal["metric", "number", "ratio", "count", "duration", "choice", "text"]

@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollguard import durations, guards
+from rollguard import durations, guards, target_checks
 from rollguard.conventions import ENABLED, PLATFORM_JOBS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
+from rollguard.model import PATTERNS_IN_WORDS
 from rollguard.platform import PLATFORM, is_platform
-from rollguard.spec import PATTERNS_IN_WORDS, Rollout, Scrape
+from rollguard.spec import Rollout, Scrape
 from rollguard.yamlfile import Document, Location, dotted, read, shown
 
 _PLAIN_WORDS: Mapping[str, str] = {
@@ -271,13 +272,7 @@ def _cross_checks(document: Document) -> Iterator[Problem]:
     for index, criterion in enumerate(_dicts(data.get("advance"))):
         yield from _unknown_stages(document, ("advance", index, "stages"), criterion.get("stages"), stages)
     yield from _check_job(document, data.get("scrape"))
-    yield from _check_targets(document, _dicts(data.get("targets")))
-    for index, target in enumerate(_dicts(data.get("targets"))):
-        body = target.get("yaml-file")
-        if isinstance(body, dict) and isinstance(body.get("values"), dict):
-            yield from _check_values(
-                document, ("targets", index, "yaml-file", "values"), body["values"], stages
-            )
+    yield from target_checks.check(document, _dicts(data.get("targets")), stages)
 
 
 def _dicts(items: object) -> list[dict[str, Any]]:
@@ -323,19 +318,6 @@ def _check_job(document: Document, scrape: object) -> Iterator[Problem]:
         yield document.problem(("scrape", "job"), f"is {job}, which is the job of a server itself.", hint)
 
 
-def _check_targets(document: Document, targets: Sequence[Mapping[str, Any]]) -> Iterator[Problem]:
-    known: list[tuple[str, object]] = []
-    for index, target in enumerate(targets):
-        for kind, body in target.items():
-            place = (kind, body.get("path") if isinstance(body, dict) else None)
-            if place[1] is not None and place in known:
-                here = ("targets", index, kind, "path")
-                yield document.problem(
-                    here, f"is {place[1]}, as in an earlier target.", "Make one of the two."
-                )
-            known.append(place)
-
-
 def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[Any]) -> Iterator[Problem]:
     rollout = str(data.get("rollout"))
     seen: set[str] = set()
@@ -372,19 +354,3 @@ def _unknown_stages(
             hint = f"Did you mean {near[0]}?" if near else ""
             expected = f"expected one of {', '.join(map(str, known))}."
             yield document.problem((*here, index), f"is {name}, {expected}", hint)
-
-
-def _check_values(
-    document: Document, here: Location, values: Mapping[str, Any], stages: Sequence[Any]
-) -> Iterator[Problem]:
-    if not stages:
-        return
-    states = ["fallback", *map(str, stages)]
-    for state in states:
-        if state not in values:
-            hint = "A target says what every stage and the fallback mean."
-            yield document.problem((*here, state), "is missing, expected its keys and values.", hint)
-    for state in values:
-        if state not in states:
-            expected = f"expected one of {', '.join(states)}."
-            yield document.problem((*here, state), f"is not a state, {expected}")

@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
 from rollguard.guards import GuardError, all_guards
-from rollguard.spec import Action, AlertName, Guard, Listed, Model, Rollout, Severity, Text
+from rollguard.model import AlertName, Listed, Model, Text
+from rollguard.spec import Action, Guard, Rollout, Severity
 from rollguard.yamlfile import read
 
 PLATFORM = "platform"

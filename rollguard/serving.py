@@ -38,6 +38,7 @@ class Options:
         listen: host:port.
         alertmanager: base URL, to reconcile with; None to rely on notifications alone.
         root: folder that the targets' relative paths start from.
+        memory: folder where targets keep what they must remember.
         scale: what cooldowns and holds are divided by.
         poll_seconds: between two polls of Alertmanager.
     """
@@ -48,6 +49,7 @@ class Options:
     listen: str = "127.0.0.1:9840"
     alertmanager: str | None = None
     root: Path = Path()
+    memory: Path = Path(".rollguard/targets")
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
 
@@ -74,7 +76,7 @@ def running(options: Options) -> Iterator[Starlette]:
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
-        targets = {rollout.name: build(rollout, options.root) for rollout in options.rollouts}
+        targets = {rollout.name: build(rollout, options.root, options.memory) for rollout in options.rollouts}
         applier = Applier(options.rollouts, targets, ledger.states, clock=clock.wall)
         metrics = Metrics(control, applier.statuses)
         applier.on_applied = metrics.applied

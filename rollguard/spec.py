@@ -3,81 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias, TypeVar
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Strict,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from rollguard.conventions import DISABLED, ENABLED, ROLLBACK
 from rollguard.durations import Duration
+from rollguard.model import (
+    ADDRESS,
+    FLAG_KEY,
+    JOB,
+    AlertName,
+    DatabaseURL,
+    Listed,
+    Model,
+    Name,
+    Path,
+    StageName,
+    Text,
+    Value,
+)
+from rollguard.target_spec import Target
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
-Value: TypeAlias = bool | int | float | str
-
-NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,33}$"
-FLAG_KEY = r"^[A-Za-z0-9._-]+$"
-ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
-JOB = r"^[A-Za-z0-9._-]+$"
-DATABASE_URL = r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.+|\$\{[A-Z][A-Z0-9_]*\})$"
-DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
-
-PATTERNS_IN_WORDS: Mapping[str, str] = {
-    NAME: "lower-case letters, digits and single hyphens, such as model-canary",
-    ALERT_NAME: "CamelCase of at most 34 letters and digits, such as DriftDetected",
-    FLAG_KEY: "letters, digits, '.', '_' and '-'",
-    ADDRESS: "host:port, such as 127.0.0.1:9841",
-    JOB: "letters, digits, '.', '_' and '-'",
-    DATABASE_URL: "a URL of sqlite or postgresql, or ${NAME} of an environment variable",
-    DOTTED_KEY: "keys joined by dots, such as rollout.mode",
-}
-
-MAX_NAME = 60
-Name: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=MAX_NAME)]
-StageName: TypeAlias = Name
-AlertName: TypeAlias = Annotated[str, Field(pattern=ALERT_NAME)]
-
-
-def _one_line(text: str) -> str:
-    if "\n" in text or "{{" in text:
-        raise ValueError("expected one line of plain text, without {{")
-    return text
-
-
-Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
-Path: TypeAlias = Annotated[str, Field(min_length=1)]
-
-
-def _without_password(url: str) -> str:
-    if re.search(r"://[^/@]*:[^/@]*@", url):
-        raise ValueError("expected a URL without a password, or ${NAME} of an environment variable")
-    return url
-
-
-DatabaseURL: TypeAlias = Annotated[str, Field(pattern=DATABASE_URL), AfterValidator(_without_password)]
-
-_Item = TypeVar("_Item")
-Listed = Annotated[tuple[_Item, ...], Strict(strict=False)]
-"""A YAML list, kept as a tuple."""
-
-
-class Model(BaseModel):
-    """A part of the rollout file: immutable, with no unknown keys and no silent conversions."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
-    )
 
 
 class CanaryExporter(Model):
@@ -245,41 +195,6 @@ class Rollback(Model):
     to: Literal["fallback"] = "fallback"
     cooldown: Duration = Field(900.0, description="Delays the next start; never a rollback.")
     within: Duration = Field(60.0, gt=0, description="From breach to flag off, at most.")
-
-
-class FlagdFile(Model):
-    """A file of flagd definitions, for OpenFeature clients that read files; other flags in it are kept."""
-
-    path: Path
-
-
-class YamlFile(Model):
-    """A YAML file of the application, whose values are replaced in place, comments kept."""
-
-    path: Path
-    values: dict[str, dict[Annotated[str, Field(pattern=DOTTED_KEY)], Value]] = Field(
-        description="For the fallback and for each stage: dotted keys and their values."
-    )
-
-
-class Target(Model):
-    """Something outside that follows the flag's state. Exactly one kind."""
-
-    flagd_file: FlagdFile | None = Field(None, alias="flagd-file")
-    yaml_file: YamlFile | None = Field(None, alias="yaml-file")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Target:
-        if sum(value is not None for value in (self.flagd_file, self.yaml_file)) != 1:
-            raise ValueError("expected exactly one kind: flagd-file or yaml-file")
-        return self
-
-    @property
-    def name(self) -> str:
-        """Kind and place, as status and metrics show it."""
-        kind, body = ("flagd-file", self.flagd_file) if self.flagd_file else ("yaml-file", self.yaml_file)
-        assert body is not None
-        return f"{kind}:{body.path}"
 
 
 class Rollout(Model):

@@ -29,8 +29,9 @@ from rollguard.cli.common import (
 )
 from rollguard.errors import Problem
 from rollguard.loading import load_rollouts
+from rollguard.model import MAX_NAME, NAME, PATTERNS_IN_WORDS
 from rollguard.platform import PLATFORM
-from rollguard.spec import MAX_NAME, NAME, PATTERNS_IN_WORDS, Rollout
+from rollguard.spec import Rollout
 
 _YAML_WORDS = ("true", "false", "null")
 

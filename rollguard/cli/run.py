@@ -52,6 +52,13 @@ from rollguard.loading import load_rollouts
     default=Path(),
     help="Where the targets' relative paths start. Default: here.",
 )
+@click.option(
+    "--memory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=STATE_FOLDER / "targets",
+    show_default=True,
+    help="Where targets keep what they must remember: which command has run, which restart is due.",
+)
 @click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
 @scale_option
 def serve(
@@ -61,6 +68,7 @@ def serve(
     token_file: Path,
     alertmanager: str,
     root: Path,
+    memory: Path,
     poll: float,
     scale: float,
 ) -> None:
@@ -74,6 +82,7 @@ def serve(
             listen=listen,
             alertmanager=alertmanager,
             root=root,
+            memory=memory,
             scale=scale,
             poll_seconds=poll,
         )

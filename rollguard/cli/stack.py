@@ -128,7 +128,8 @@ class Stack:
                 f"sqlite:///{self.folder / 'ledger.db'}",
             ),
             *("--token-file", str(self.token_file), "--alertmanager", f"http://{at.alertmanager}"),
-            *("--root", str(self.root), "--time-scale", f"{self.scale:g}"),
+            *("--root", str(self.root), "--memory", str(self.folder / "targets")),
+            *("--time-scale", f"{self.scale:g}"),
             *("--poll", Timing(self.scale).text(POLL_SECONDS)),
         ]
         return Child(

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rollguard import spec
+from rollguard import target_spec
 from rollguard.spec import Rollout
+from rollguard.targets.command import CommandTarget
+from rollguard.targets.env_file import EnvFileTarget
 from rollguard.targets.flagd_file import FlagdFileTarget
+from rollguard.targets.follow_up import FollowedTarget
 from rollguard.targets.interface import Target, TargetError
+from rollguard.targets.json_file import JsonFileTarget
+from rollguard.targets.memory import Memory
+from rollguard.targets.model_registry import ModelRegistryTarget
+from rollguard.targets.process import Runner
 from rollguard.targets.yaml_file import YamlFileTarget
 
 __all__ = ["Target", "TargetError", "build"]
 
 
-def build(rollout: Rollout, root: Path) -> list[Target]:
+def build(rollout: Rollout, root: Path, memory: Path) -> list[Target]:
     """Return a rollout's targets in the order in which they are to be applied.
 
     Args:
         rollout: its file.
-        root: the folder that relative paths are under.
+        root: the folder that relative paths are under, and that commands run in.
+        memory: the folder where targets keep what they must remember.
     """
-    return [_build(rollout, target, root) for target in rollout.targets]
+    return [_followed(rollout, target, root, memory / rollout.name) for target in rollout.targets]
 
 
-def _build(rollout: Rollout, target: spec.Target, root: Path) -> Target:
+def _followed(rollout: Rollout, target: target_spec.Target, root: Path, memory: Path) -> Target:
+    built = _build(rollout, target, root, memory)
+    if target.then is None and target.verify is None:
+        return built
+    noted = Memory(memory, f"after {target.name}")
+    return FollowedTarget(built, rollout, root, target.then, target.verify, noted)
+
+
+def _build(rollout: Rollout, target: target_spec.Target, root: Path, memory: Path) -> Target:
+    name = target.name
     if target.flagd_file:
-        return FlagdFileTarget(target.name, rollout, root / target.flagd_file.path)
-    assert target.yaml_file is not None
-    return YamlFileTarget(target.name, rollout, root / target.yaml_file.path, target.yaml_file.values)
+        return FlagdFileTarget(name, rollout, root / target.flagd_file.path)
+    if target.yaml_file:
+        return YamlFileTarget(name, rollout, root / target.yaml_file.path, target.yaml_file.values)
+    if target.env_file:
+        return EnvFileTarget(name, rollout, root / target.env_file.path, target.env_file.values)
+    if target.json_file:
+        return JsonFileTarget(name, rollout, root / target.json_file.path, target.json_file.values)
+    noted = Memory(memory, name)
+    if target.model_registry:
+        body = target.model_registry
+        place = root / body.root
+        return ModelRegistryTarget(name, rollout, place, body.slot, body.as_, body.candidate, noted)
+    assert target.command is not None
+    runner = Runner(root, target.command.timeout, {})
+    return CommandTarget(name, rollout, target.command.run, runner, noted)

@@ -50,8 +50,7 @@ def replace(path: Path, change: Callable[[bytes | None], bytes]) -> bool:
     """
     real = Path(os.path.realpath(path))
     try:
-        real.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(real):
+        with locked(real):
             before = read(real)
             after = change(before)
             if after != before:
@@ -62,8 +61,16 @@ def replace(path: Path, change: Callable[[bytes | None], bytes]) -> bool:
 
 
 @contextmanager
-def _locked(real: Path) -> Iterator[None]:
-    """Hold the file's lock in this process, and the one across processes, which alone would be unfair."""
+def locked(real: Path) -> Iterator[None]:
+    """Hold a file's lock in this process, and the one across processes, which alone would be unfair.
+
+    Raises:
+        TargetError: somebody else holds it all the time.
+    """
+    try:
+        real.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TargetError(f"{real.parent} cannot be made: {error.strerror}.") from error
     lock = _locks.setdefault(real, threading.Lock())
     if not lock.acquire(timeout=LOCK_SECONDS):
         raise TargetError(f"{real} is being written by this process for over {LOCK_SECONDS:g} s.")
@@ -88,7 +95,7 @@ def _write(real: Path, before: bytes | None, after: bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(real.parent)
+    sync_folder(real.parent)
 
 
 def _write_new(temporary: Path, real: Path, content: bytes) -> None:
@@ -117,7 +124,8 @@ def _be_newer(temporary: Path, real: Path) -> None:
         os.utime(temporary, ns=(new, old + 1_000_000))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, TypeVar
 
 from rollguard.errors import RollguardError
 from rollguard.spec import Rollout
 from rollguard.state import State
 
 FALLBACK = "fallback"
+_Values = TypeVar("_Values")
 
 
 class TargetError(RollguardError):
@@ -44,3 +46,20 @@ def meaning(rollout: Rollout, state: State) -> str:
     if state.status == "ROLLING_OUT" and state.stage is not None:
         return state.stage
     return FALLBACK
+
+
+def wanted(name: str, rollout: Rollout, state: State, values: Mapping[str, _Values]) -> _Values:
+    """Return what a target is to hold in a state.
+
+    Args:
+        name: of the target.
+        rollout: whose states they are.
+        state: the current one.
+        values: by the word that `meaning` returns.
+    Raises:
+        TargetError: the file does not say what the state means.
+    """
+    word = meaning(rollout, state)
+    if word not in values:
+        raise TargetError(f"{name} does not say what {word} means, expected its keys and values.")
+    return values[word]

@@ -12,10 +12,11 @@ import yaml
 
 from rollguard import yamlfile
 from rollguard.errors import FileProblemsError, Problem
-from rollguard.spec import Rollout, Value
+from rollguard.model import Value
+from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import files
-from rollguard.targets.interface import TargetError, meaning
+from rollguard.targets.interface import TargetError, wanted
 
 _FastLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where PyYAML has it: ten times as fast, but its marks of plain scalars end elsewhere."""
@@ -43,19 +44,13 @@ class YamlFileTarget:
 
     def apply(self, state: State) -> None:
         """Replace the values that differ."""
-        wanted = self._wanted(state)
-        files.replace(self.path, lambda before: _Document(self.path, before).with_values(wanted).encode())
+        values = wanted(self.name, self.rollout, state, self.values)
+        files.replace(self.path, lambda before: _Document(self.path, before).with_values(values).encode())
 
     def read_back(self, state: State) -> bool:
         """Return whether every value is there, read alike by YAML 1.1 and 1.2."""
         document = _Document(self.path, files.read(self.path))
-        return not document.differing(self._wanted(state))
-
-    def _wanted(self, state: State) -> Mapping[str, Value]:
-        word = meaning(self.rollout, state)
-        if word not in self.values:
-            raise TargetError(f"{self.name} does not say what {word} means, expected its keys and values.")
-        return self.values[word]
+        return not document.differing(wanted(self.name, self.rollout, state, self.values))
 
 
 @dataclass(frozen=True)
@@ -86,22 +81,22 @@ class _Document:
         except (yaml.YAMLError, RecursionError) as error:
             raise TargetError(f"{path} is not YAML: {error}.") from error
 
-    def differing(self, wanted: Mapping[str, Value]) -> dict[str, _Place]:
+    def differing(self, values: Mapping[str, Value]) -> dict[str, _Place]:
         """Return the places of the keys that have another value."""
-        places = {key: self._find(key) for key in wanted}
+        places = {key: self._find(key) for key in values}
         return {
             key: place
             for key, place in places.items()
-            if not _reads_as(self.text[place.start : place.end], wanted[key])
+            if not _reads_as(self.text[place.start : place.end], values[key])
         }
 
-    def with_values(self, wanted: Mapping[str, Value]) -> str:
+    def with_values(self, values: Mapping[str, Value]) -> str:
         """Return the text with other values, and nothing else changed."""
-        places = self.differing(wanted)
+        places = self.differing(values)
         text = self.text
         rendered: list[str] = []
         for key, place in sorted(places.items(), key=lambda item: -item[1].start):
-            rendered.insert(0, self._rendered(key, wanted[key], place))
+            rendered.insert(0, self._rendered(key, values[key], place))
             text = text[: place.start] + rendered[0] + text[place.end :]
         if places:
             self._require_only(text, rendered)

@@ -19,8 +19,9 @@ from openfeature.provider import ProviderStatus
 from rollguard import flags
 from rollguard.flags import FlagEvaluator
 from rollguard.loading import load_rollout
-from rollguard.spec import FlagdFile, Rollout, Target
+from rollguard.spec import Rollout
 from rollguard.state import State
+from rollguard.target_spec import FlagdFile, Target
 from rollguard.targets import build
 
 ROOT = Path(__file__).parents[2]
@@ -85,7 +86,7 @@ def test_file_and_process_evaluate_alike(
     client: Callable[[], OpenFeatureClient], tmp_path: Path, kind: str, state: State
 ) -> None:
     rollout = rollout_with(VARIANTS[kind])
-    build(rollout, tmp_path)[0].apply(state)
+    build(rollout, tmp_path, tmp_path / "memory")[0].apply(state)
     evaluator = FlagEvaluator()
     evaluator.set_flags(flags.definitions([rollout], {NAME: state}))
     reader = client()
@@ -95,7 +96,7 @@ def test_file_and_process_evaluate_alike(
 
 
 def test_the_canary_is_a_tenth_of_the_users(client: Callable[[], OpenFeatureClient], tmp_path: Path) -> None:
-    build(rollout_with(VARIANTS["boolean"]), tmp_path)[0].apply(CANARY)
+    build(rollout_with(VARIANTS["boolean"]), tmp_path, tmp_path)[0].apply(CANARY)
     reader = client()
     share = sum(evaluate(reader, "boolean", user)[0] for user in USERS) / len(USERS)
     assert share == pytest.approx(0.10, abs=0.03)
@@ -104,7 +105,7 @@ def test_the_canary_is_a_tenth_of_the_users(client: Callable[[], OpenFeatureClie
 def test_a_client_sees_a_rollback_even_where_its_own_default_is_true(
     client: Callable[[], OpenFeatureClient], tmp_path: Path
 ) -> None:
-    target = build(rollout_with(VARIANTS["boolean"]), tmp_path)[0]
+    target = build(rollout_with(VARIANTS["boolean"]), tmp_path, tmp_path)[0]
     target.apply(FULL)
     reader = client()
     assert reader.get_boolean_value(NAME, True) is True
@@ -113,7 +114,7 @@ def test_a_client_sees_a_rollback_even_where_its_own_default_is_true(
 
 
 def test_a_client_sees_every_flip(client: Callable[[], OpenFeatureClient], tmp_path: Path) -> None:
-    target = build(rollout_with(VARIANTS["boolean"]), tmp_path)[0]
+    target = build(rollout_with(VARIANTS["boolean"]), tmp_path, tmp_path)[0]
     target.apply(BACK)
     reader = client()
     for number in range(10, 20):
@@ -125,5 +126,5 @@ def test_a_client_sees_every_flip(client: Callable[[], OpenFeatureClient], tmp_p
 def test_other_peoples_flags_stay_readable(client: Callable[[], OpenFeatureClient], tmp_path: Path) -> None:
     other = {"state": "ENABLED", "variants": {"a": "A"}, "defaultVariant": "a"}
     (tmp_path / "flags.json").write_text(json.dumps({"flags": {"other": other}}, indent=4))
-    build(rollout_with(VARIANTS["boolean"]), tmp_path)[0].apply(FULL)
+    build(rollout_with(VARIANTS["boolean"]), tmp_path, tmp_path)[0].apply(FULL)
     assert client().get_string_value("other", "?") == "A"

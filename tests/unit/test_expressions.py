@@ -12,7 +12,7 @@ from generators import expressions
 from generators.expressions import ExpressionError, PromQL, finalize, number, render
 from generators.timing import Timing
 from rollguard.guards import Series, library
-from rollguard.spec import Value
+from rollguard.model import Value
 
 
 def expr(template: str, **values: Any) -> str:

@@ -168,7 +168,7 @@ def test_a_word_that_is_nearly_right_gets_the_right_one(told: Told) -> None:
         ("for: 1m", "stages: []", "guards[0].stages is a list, expected at least 1 item."),
         ("for: 1m", "stages: [disabled]", "guards[0].stages[0] is disabled, expected one of"),
         ("for: 1m", "no_data: panic", "guards[0].no_data is panic, expected 'rollback'"),
-        ("flagd-file: {path: flags.json}", "http: {url: x}", "targets[0].http is not a known key."),
+        ("flagd-file: {path: flags.json}", "ini-file: {path: x}", "targets[0].ini-file is not a known key."),
         ("flagd-file: {path: flags.json}", "{}", "targets[0] is a mapping, expected exactly one kind"),
         ("flagd-file: {path: flags.json}", 'flagd-file: {path: ""}', 'targets[0].flagd-file.path is ""'),
         ("owner: shop", "owner: &x shop", ""),
@@ -198,16 +198,10 @@ def test_one_variant_is_too_few(told: Told) -> None:
     assert "r.yaml:5: flag.variants is a mapping, expected at least 2 items." in found
 
 
-@pytest.mark.parametrize(
-    ("kind", "keys"),
-    [("env-file", "{path: x}"), ("json-file", "{path: x}"), ("command", "{run: x}"), ("redis-stream", "{}")],
-)
-def test_a_target_that_this_release_lacks_is_refused_with_those_it_has(
-    told: Told, kind: str, keys: str
-) -> None:
-    (found,) = told(("flagd-file: {path: flags.json}", f"{kind}: {keys}"))
-    assert f"targets[0].{kind} is not a known key." in found
-    assert "flagd-file" in found
+def test_a_kind_of_target_that_does_not_exist_is_refused_with_the_nearest_that_does(told: Told) -> None:
+    (found,) = told(("flagd-file: {path: flags.json}", "jsonfile: {path: x}"))
+    assert "targets[0].jsonfile is not a known key." in found
+    assert "Did you mean json-file?" in found
 
 
 # Hints
@@ -255,27 +249,6 @@ def test_a_criterion_of_an_unknown_stage_is_an_error(told: Told) -> None:
     advance = "advance:\n  - {name: enough, expr: x > 1, stages: [ful]}\ntargets:\n"
     (found,) = told(("targets:\n", advance))
     assert "advance[0].stages[0] is ful, expected one of canary, full." in found
-
-
-def test_a_yaml_target_says_what_every_state_means_and_no_other(told: Told) -> None:
-    values = "{fallback: {a.b: 1}, canary: {a.b: 2}, ramp: {a.b: 3}}"
-    found = told(("flagd-file: {path: flags.json}", f"yaml-file: {{path: x.yml, values: {values}}}"))
-    assert [error.split(": ", 1)[1].split("\n")[0] for error in found] == [
-        "targets[0].yaml-file.values.full is missing, expected its keys and values.",
-        "targets[0].yaml-file.values.ramp is not a state, expected one of fallback, canary, full.",
-    ]
-
-
-def test_a_key_of_a_yaml_target_is_dotted(told: Told) -> None:
-    values = "{fallback: {a..b: 1}, canary: {a.b: 2}, full: {a.b: 3}}"
-    (found,) = told(("flagd-file: {path: flags.json}", f"yaml-file: {{path: x.yml, values: {values}}}"))
-    assert "expected keys joined by dots" in found
-
-
-def test_one_file_twice_is_an_error(told: Told) -> None:
-    again = "path: flags.json}\n  - flagd-file: {path: flags.json}"
-    (found,) = told(("path: flags.json}", again))
-    assert "targets[1].flagd-file.path is flags.json, as in an earlier target." in found
 
 
 def test_without_stages_nothing_else_is_said_of_stages(told: Told) -> None:

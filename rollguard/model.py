@@ -1,0 +1,69 @@
+"""What every part of the rollout file is made of: the strict base model, names, their patterns in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, TypeAlias, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+Value: TypeAlias = bool | int | float | str
+
+NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,33}$"
+FLAG_KEY = r"^[A-Za-z0-9._-]+$"
+ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
+JOB = r"^[A-Za-z0-9._-]+$"
+DATABASE_URL = r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.+|\$\{[A-Z][A-Z0-9_]*\})$"
+DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
+ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
+
+PATTERNS_IN_WORDS: Mapping[str, str] = {
+    NAME: "lower-case letters, digits and single hyphens, such as model-canary",
+    ALERT_NAME: "CamelCase of at most 34 letters and digits, such as DriftDetected",
+    FLAG_KEY: "letters, digits, '.', '_' and '-'",
+    ADDRESS: "host:port, such as 127.0.0.1:9841",
+    JOB: "letters, digits, '.', '_' and '-'",
+    DATABASE_URL: "a URL of sqlite or postgresql, or ${NAME} of an environment variable",
+    DOTTED_KEY: "keys joined by dots, such as rollout.mode",
+    ENV_NAME: "a variable's name, such as SETUP_ENGINE_ENABLED",
+    FILE_NAME: "a name without slashes, such as active",
+}
+
+MAX_NAME = 60
+Name: TypeAlias = Annotated[str, Field(pattern=NAME, max_length=MAX_NAME)]
+StageName: TypeAlias = Name
+AlertName: TypeAlias = Annotated[str, Field(pattern=ALERT_NAME)]
+
+
+def _one_line(text: str) -> str:
+    if "\n" in text or "{{" in text:
+        raise ValueError("expected one line of plain text, without {{")
+    return text
+
+
+Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+Path: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+def _without_password(url: str) -> str:
+    if re.search(r"://[^/@]*:[^/@]*@", url):
+        raise ValueError("expected a URL without a password, or ${NAME} of an environment variable")
+    return url
+
+
+DatabaseURL: TypeAlias = Annotated[str, Field(pattern=DATABASE_URL), AfterValidator(_without_password)]
+
+_Item = TypeVar("_Item")
+Listed = Annotated[tuple[_Item, ...], Strict(strict=False)]
+"""A YAML list, kept as a tuple."""
+
+
+class Model(BaseModel):
+    """A part of the rollout file: immutable, with no unknown keys and no silent conversions."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
+    )

@@ -1,0 +1,92 @@
+"""JSON as text: values are replaced where they stand, every other byte is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rollguard.targets.interface import TargetError
+
+_SPACE = " \t\r\n"
+
+
+def parse(path: Path, content: bytes) -> tuple[str, Any]:
+    """Return a JSON file's text, and what it holds.
+
+    Raises:
+        TargetError: it is not JSON, or gives a key twice.
+    """
+    try:
+        text = content.decode()
+        return text, json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise TargetError(f"{path} is not JSON: {error}.") from error
+
+
+def same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: true is not 1, the order of keys does not count."""
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+def replaced(text: str, keys: tuple[str, ...], value: Any) -> str:
+    """Return valid JSON text with one value replaced.
+
+    Args:
+        text: an object.
+        keys: from the root to the value; each must be there.
+        value: anything that JSON can hold.
+    """
+    start = text.index("{")
+    for key in keys:
+        start, end = next((start, end) for name, start, end in members(text, start) if name == key)
+    return text[:start] + rendered(text, value, start) + text[end:]
+
+
+def members(text: str, start: int) -> Iterator[tuple[str, int, int]]:
+    """Yield key, start and end of each value of the JSON object that begins at an index."""
+    decoder = json.JSONDecoder()
+    at = _skip(text, start + 1)
+    while text[at] != "}":
+        key, at = decoder.raw_decode(text, at)
+        value_start = _skip(text, _skip(text, at) + 1)
+        _, value_end = decoder.raw_decode(text, value_start)
+        yield key, value_start, value_end
+        at = _skip(text, value_end)
+        at = _skip(text, at + 1) if text[at] == "," else at
+
+
+def rendered(text: str, value: Any, at: int) -> str:
+    """Return a value as the file is written: on one line, or indented like the line that an index is in."""
+    if "\n" not in text:
+        return json.dumps(value)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    return json.dumps(value, indent=_step(text)).replace("\n", newline + margin(text, at))
+
+
+def margin(text: str, at: int) -> str:
+    """Return the white space that the line of an index begins with."""
+    line = text[text.rfind("\n", 0, at) + 1 : at]
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _step(text: str) -> str:
+    """Return what the file's first indented line is indented by; two spaces where there is none."""
+    lines = (line for line in text.splitlines() if line.strip() and line[0] in " \t")
+    first = next(lines, "  x")
+    return first[: len(first) - len(first.lstrip())]
+
+
+def _skip(text: str, at: int) -> int:
+    while text[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)} is given twice")
+    return found
