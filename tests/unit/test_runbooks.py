@@ -9,6 +9,14 @@ from pathlib import Path
 import click
 import pytest
 
+from exporters import (
+    canary_declared,
+    canary_operations_metrics,
+    forecast_metrics,
+    screener_metrics,
+    validation_metrics,
+)
+from exporters.declaration import shipped_declaration
 from generators import promql
 from rollguard.cli import cli
 from rollguard.guards import NO_DATA, Series, all_guards
@@ -24,6 +32,19 @@ PAGES = sorted(RUNBOOKS.glob("*.md"))
 ALERTS = [path for path in PAGES if path not in (INDEX, MANUAL)]
 SHIPPED = [(rollout, guard) for rollout in load_rollouts(ROOT / "rollouts") for guard in all_guards(rollout)]
 
+OFFERED = {
+    series
+    for metric in (
+        *canary_declared.METRICS,
+        *canary_operations_metrics.METRICS,
+        *screener_metrics.METRICS,
+        *validation_metrics.METRICS,
+        *forecast_metrics.METRICS,
+        *(metric.described() for metric in shipped_declaration().metrics),
+    )
+    for series in metric.series
+}
+
 HEADINGS = ("What it means", "What Rollguard did", "Check", "What to do", "Resume")
 SHARED = "All six trading features"
 PLATFORM = "The platform itself"
@@ -33,6 +54,8 @@ MOST_WORDS = 460
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 ENTRY = re.compile(r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (\w+) \| .+ \|$", re.MULTILINE)
 QUERY = re.compile(r"promtool query instant \S+ '([^']+)'")
+OWN = re.compile(r"up$|ALERTS$|(rollguard|rollout|alertmanager|prometheus)_")
+"""What the control plane, the servers and every exporter say of themselves."""
 COMMAND = re.compile(r"(?:^|`|&& )rollguard ([^`#|&>\n]*)", re.MULTILINE)
 
 
@@ -132,8 +155,8 @@ def test_every_command_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=by_name)
-def test_every_query_is_promql(path: Path) -> None:
+def test_every_query_reads_what_is_offered(path: Path) -> None:
     queries = QUERY.findall(text(path))
     assert len(queries) == text(path).count("promtool query"), "not in the form that is looked for"
-    for query in queries:
-        promql.parse(query)
+    read = {selector.metric for query in queries for selector in promql.parse(query).selectors}
+    assert {name for name in read if not OWN.match(name)} <= OFFERED
