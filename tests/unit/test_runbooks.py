@@ -9,20 +9,15 @@ from pathlib import Path
 import click
 import pytest
 
-from exporters import (
-    canary_declared,
-    canary_operations_metrics,
-    forecast_metrics,
-    screener_metrics,
-    validation_metrics,
-)
 from exporters.declaration import shipped_declaration
+from exporters.offered import offered
 from generators import promql
 from rollguard.cli import cli
 from rollguard.guards import NO_DATA, Series, all_guards
-from rollguard.loading import load_rollouts
+from rollguard.loading import load_rollout, load_rollouts
+from rollguard.metric import Metric
 from rollguard.platform import PlatformAlert, platform_alerts
-from rollguard.spec import Guard, Rollout
+from rollguard.spec import Exporter, Guard, Rollout
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
@@ -32,18 +27,25 @@ PAGES = sorted(RUNBOOKS.glob("*.md"))
 ALERTS = [path for path in PAGES if path not in (INDEX, MANUAL)]
 SHIPPED = [(rollout, guard) for rollout in load_rollouts(ROOT / "rollouts") for guard in all_guards(rollout)]
 
-OFFERED = {
-    series
-    for metric in (
-        *canary_declared.METRICS,
-        *canary_operations_metrics.METRICS,
-        *screener_metrics.METRICS,
-        *validation_metrics.METRICS,
-        *forecast_metrics.METRICS,
-        *(metric.described() for metric in shipped_declaration().metrics),
-    )
-    for series in metric.series
-}
+
+def every_metric() -> Iterator[Metric]:
+    """Yield what the exporters of all five systems offer."""
+    rollout = load_rollout(ROOT / "rollouts/model-canary.yaml")
+    for kind, options in {
+        "canary": {"events": "e"},
+        "screener": {"log": "l", "database": "sqlite:///d"},
+        "validation": {"events": "e"},
+        "forecast": {"log": "l", "database": "sqlite:///d"},
+    }.items():
+        exporter = Exporter.model_validate({kind: options})
+        yield from offered(
+            rollout.model_copy(update={"scrape": rollout.scrape.model_copy(update={"exporter": exporter})})
+        )
+    for metric in shipped_declaration().metrics:
+        yield metric.described()
+
+
+OFFERED = {series for metric in every_metric() for series in metric.series}
 
 HEADINGS = ("What it means", "What Rollguard did", "Check", "What to do", "Resume")
 SHARED = "All six trading features"
