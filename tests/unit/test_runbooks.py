@@ -13,6 +13,7 @@ from exporters.declaration import shipped_declaration
 from exporters.offered import offered
 from generators import promql
 from rollguard.cli import cli
+from rollguard.conventions import ENABLED
 from rollguard.guards import NO_DATA, Series, all_guards
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.metric import Metric
@@ -124,6 +125,27 @@ def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> 
             assert Series.parse(str(metric)).name in page
     entry = (guard.alert, guard.runbook, guard.severity, guard.action)
     assert {(rollout.name, *entry), (SHARED, *entry)} & set(indexed())
+
+
+def where_armed(rollout: Rollout, guard: Guard) -> str:
+    """Return in words where an alert acts."""
+    if sum(other.alert == guard.alert for other in rollout.guards) > 1:
+        return "in each stage with its own limit"
+    every = (*(stage.name for stage in rollout.stages), ENABLED)
+    armed = rollout.armed_stages(guard)
+    if armed == every:
+        return "in every stage and once the release is enabled"
+    if armed == every[-len(armed) :]:
+        return f"from {armed[0]} on"
+    *others, last = armed
+    return f"in {', '.join(others)} and {last}" if others else f"in {last}"
+
+
+@pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
+def test_a_page_says_where_the_alert_acts(rollout: Rollout, guard: Guard) -> None:
+    if guard.runbook != NO_DATA:
+        first = text(RUNBOOKS / f"{guard.runbook}.md").split("\n## ")[0]
+        assert re.search(rf"[aA]rmed {re.escape(where_armed(rollout, guard))}$", first, re.MULTILINE)
 
 
 @pytest.mark.parametrize("alert", platform_alerts(), ids=lambda alert: alert.alert)
