@@ -46,7 +46,8 @@ def every_metric() -> Iterator[Metric]:
         yield metric.described()
 
 
-OFFERED = {series for metric in every_metric() for series in metric.series}
+OFFERED = {series: {*metric.labels, "rollout", "le"} for metric in every_metric() for series in metric.series}
+"""The labels of every series that a query may read."""
 
 HEADINGS = ("What it means", "What Rollguard did", "Check", "What to do", "Resume")
 SHARED = "All six trading features"
@@ -59,6 +60,7 @@ ENTRY = re.compile(r"^\| \[(\w+)\]\((\w+)\.md\) \| (\w+) \| (\w+) \| .+ \|$", re
 QUERY = re.compile(r"promtool query instant \S+ '([^']+)'")
 OWN = re.compile(r"up$|ALERTS$|(rollguard|rollout|alertmanager|prometheus)_")
 """What the control plane, the servers and every exporter say of themselves."""
+GROUPED = re.compile(r"\bby \(([^)]*)\)")
 COMMAND = re.compile(r"(?:^|`|&& )rollguard ([^`#|&>\n]*)", re.MULTILINE)
 
 
@@ -182,5 +184,9 @@ def test_every_command_exists(path: Path) -> None:
 def test_every_query_reads_what_is_offered(path: Path) -> None:
     queries = QUERY.findall(text(path))
     assert len(queries) == text(path).count("promtool query"), "not in the form that is looked for"
-    read = {selector.metric for query in queries for selector in promql.parse(query).selectors}
-    assert {name for name in read if not OWN.match(name)} <= OFFERED
+    for query in queries:
+        grouped = {label for labels in GROUPED.findall(query) for label in labels.split(", ")}
+        for one in promql.parse(query).selectors:
+            if not OWN.match(one.metric):
+                assert one.metric in OFFERED
+                assert {matcher.label for matcher in one.matchers} | grouped <= OFFERED[one.metric]
