@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers demo test lint typecheck check generate up bench lock clean
+.PHONY: help setup python servers databases demo test lint typecheck check generate up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,10 +22,13 @@ python:
 servers:
 	@sh setup/servers.sh
 
+databases:
+	@sh setup/databases.sh
+
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
 
-test: setup lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+test: setup databases lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(ARGS)
 

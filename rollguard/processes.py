@@ -53,7 +53,7 @@ class Child:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=partial(_die_with_parent, os.getpid()),  # noqa: PLW1509 - no threads run yet that could hold a lock
+                preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - no threads run yet that could hold a lock
             )
 
     def ended(self) -> int | None:
@@ -111,7 +111,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this child when its parent ends; to be called before it becomes another program."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before it could be watched; in a container it may well be number 1
         os._exit(1)

@@ -38,7 +38,7 @@ END
     apt-get -c "$new/apt.conf" update >"$new/log" 2>&1 || true
     for package; do
         shift
-        if apt-cache -c "$new/apt.conf" show "$package" >/dev/null 2>&1; then
+        if LC_ALL=C apt-cache -c "$new/apt.conf" policy "$package" 2>/dev/null | grep -q "Candidate: [^(]"; then
             set -- "$@" "$package"
         fi
     done
