@@ -39,7 +39,7 @@ lint: python ## ruff: rules and format
 typecheck: python ## mypy, strict
 	$(BIN)/mypy
 
-check: setup ## the rollouts are valid and alerts/generated is what they render to
+check: setup ## every check of docs/checks.md, and alerts/generated is what the rollouts render to
 	$(BIN)/rollguard check
 	$(BIN)/rollguard generate --out alerts/generated --check
 

@@ -106,6 +106,20 @@ def unreached(path: Path, rollouts: Sequence[Rollout]) -> tuple[list[Problem], l
     return idle, sorted(nowhere)
 
 
+def receivers_of_guards(path: Path, rollouts: Sequence[Rollout]) -> dict[str, dict[str, list[str]]]:
+    """Return the receivers that each guard's alert reaches: rollout → alert → receivers.
+
+    Args:
+        path: a configuration of Alertmanager that amtool accepts.
+        rollouts: checked rollouts.
+    """
+    alerts = [alert for alert in alerts_of(rollouts) if alert.get("guard") and alert.get("rollout")]
+    found: dict[str, dict[str, list[str]]] = {}
+    for alert, way in zip(alerts, reached(path, RouteTree(path), alerts), strict=True):
+        found.setdefault(alert["rollout"], {})[alert["guard"]] = list(way)
+    return found
+
+
 def _taken(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]) -> Problem:
     stop = tree.stops(alert)[0]
     message = (

@@ -106,12 +106,12 @@ def group_offset(file: str, name: str, interval: float) -> float:
     return xxhash.xxh64_intdigest(text) % round(interval * _NANOSECONDS) / _NANOSECONDS
 
 
-def measured(url: str, rollouts: Iterable[str]) -> dict[str, Phase]:
+def measured(url: str, jobs: Mapping[str, str]) -> dict[str, Phase]:
     """Return when a running Prometheus scrapes and evaluates some rollouts.
 
     Args:
         url: of Prometheus.
-        rollouts: their names.
+        jobs: rollout → the job that scrapes it.
     Returns:
         Those of which it has both a target and a group that it has scraped and evaluated.
     Raises:
@@ -120,8 +120,8 @@ def measured(url: str, rollouts: Iterable[str]) -> dict[str, Phase]:
     groups = _ask(url, "/api/v1/rules")["groups"]
     targets = _ask(url, "/api/v1/targets?state=active")["activeTargets"]
     found = {}
-    for name in rollouts:
-        phase = Phase(tuple(_groups_of(groups, name)), tuple(_targets_of(targets, name)))
+    for name, job in jobs.items():
+        phase = Phase(tuple(_groups_of(groups, name)), tuple(_targets_of(targets, name, job)))
         if phase.groups and phase.targets:
             found[name] = phase
     return found
@@ -167,11 +167,14 @@ def _groups_of(groups: Sequence[Mapping[str, Any]], rollout: str) -> Iterable[Gr
             yield Group(group["file"], group["name"], float(group["interval"]))
 
 
-def _targets_of(targets: Sequence[Mapping[str, Any]], rollout: str) -> Iterable[Scraped]:
+def _targets_of(targets: Sequence[Mapping[str, Any]], rollout: str, job: str) -> Iterable[Scraped]:
     for target in targets:
+        labels = target["labels"]
+        # Where the series name their rollout themselves, the target does not.
+        ours = labels["job"] == job and labels.get(ROLLOUT_LABEL, rollout) == rollout
         interval = _seconds(target.get("scrapeInterval", ""))
         at = _nanoseconds(target["lastScrape"])
-        if target["labels"].get(ROLLOUT_LABEL) == rollout and interval and at > 0:
+        if ours and interval and at > 0:
             offset = at % round(interval * _NANOSECONDS) / _NANOSECONDS
             yield Scraped(offset, float(target.get("lastScrapeDuration", 0.0)))
 

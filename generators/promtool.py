@@ -23,7 +23,7 @@ from rollguard.yamlfile import Document, read
 
 _ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{(?P<matchers>[^}]*?alertname\s*=\s*"(?P<alert>[^"]+)"[^}]*)\}')
 _PENDING = re.compile(r'alertstate\s*=\s*"pending"')
-_RULE_ERROR = re.compile(r'rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
+_RULE_ERROR = re.compile(r'(?P<file>.+?): (?:\d+:\d+: )?.*rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
 _TIMEOUT_SECONDS = 120
 
 
@@ -50,24 +50,29 @@ class TestResult:
     output: str = ""
 
 
-def check_rules(path: Path) -> list[Problem]:
-    """Return what promtool refuses in a rule file, each with the guard that it came from.
+def check_rules(*paths: Path) -> list[Problem]:
+    """Return what promtool refuses in rule files, each with the guard that it came from.
 
     Args:
-        path: a rule file.
+        paths: rule files; promtool is asked once for all.
     Raises:
         PromtoolError: promtool did not answer.
     """
-    done = _promtool("check", "rules", "--lint=all", "--lint-fatal", str(path))
+    done = _promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, paths))
     if done.returncode == 0:
         return []
     problems = []
     for line in (done.stdout + done.stderr).splitlines():
-        match = _RULE_ERROR.search(line)
+        match = _RULE_ERROR.match(line)
         if match:
-            problems.append(Problem(path, 0, f"guard {match['alert']}", f"is refused: {match['message']}."))
+            message = f"is refused: {match['message']}."
+            problems.append(Problem(Path(match["file"]), 0, f"guard {match['alert']}", message))
+    if problems:
+        return problems
+    if len(paths) > 1:  # what it says of duplicates names no file
+        return [problem for path in paths for problem in check_rules(path)]
     text = (done.stdout + done.stderr).strip()
-    return problems or [Problem(path, 0, "", f"is refused by promtool:\n{text}")]
+    return [Problem(paths[0], 0, "", f"is refused by promtool:\n{text}")]
 
 
 def rule_files(path: Path) -> list[Path]:

@@ -70,10 +70,22 @@ def load_rollouts(folder: Path) -> list[Rollout]:
     Raises:
         FileProblemsError: all that is wrong with all the files.
     """
+    rollouts, problems = load_each(folder)
+    if problems:
+        raise FileProblemsError(problems)
+    return [rollout for _, rollout in rollouts]
+
+
+def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
+    """Return the rollouts that can be loaded, by name, each with its file; and what is wrong with the others.
+
+    Args:
+        folder: as for `load_rollouts`.
+    """
     paths = rollout_paths(folder)
     if not paths:
         hint = "Write one with: rollguard init NAME"
-        raise FileProblemsError([Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)])
+        return [], [Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)]
     problems: list[Problem] = []
     found: dict[tuple[str, str], Path] = {}
     jobs: dict[str, tuple[Path, Scrape]] = {}
@@ -91,10 +103,8 @@ def load_rollouts(folder: Path) -> list[Rollout]:
                 problems.append(Problem(path, line, key, f"is {value}, as in {found[key, value]}.", hint))
             found.setdefault((key, value), path)
         problems += _conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
-        rollouts.append(rollout)
-    if problems:
-        raise FileProblemsError(problems)
-    return sorted(rollouts, key=lambda rollout: rollout.name)
+        rollouts.append((path, rollout))
+    return sorted(rollouts, key=lambda pair: pair[1].name), problems
 
 
 def _conflicts(path: Path, rollout: Rollout, first: tuple[Path, Scrape]) -> Iterator[Problem]:

@@ -7,14 +7,16 @@ from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rollguard import control_metrics as offers
 from rollguard.applier import TargetStatus
 from rollguard.control import ControlPlane, Listener
-from rollguard.conventions import STAGE_METRIC, STATES_WITHOUT_STAGE
+from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
 from rollguard.flags import percent_of
 from rollguard.guards import all_guards
+from rollguard.metric import Metric as Offered
 from rollguard.notification import GuardAlert
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State
@@ -44,48 +46,15 @@ class Metrics(Listener):
         self._switches: Count[str] = Count()
         self._rollbacks: Count[tuple[str, str]] = Count()
         self.registry = CollectorRegistry()
-        self.notifications = Counter(
-            "rollguard_notifications", "Notifications that were taken.", registry=self.registry
-        )
-        self.rejected = Counter(
-            "rollguard_notifications_rejected",
-            "Notifications that were refused.",
-            ["reason"],
-            registry=self.registry,
-        )
-        self.broken = Counter(
-            "rollguard_alerts_broken",
-            "Alerts within a notification that could not be read.",
-            registry=self.registry,
-        )
-        self.unknown_alerts = Counter(
-            "rollguard_alerts_unknown", "Alerts of no loaded rollout.", registry=self.registry
-        )
-        self.polls = Counter(
-            "rollguard_reconcile_polls", "Polls of Alertmanager.", ["result"], registry=self.registry
-        )
-        self.decision_seconds = Histogram(
-            "rollguard_decision_duration_seconds",
-            "From a notification's arrival to its decision on disk and in the served flag.",
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
-        self.flip_seconds = Histogram(
-            "rollguard_flip_duration_seconds",
-            "From a notification's arrival to the last target read back.",
-            registry=self.registry,
-            buckets=_BUCKETS,
-        )
-        self.last_poll = Gauge(
-            "rollguard_reconcile_last_success_timestamp_seconds",
-            "When Alertmanager last answered a poll.",
-            registry=self.registry,
-        )
-        self.last_heartbeat = Gauge(
-            "rollguard_watchdog_last_timestamp_seconds",
-            "When the alert that always fires last came.",
-            registry=self.registry,
-        )
+        self.notifications = self._counter(offers.NOTIFICATIONS)
+        self.rejected = self._counter(offers.REJECTED)
+        self.broken = self._counter(offers.BROKEN)
+        self.unknown_alerts = self._counter(offers.UNKNOWN)
+        self.polls = self._counter(offers.POLLS)
+        self.decision_seconds = self._histogram(offers.DECISION_SECONDS)
+        self.flip_seconds = self._histogram(offers.FLIP_SECONDS)
+        self.last_poll = self._gauge(offers.LAST_POLL)
+        self.last_heartbeat = self._gauge(offers.LAST_HEARTBEAT)
         for reason in REJECTED:
             self.rejected.labels(reason)
         for result in ("success", "failure"):
@@ -138,6 +107,15 @@ class Metrics(Listener):
         """Say nothing of names, so that registering does not read the ledger."""
         return []
 
+    def _counter(self, offered: Offered) -> Counter:
+        return Counter(offered.name, offered.help, offered.labels, registry=self.registry)
+
+    def _gauge(self, offered: Offered) -> Gauge:
+        return Gauge(offered.name, offered.help, offered.labels, registry=self.registry)
+
+    def _histogram(self, offered: Offered) -> Histogram:
+        return Histogram(offered.name, offered.help, offered.labels, registry=self.registry, buckets=_BUCKETS)
+
     def _count(self, entries: Iterable[Entry]) -> None:
         with self._lock:
             for entry in entries:
@@ -147,10 +125,10 @@ class Metrics(Listener):
                     self._rollbacks[entry.rollout, entry.guard or "manual"] += 1
 
     def _ledger_metrics(self) -> Iterator[Metric]:
-        readable = GaugeMetricFamily("rollguard_ledger_readable", "1 while the ledger can be read.")
-        yield GaugeMetricFamily(
-            "rollguard_ledger_writable", "1 where a write reaches the ledger's disk.", self._writable()
-        )
+        readable = _family(offers.LEDGER_READABLE)
+        writable = _family(offers.LEDGER_WRITABLE)
+        writable.add_metric([], self._writable())
+        yield writable
         try:
             seq, digest = self._control.ledger.head()
         except RollguardError:
@@ -159,12 +137,11 @@ class Metrics(Listener):
             return
         readable.add_metric([], 1)
         yield readable
-        yield GaugeMetricFamily("rollguard_ledger_entries", "Entries in the ledger.", seq)
-        head = InfoMetricFamily(
-            "rollguard_ledger_head", "Hash of the last entry; keep it to find a lost tail."
-        )
-        head.add_metric([], {"hash": digest})
-        yield head
+        entries, last = _family(offers.LEDGER_ENTRIES), _family(offers.LEDGER_HEAD)
+        entries.add_metric([], seq)
+        last.add_metric([digest], 1)
+        yield entries
+        yield last
 
     def _writable(self) -> int:
         try:
@@ -180,22 +157,12 @@ class Metrics(Listener):
             return
         pairs = [(rollout, states.get(name, State(name))) for name, rollout in self._control.rollouts.items()]
         yield _state_set(
-            STAGE_METRIC,
-            "Where a rollout is: 1 for one, 0 for the others.",
-            [(rollout.name, state.position, _positions(rollout)) for rollout, state in pairs],
+            offers.STAGE, [(rollout.name, state.position, _positions(rollout)) for rollout, state in pairs]
         )
         yield _state_set(
-            "rollout_flag_state",
-            "State of the flag: 1 for one, 0 for the others.",
-            [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs],
-            label="state",
+            offers.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
-        entered = GaugeMetricFamily(
-            "rollout_stage_entered_timestamp_seconds", "When the stage or state began.", labels=["rollout"]
-        )
-        percent = GaugeMetricFamily(
-            "rollout_percent", "Share that gets the served variant, %.", labels=["rollout"]
-        )
+        entered, percent = _of_rollouts(offers.STAGE_ENTERED), _of_rollouts(offers.PERCENT)
         for rollout, state in pairs:
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
@@ -211,10 +178,7 @@ class Metrics(Listener):
             return ()
 
     def _counts(self) -> Iterator[Metric]:
-        switches = CounterMetricFamily("mode_switch", "Transitions of a rollout.", labels=["rollout"])
-        rollbacks = CounterMetricFamily(
-            "rollback", "Rollbacks, by guard or by hand.", labels=["rollout", "reason"]
-        )
+        switches, rollbacks = _of_rollouts(offers.SWITCHES), _of_rollouts(offers.ROLLBACKS)
         with self._lock:
             for name, rollout in self._control.rollouts.items():
                 switches.add_metric([name], self._switches[name])
@@ -226,13 +190,7 @@ class Metrics(Listener):
         yield rollbacks
 
     def _target_metrics(self) -> Iterator[Metric]:
-        labels = ["rollout", "target"]
-        pending = GaugeMetricFamily(
-            "rollguard_target_pending", "1 while a target does not show the decided state.", labels=labels
-        )
-        since = GaugeMetricFamily(
-            "rollguard_target_pending_since_timestamp_seconds", "Since when it does not.", labels=labels
-        )
+        pending, since = _of_rollouts(offers.PENDING), _of_rollouts(offers.PENDING_SINCE)
         for status in self._target_statuses():
             pending.add_metric([status.rollout, status.target], int(not status.applied))
             if status.pending_since is not None:
@@ -245,10 +203,17 @@ def _positions(rollout: Rollout) -> Sequence[str]:
     return [*(stage.name for stage in rollout.stages), *STATES_WITHOUT_STAGE]
 
 
-def _state_set(
-    name: str, text: str, rows: Iterable[tuple[str, str, Sequence[str]]], *, label: str | None = None
-) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=["rollout", label or name])
+def _family(offered: Offered, *before: str) -> CounterMetricFamily | GaugeMetricFamily:
+    kind = CounterMetricFamily if offered.type == "counter" else GaugeMetricFamily
+    return kind(offered.name, offered.help, labels=[*before, *offered.labels])
+
+
+def _of_rollouts(offered: Offered) -> CounterMetricFamily | GaugeMetricFamily:
+    return _family(offered, ROLLOUT_LABEL)
+
+
+def _state_set(offered: Offered, rows: Iterable[tuple[str, str, Sequence[str]]]) -> Metric:
+    family = _of_rollouts(offered)
     for rollout, current, known in rows:
         for value in dict.fromkeys([*known, current]):
             family.add_metric([rollout, value], int(value == current))

@@ -8,7 +8,7 @@ import sys
 import click
 
 from rollguard import __version__
-from rollguard.cli import budget, export, files, operate, run
+from rollguard.cli import budget, check, export, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -36,7 +36,7 @@ def cli() -> None:
 
 for _command in (
     files.init,
-    files.check,
+    check.check,
     files.generate,
     files.test,
     budget.budget_command,

@@ -58,7 +58,7 @@ def budget_command(
         raise click.UsageError("--pick-phase needs --prometheus: only a server knows when it scrapes.")
     loaded = load_rollouts(rollouts)
     tree = _tree(own)
-    phases = phase.measured(url, [rollout.name for rollout in loaded]) if url else {}
+    phases = phase.measured(url, {rollout.name: rollout.scrape.job for rollout in loaded}) if url else {}
     found = {rollout.name: budget(rollout, tree=tree, phase=phases.get(rollout.name)) for rollout in loaded}
     picked = (
         {name: phase.best_name(measured, name) for name, measured in phases.items()} if pick_phase else {}

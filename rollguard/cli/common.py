@@ -123,6 +123,11 @@ def broken_files_as_json(as_json: bool) -> Iterator[None]:
         raise click.exceptions.Exit(1) from error
 
 
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 rollout``, ``2 rollouts``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return rows as aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import click
 
-from generators import amtool, output, promtool
+from generators import output, promtool
 from generators.receivers import load_routing
 from generators.scrape import Addresses
 from rollguard.cli import testing
 from rollguard.cli.common import (
     broken_files_as_json,
+    count,
     examples,
     json_option,
-    own_alertmanager_option,
     print_json,
     problems_as_data,
     rollouts_option,
@@ -60,55 +60,6 @@ def init(name: str, out: Path) -> None:
     except FileExistsError:
         raise click.ClickException(f"{path} exists already; nothing was changed.") from None
     click.echo(f"Wrote {path}. Next: edit it, then run: rollguard check --rollouts {out}")
-
-
-@click.command(
-    epilog=examples("rollguard check", "rollguard check --rollouts rollouts/model-canary.yaml --json")
-)
-@rollouts_option
-@routing_option
-@own_alertmanager_option
-@json_option
-def check(rollouts: Path, routing: Path | None, own: Path | None, as_json: bool) -> None:
-    """Check rollout files, and let promtool and amtool check what they render to."""
-    loaded = load_rollouts(rollouts)
-    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
-        output.write(output.generate(loaded, routing=load_routing(routing)), Path(folder))
-        found, nowhere = _check_routes(loaded, Path(folder) / "alertmanager.yml", own)
-        problems = [*_check_rules(loaded, Path(folder)), *found]
-    if as_json:
-        print_json([{**asdict(problem), "path": str(problem.path)} for problem in problems])
-    else:
-        _show(problems)
-        guards = sum(len(rollout.guards) for rollout in loaded)
-        if nowhere:
-            names = ", ".join(nowhere)
-            click.echo(f"note: no person is told of {names}: see docs/alertmanager.md.", err=True)
-        click.echo(f"{_count(len(loaded), 'rollout')}, {_count(guards, 'guard')}: {_verdict(problems)}")
-    raise click.exceptions.Exit(1 if problems else 0)
-
-
-def _check_rules(loaded: Sequence[Rollout], folder: Path) -> list[Problem]:
-    found = []
-    for name in (*(rollout.name for rollout in loaded), PLATFORM):
-        for problem in promtool.check_rules(folder / "rules" / f"{name}.rules.yml"):
-            found.append(Problem(Path(name), 0, problem.key, problem.message, problem.hint))
-    return found
-
-
-def _check_routes(
-    loaded: Sequence[Rollout], generated: Path, own: Path | None
-) -> tuple[list[Problem], list[str]]:
-    """Return what is wrong with the routes, and the alerts that reach nobody."""
-    problems = amtool.check_config(generated)
-    nowhere: list[str] = []
-    if not problems:
-        idle, nowhere = amtool.unreached(generated, loaded)
-        problems = [*amtool.check_routes(generated, loaded), *idle]
-    problems = [replace(problem, path=Path(generated.name), line=0) for problem in problems]
-    if own:
-        problems += amtool.check_config(own) or amtool.check_routes(own, loaded)
-    return problems, nowhere
 
 
 @click.command(
@@ -158,7 +109,7 @@ def generate(
             click.echo(f"{path}: is out of date. Run: rollguard generate --out {out}", err=True)
         raise click.exceptions.Exit(1 if stale else 0)
     changed = output.write(files, out)
-    click.echo(f"{_count(len(files), 'file')} in {out}, {len(changed)} changed.")
+    click.echo(f"{count(len(files), 'file')} in {out}, {len(changed)} changed.")
 
 
 @click.command(
@@ -237,13 +188,13 @@ def _show_tests(problems: Sequence[Problem], results: Sequence[promtool.TestResu
     width = max(map(len, passed), default=0)
     for alert, outcomes in passed.items():
         mark = "ok  " if all(outcomes) else "FAIL"
-        click.echo(f"{mark} {alert.ljust(width)}  {sum(outcomes)} of {_count(len(outcomes), 'test')} passed")
+        click.echo(f"{mark} {alert.ljust(width)}  {sum(outcomes)} of {count(len(outcomes), 'test')} passed")
     for result in results:
         if not result.passed:
             click.echo(f"\n{result.title}\n{result.output}")
     _show(problems)
     total = sum(result.passed for result in results)
-    click.echo(f"{_count(len(passed), 'alert')}, {total} of {_count(len(results), 'test')} passed.")
+    click.echo(f"{count(len(passed), 'alert')}, {total} of {count(len(results), 'test')} passed.")
 
 
 @click.command(epilog=examples("rollguard schema > rollout.schema.json"))
@@ -256,11 +207,3 @@ def schema() -> None:
 def _show(problems: Iterable[Problem]) -> None:
     for problem in problems:
         click.echo(str(problem), err=True)
-
-
-def _verdict(problems: Sequence[Problem]) -> str:
-    return _count(len(problems), "error") + "." if problems else "no errors."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

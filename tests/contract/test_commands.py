@@ -47,19 +47,19 @@ def generated(run: Run, tmp_path: Path) -> Path:
 
 
 def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what a command said on standard error, notes aside."""
-    return [line for line in done.stderr.splitlines() if not line.startswith("note: ")]
+    """Return what a command said on standard error, warnings aside."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
 
 
 def test_the_shipped_rollouts_are_right(run: Run) -> None:
     found = run("check", "--rollouts", SHIPPED)
     assert (found.returncode, complaints(found)) == (0, [])
-    assert found.stdout.endswith(": no errors.\n")
+    assert ": no errors" in found.stdout
 
 
 def test_a_new_rollout_file_is_right_and_its_guards_are_tested(run: Run) -> None:
     run("init", "checkout-redesign")
-    assert run("check").stdout == "1 rollout, 2 guards: no errors.\n"
+    assert run("check").stdout.startswith("1 rollout, 2 guards: no errors")
     found = run("test")
     assert (found.returncode, found.stderr) == (0, "")
     assert "ok   ErrorRatioHigh " in found.stdout
@@ -74,15 +74,15 @@ def test_the_example_in_the_new_file_is_right_too(run: Run, tmp_path: Path) -> N
 
 
 def test_what_is_right_is_json_too(run: Run) -> None:
-    assert json.loads(run("check", "--rollouts", SHIPPED, "--json").stdout) == []
+    assert json.loads(run("check", "--rollouts", SHIPPED, "--json").stdout)["errors"] == 0
 
 
-def test_what_promtool_refuses_is_1_and_names_the_guard(run: Run, tmp_path: Path) -> None:
+def test_what_promtool_refuses_is_1_and_names_the_parameter(run: Run, tmp_path: Path) -> None:
     text = (SHIPPED / "model-canary.yaml").read_text(encoding="utf-8")
     (tmp_path / "r.yaml").write_text(text.replace("metric: rolling_precision", "metric: nan"))
     found = run("check", "--rollouts", "r.yaml")
     assert found.returncode == 1
-    assert "guard WinRateDrop is refused: " in found.stderr
+    assert "guards[1].with.metric is not PromQL: " in found.stderr
 
 
 def test_every_guard_is_tested_as_json(run: Run) -> None:

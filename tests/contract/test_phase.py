@@ -57,7 +57,7 @@ class Server:
         return found
 
     def phase(self) -> Phase | None:
-        return measured(self.url, ["checkout"]).get("checkout")
+        return measured(self.url, {"checkout": "checkout"}).get("checkout")
 
 
 @pytest.fixture(scope="module")

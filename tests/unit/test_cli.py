@@ -141,11 +141,11 @@ def test_files_with_mistakes_are_1_and_counted(run: Run, tmp_path: Path) -> None
     (tmp_path / "r.yaml").write_text("rollout: x\n")
     found = run("check", "--rollouts", "r.yaml")
     assert found.code == 1
-    assert found.err.endswith("6 errors.\n")
+    assert found.out.endswith(": 6 errors.\n")
 
 
 def test_one_mistake_is_one_error(run: Run) -> None:
-    assert run("check", "--rollouts", "none").err.endswith("1 error.\n")
+    assert run("check", "--rollouts", "none").out.endswith(": 1 error.\n")
 
 
 def test_a_broken_pipe_is_no_traceback(tmp_path: Path) -> None:

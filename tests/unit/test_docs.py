@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.core import Metric
 from starlette.routing import Route
 
+from generators import checks
 from rollguard.applier import Applier
 from rollguard.cli import cli
 from rollguard.control import ControlPlane
@@ -66,6 +67,11 @@ def test_the_page_has_exactly_the_keys_of_the_schema() -> None:
     schema = Rollout.model_json_schema()
     described = rows(section(page("rollout-file.md"), "## Keys"))
     assert list(described) == list(dict.fromkeys(keys(schema, schema["$defs"])))
+
+
+def test_the_page_of_checks_has_a_section_for_each() -> None:
+    headings = re.findall(r"^## (.*)$", page("checks.md"), re.MULTILINE)
+    assert headings == [checks.SPEC, *checks.CHECKS]
 
 
 # The guard library

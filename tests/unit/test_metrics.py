@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from rollguard import control_metrics
 from rollguard.applier import TargetStatus
 from rollguard.errors import RollguardError
 from rollguard.guards import all_guards
@@ -294,3 +295,18 @@ def test_without_a_ledger_the_rest_is_still_exposed(app: App, monkeypatch: pytes
     assert app.sample("rollguard_ledger_readable") == 0
     assert app.sample("rollguard_notifications_rejected_total", reason="storage") == 0
     assert app.get("/metrics").status_code == 200
+
+
+# What is declared is what is offered
+
+
+def test_the_registry_has_exactly_the_declared_metrics(app: App) -> None:
+    declared = {(item.name, item.type, item.help, item.labels) for item in control_metrics.CONTROL_PLANE}
+    found = set()
+    for family in app.metrics.registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = next((tuple(sample.labels) for sample in family.samples), None)
+        known = next((item.labels for item in control_metrics.CONTROL_PLANE if item.name == name), ())
+        own = known if labels is None else tuple(x for x in labels if x not in ("rollout", "le"))
+        found.add((name, family.type, family.documentation, own))
+    assert found == declared

@@ -44,4 +44,4 @@ def test_further_groups_are_numbered() -> None:
 
 def test_a_prometheus_that_does_not_answer_is_named() -> None:
     with pytest.raises(PhaseError, match="/api/v1/rules"):
-        measured("http://127.0.0.1:1", ["checkout"])
+        measured("http://127.0.0.1:1", {"checkout": "checkout"})

@@ -1,0 +1,48 @@
+"""Checks of rollouts and of what they render to: one module each, with a section in docs/checks.md."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+
+from generators.checks import (
+    budget,
+    conventions,
+    coverage,
+    drift,
+    metrics,
+    routes,
+    rules,
+    runbooks,
+    stages,
+    timing,
+    units,
+)
+from generators.checks.finding import Finding
+from generators.checks.material import Material
+
+SPEC = "spec"
+"""The check of the rollout files themselves, which is done as they are loaded."""
+
+CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType(
+    {
+        module.NAME: module.check
+        for module in (
+            rules, metrics, units, timing, conventions, stages, runbooks, routes, coverage, budget, drift
+        )
+    }
+)  # fmt: skip
+"""Every check by its name, in the order in which they are done."""
+
+
+def run(material: Material) -> list[Finding]:
+    """Return what all checks find, errors first, then by place.
+
+    Args:
+        material: what is checked.
+    Raises:
+        RollguardError: promtool or amtool cannot be run, or a guard cannot be rendered.
+    """
+    found = [finding for check in CHECKS.values() for finding in check(material)]
+    order = ("error", "warning", "note")
+    return sorted(dict.fromkeys(found), key=lambda item: (order.index(item.severity), item.problem))

@@ -1,0 +1,24 @@
+"""Has every guard every kind of test?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from generators import coverage
+from generators.checks.finding import Finding
+from generators.checks.material import Material
+from generators.timing import Timing
+from rollguard.guards import all_guards
+
+NAME = "coverage"
+
+
+def check(material: Material) -> Iterator[Finding]:
+    """Yield the kinds of test that a guard lacks."""
+    for item in material.checked:
+        guards = {guard.name: guard for guard in all_guards(item.rollout)}
+        for found in coverage.coverage(item.rollout, Timing(1.0, item.rollout.scrape.interval)):
+            for kind, words in found.missing.items():
+                message = f"{found.guard} has no test of the kind {kind}: {words}."
+                place = item.location(guards[found.guard])
+                yield Finding(NAME, "error", item.problem(place, message, "See docs/testing-guards.md."))

@@ -1,0 +1,22 @@
+"""Are the rules and tests in a folder those that the rollouts render to?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from generators import output
+from generators.checks.finding import Finding
+from generators.checks.material import Material
+from rollguard.errors import Problem
+
+NAME = "drift"
+
+
+def check(material: Material) -> Iterator[Finding]:
+    """Yield generated files that are out of date; configuration depends on options and is left out."""
+    if material.generated is None:
+        return
+    files = {name: text for name, text in material.files.items() if name.startswith(("rules/", "tests/"))}
+    for path in output.outdated(files, material.generated):
+        hint = f"Run: rollguard generate --out {material.generated}"
+        yield Finding(NAME, "error", Problem(path, 0, "", "is out of date.", hint))

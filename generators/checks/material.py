@@ -1,0 +1,104 @@
+"""What checks look at: the rollouts with their files' lines, and what they render to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from generators.output import generate, write
+from generators.receivers import Routing
+from generators.rules import alerting_rule
+from generators.timing import Timing
+from rollguard.errors import Problem
+from rollguard.guards import NO_DATA, all_guards
+from rollguard.metric import Metric
+from rollguard.spec import Guard, Rollout
+from rollguard.yamlfile import Document, Location
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A rollout and its file.
+
+    Args:
+        rollout: as loaded.
+        document: its file, with the line of every key.
+        offered: what its exporter offers; None where it has none of Rollguard's.
+    """
+
+    rollout: Rollout
+    document: Document
+    offered: tuple[Metric, ...] | None = None
+
+    @cached_property
+    def rules(self) -> list[tuple[Guard, Mapping[str, Any]]]:
+        """Every guard, derived ones included, with its alerting rule."""
+        timing = Timing(1.0, self.rollout.scrape.interval)
+        return [(guard, alerting_rule(self.rollout, guard, timing)) for guard in all_guards(self.rollout)]
+
+    def location(self, guard: Guard) -> Location:
+        """Return where a guard stands in the file; a derived one stands where it was derived from."""
+        names = [item.name for item in self.rollout.guards]
+        name = guard.name if guard.name in names else guard.name.removesuffix(NO_DATA)
+        return ("guards", names.index(name)) if name in names else ("guards",)
+
+    def holding(self, location: Location, word: str | float) -> Location:
+        """Return the place below a location whose value holds a word or is a number."""
+        value = self.document.data
+        for part in location:
+            value = value[part]
+        return next(_holding(value, location, word), location)
+
+    def problem(self, location: Location, message: str, hint: str = "") -> Problem:
+        """Return a problem at a location of the file."""
+        return self.document.problem(location, message, hint)
+
+
+def _holding(value: Any, here: Location, word: str | float) -> Iterator[Location]:
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            yield from _holding(inside, (*here, key), word)
+    elif isinstance(value, list):
+        for index, inside in enumerate(value):
+            yield from _holding(inside, (*here, index), word)
+    elif isinstance(word, str):
+        if isinstance(value, str) and word in value:
+            yield here
+    elif not isinstance(value, bool) and isinstance(value, int | float) and float(value) == word:
+        yield here
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that is checked in one pass.
+
+    Args:
+        checked: the rollouts; never none.
+        folder: an empty one, to render to.
+        routing: who is told beside the control plane.
+        own_alertmanager: a configuration of the user's own.
+        generated: a folder of generated files that should be up to date.
+        runbooks: the folder of the alerts' pages.
+    """
+
+    checked: Sequence[Checked]
+    folder: Path
+    routing: Routing | None = None
+    own_alertmanager: Path | None = None
+    generated: Path | None = None
+    runbooks: Path = field(default=Path("docs/runbooks"))
+
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """The rollouts."""
+        return [item.rollout for item in self.checked]
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Every generated file, which is also written to the folder."""
+        found = generate(self.rollouts, routing=self.routing)
+        write(found, self.folder)
+        return found

@@ -1,0 +1,112 @@
+"""Is every metric that a guard or a criterion reads offered by somebody, with the labels that it asks for?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from generators import offers
+from generators.checks.finding import Finding, Severity
+from generators.checks.material import Checked, Material
+from generators.offers import Known
+from generators.promql import PromQLError
+from generators.reads import Read, Reading, reading
+from rollguard.conventions import RULES_INFO
+from rollguard.metric import Metric
+from rollguard.yamlfile import Location
+
+NAME = "metrics"
+_RECORDED = (Metric(RULES_INFO, "gauge", "Which file the rules were rendered from.", ("digest",)),)
+
+
+@dataclass(frozen=True)
+class Used:
+    """An expression, and where it comes from.
+
+    Args:
+        location: of the guard or criterion.
+        reading: what it reads.
+    """
+
+    location: Location
+    reading: Reading
+
+
+def check(material: Material) -> Iterator[Finding]:
+    """Yield metrics and labels that nobody offers."""
+    for item in material.checked:
+        try:
+            saved = saved_exposition(item)
+        except offers.OffersError as error:
+            yield Finding(NAME, "error", item.problem(("scrape", "offers"), f"{error}."))
+            continue
+        if item.offered is None and saved is None:
+            message = "names no exposition, so the metrics of its guards cannot be checked."
+            hint = "Save one: curl host:port/metrics > FILE, and write scrape.offers: FILE."
+            yield Finding(NAME, "note", item.problem(("scrape",), message, hint))
+            continue
+        found = {(read, used.location): used for used in uses(item) for read in used.reading.series}
+        certain, known = item.offered is not None and saved is None, everything(item, saved)
+        for read, location in found:
+            yield from _check(item, read, location, known, certain=certain)
+
+
+def saved_exposition(item: Checked) -> tuple[Metric, ...] | None:
+    """Return the metrics of the file that a rollout names, relative to its own; None where it names none.
+
+    Raises:
+        OffersError: it cannot be read.
+    """
+    given = item.rollout.scrape.offers
+    if given is None:
+        return None
+    try:
+        return offers.exposition(item.document.path.parent / Path(given))
+    except offers.OffersError as error:
+        raise offers.OffersError(f"is {given}, which {error}") from error
+
+
+def everything(item: Checked, saved: Iterable[Metric] | None) -> Mapping[str, Known]:
+    """Return what a rollout's expressions may select."""
+    return offers.known([*(item.offered or ()), *(saved or ()), *offers.servers(), *_RECORDED])
+
+
+def uses(item: Checked) -> Iterator[Used]:
+    """Yield every expression of a rollout that is PromQL; what is not, the check of rules says."""
+    expressions: list[tuple[Location, str]] = [
+        (item.location(guard), str(rule["expr"])) for guard, rule in item.rules
+    ]
+    expressions += [
+        (("advance", index, "expr"), criterion.expr) for index, criterion in enumerate(item.rollout.advance)
+    ]
+    for location, expr in expressions:
+        try:
+            yield Used(location, reading(expr))
+        except PromQLError:
+            continue
+
+
+def _check(
+    item: Checked, read: Read, location: Location, known: Mapping[str, Known], *, certain: bool
+) -> Iterator[Finding]:
+    if read.metric and read.metric not in known:
+        message = f"reads {read.metric}, which nobody offers."
+        hint = _near(read.metric, known) or "Neither its exporter nor the control plane has it."
+        yield Finding(NAME, "error", item.problem(item.holding(location, read.metric), message, hint))
+    elif read.metric:
+        # Where somebody else scrapes, targets may have further labels.
+        severity: Severity = "error" if certain else "warning"
+        labels = known[read.metric].labels
+        for label in read.labels:
+            if label not in labels:
+                own = sorted(known[read.metric].metric.labels)
+                message = f"{read.metric} has no label {label}; known: {', '.join(own) or 'none'}."
+                hint = _near(label, labels)
+                yield Finding(NAME, severity, item.problem(item.holding(location, label), message, hint))
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]}?" if near else ""

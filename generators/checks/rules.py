@@ -1,0 +1,92 @@
+"""Does Prometheus accept what is rendered, and every criterion? Where not, a caret shows the place."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from generators import promql, promtool
+from generators.checks.finding import Finding
+from generators.checks.material import Checked, Material
+from generators.promql import PromQLError
+from rollguard.errors import Problem
+from rollguard.yamlfile import Location
+
+NAME = "rules"
+_CRITERIA = "criteria.json"
+_CRITERION = re.compile(r"guard Criterion(\d+)x(\d+)$")
+_PLACE = re.compile(r"(?P<line>\d+):(?P<column>\d+): parse error: (?P<words>.*?)\.?$")
+
+
+def check(material: Material) -> Iterator[Finding]:
+    """Yield what promtool refuses, at the key that it came from."""
+    folder = material.folder / "rules"
+    by_file = {f"{item.rollout.name}.rules.yml": item for item in material.checked}
+    names = [name for name in material.files if name.startswith("rules/")]
+    criteria = material.folder / _CRITERIA
+    criteria.write_text(json.dumps(_criteria(material)), encoding="utf-8")
+    for problem in promtool.check_rules(*(material.folder / name for name in names), criteria):
+        if problem.path.parent == folder and problem.path.name in by_file:
+            yield Finding(NAME, "error", _of_rule(by_file[problem.path.name], problem))
+        elif match := _CRITERION.search(problem.key):
+            item = material.checked[int(match[1])]
+            yield Finding(NAME, "error", _of_criterion(item, int(match[2]), problem))
+        else:
+            yield Finding(NAME, "error", replace(problem, path=problem.path.relative_to(material.folder)))
+
+
+def _criteria(material: Material) -> Mapping[str, Any]:
+    """Criteria as the rules of a file that only promtool reads."""
+    rules = [
+        {"alert": f"Criterion{number}x{index}", "expr": criterion.expr}
+        for number, item in enumerate(material.checked)
+        for index, criterion in enumerate(item.rollout.advance)
+    ]
+    return {"groups": [{"name": "criteria", "rules": rules}] if rules else []}
+
+
+def _of_criterion(item: Checked, index: int, problem: Problem) -> Problem:
+    expr = item.rollout.advance[index].expr
+    return item.problem(("advance", index, "expr"), _message(problem.message, expr))
+
+
+def _of_rule(item: Checked, problem: Problem) -> Problem:
+    name = problem.key.removeprefix("guard ")
+    for guard, rule in item.rules:
+        if guard.alert == name:
+            location = item.location(guard)
+            return item.problem(
+                _parameter(item, location, problem.message, rule["expr"]),
+                _message(problem.message, rule["expr"]),
+            )
+    return item.problem(("guards",), problem.message)
+
+
+def _message(message: str, expr: str) -> str:
+    """Return promtool's words with the line of the expression that they mean, and a caret."""
+    match = _PLACE.search(message)
+    if match is None:
+        return message
+    line = expr.splitlines()[int(match["line"]) - 1]
+    shown = line.encode()[: int(match["column"]) - 1].decode(errors="replace")
+    return f"is not PromQL: {match['words']}\n    {line}\n    {' ' * len(shown)}^"
+
+
+def _parameter(item: Checked, location: Location, message: str, expr: str) -> Location:
+    """Return the key of the value that brought the refused text into the expression."""
+    match = _PLACE.search(message)
+    word = _word_at(expr, int(match["line"]), int(match["column"])) if match else ""
+    return item.holding(location, word) if word else location
+
+
+def _word_at(expr: str, line: int, column: int) -> str:
+    """Return the word at or just before a place, as promtool points behind what it did not expect."""
+    place = sum(len(text) + 1 for text in expr.splitlines()[: line - 1]) + column - 1
+    try:
+        before = [token for token in promql.tokens(expr) if token.kind == "name" and token.start <= place]
+    except PromQLError:
+        return ""
+    return before[-1].text if before else ""

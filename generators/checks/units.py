@@ -1,0 +1,72 @@
+"""Are limits in the unit of the metric that they are held to?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from generators import offers
+from generators.checks.finding import Finding
+from generators.checks.material import Checked, Material
+from generators.checks.metrics import everything, saved_exposition, uses
+from generators.offers import Known
+from generators.reads import Limit
+from rollguard.guards import Series
+from rollguard.yamlfile import Location
+
+NAME = "units"
+_SPELLINGS = {
+    "seconds": ("s", "sec", "second", "seconds"),
+    "milliseconds": ("ms", "msec", "millisecond", "milliseconds"),
+    "minutes": ("m", "min", "minute", "minutes"),
+    "bytes": ("b", "byte", "bytes"),
+    "percent": ("%", "percent"),
+}
+_UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
+
+
+def check(material: Material) -> Iterator[Finding]:
+    """Yield ratios given as percent, and units that are not the metric's."""
+    for item in material.checked:
+        try:
+            known = everything(item, saved_exposition(item))
+        except offers.OffersError:
+            continue  # the check of metrics says so
+        found = dict.fromkeys((limit, used.location) for used in uses(item) for limit in used.reading.limits)
+        for limit, location in found:
+            if _unit(limit.metric, known) == "ratio" and 1 < abs(limit.value) <= 100:
+                yield _percent(item, limit, location)
+        yield from _check_words(item, known)
+
+
+def _percent(item: Checked, limit: Limit, location: Location) -> Finding:
+    place = item.holding(location, limit.value)
+    if place == location:
+        place = item.holding(location, limit.metric)
+    message = f"holds {limit.metric}, a ratio of 0\u20131, to {limit.value:g}: given as percent?"
+    return Finding(
+        NAME, "error", item.problem(place, message, f"Write {limit.value / 100:g} for {limit.value:g} %.")
+    )
+
+
+def _check_words(item: Checked, known: Mapping[str, Known]) -> Iterator[Finding]:
+    """Yield the `unit` of a guard that disagrees with its metric's."""
+    for index, guard in enumerate(item.rollout.guards):
+        several = len(guard.bindings) > 1 or not isinstance(guard.with_, dict)
+        for number, values in enumerate(guard.bindings):
+            given = _UNIT_OF.get(str(values.get("unit", "")).strip().lower())
+            unit = _unit(_name(values.get("metric")), known)
+            if given and unit and given != unit:
+                here: Location = ("guards", index, "with", *((number,) if several else ()), "unit")
+                message = f"is {values['unit']}, but {values['metric']} is in {unit}."
+                yield Finding(NAME, "error", item.problem(here, message))
+
+
+def _name(value: object) -> str:
+    try:
+        return Series.parse(str(value)).name
+    except ValueError:
+        return ""
+
+
+def _unit(metric: str, known: Mapping[str, Known]) -> str:
+    return known[metric].metric.unit if metric in known else ""

@@ -1,0 +1,72 @@
+"""What the control plane offers to Prometheus: each metric described once."""
+
+from __future__ import annotations
+
+from rollguard.conventions import STAGE_METRIC
+from rollguard.metric import Metric
+
+NOTIFICATIONS = Metric("rollguard_notifications_total", "counter", "Notifications that were taken.")
+REJECTED = Metric(
+    "rollguard_notifications_rejected_total", "counter", "Notifications that were refused.", ("reason",)
+)
+BROKEN = Metric(
+    "rollguard_alerts_broken_total", "counter", "Alerts within a notification that could not be read."
+)
+UNKNOWN = Metric("rollguard_alerts_unknown_total", "counter", "Alerts of no loaded rollout.")
+POLLS = Metric("rollguard_reconcile_polls_total", "counter", "Polls of Alertmanager.", ("result",))
+DECISION_SECONDS = Metric(
+    "rollguard_decision_duration_seconds",
+    "histogram",
+    "From a notification's arrival to its decision on disk and in the served flag.",
+    unit="seconds",
+)
+FLIP_SECONDS = Metric(
+    "rollguard_flip_duration_seconds",
+    "histogram",
+    "From a notification's arrival to the last target read back.",
+    unit="seconds",
+)
+LAST_POLL = Metric(
+    "rollguard_reconcile_last_success_timestamp_seconds",
+    "gauge",
+    "When Alertmanager last answered a poll.",
+    unit="seconds",
+)
+LAST_HEARTBEAT = Metric(
+    "rollguard_watchdog_last_timestamp_seconds",
+    "gauge",
+    "When the alert that always fires last came.",
+    unit="seconds",
+)
+LEDGER_READABLE = Metric("rollguard_ledger_readable", "gauge", "1 while the ledger can be read.")
+LEDGER_WRITABLE = Metric("rollguard_ledger_writable", "gauge", "1 where a write reaches the ledger's disk.")
+LEDGER_ENTRIES = Metric("rollguard_ledger_entries", "gauge", "Entries in the ledger.")
+LEDGER_HEAD = Metric(
+    "rollguard_ledger_head_info",
+    "gauge",
+    "Hash of the last entry; keep it to find a lost tail.",
+    ("hash",),
+)
+STAGE = Metric(STAGE_METRIC, "gauge", "Where a rollout is: 1 for one, 0 for the others.", (STAGE_METRIC,))
+FLAG_STATE = Metric(
+    "rollout_flag_state", "gauge", "State of the flag: 1 for one, 0 for the others.", ("state",)
+)
+STAGE_ENTERED = Metric(
+    "rollout_stage_entered_timestamp_seconds", "gauge", "When the stage or state began.", unit="seconds"
+)
+PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
+SWITCHES = Metric("mode_switch_total", "counter", "Transitions of a rollout.")
+ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks, by guard or by hand.", ("reason",))
+PENDING = Metric(
+    "rollguard_target_pending", "gauge", "1 while a target does not show the decided state.", ("target",)
+)
+PENDING_SINCE = Metric(
+    "rollguard_target_pending_since_timestamp_seconds",
+    "gauge",
+    "Since when it does not.",
+    ("target",),
+    unit="seconds",
+)
+
+CONTROL_PLANE = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
+"""All of them."""
