@@ -99,12 +99,17 @@ class _Server(ABC):
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
+        """Signal it and the processes that it started."""
         assert self._process is not None
-        self._process.send_signal(number)
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        for one in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(one, number)
 
     def _end(self, number: int) -> None:
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGCONT)
+            self.thaw()
             self._process.send_signal(number)
             self._process.wait(_START_SECONDS)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -38,7 +37,7 @@ class Result(NamedTuple):
     """
 
     query: str
-    rows: list[Mapping[str, Any]]
+    rows: list[dict[str, Any]]
     seconds: float
     error: str = ""
 
