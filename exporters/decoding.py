@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ REASONS = (SYNTAX, SHAPE, UNKNOWN, ENCODING, TOO_LONG, LATE, FUTURE)
 
 _SHOWN = 160
 Event = TypeVar("Event")
+Event_co = TypeVar("Event_co", covariant=True)
 
 
 class Rejections:
@@ -39,6 +40,13 @@ class Rejections:
             logger.warning("passed over (%s): %s%s; more of the kind is only counted", reason, detail, shown)
 
 
+class Decoder(Protocol[Event_co]):
+    """Decodes one line; msgspec's decoders do."""
+
+    def decode(self, line: bytes, /) -> Event_co:
+        """Return its event; raises ValueError, of one that is JSON a msgspec.ValidationError."""
+
+
 class LineDecoder(Generic[Event]):
     """Decodes lines into the events of one exporter.
 
@@ -48,9 +56,7 @@ class LineDecoder(Generic[Event]):
         rejections: told of each line that is no event.
     """
 
-    def __init__(
-        self, decoder: msgspec.json.Decoder[Event], kinds: frozenset[str], rejections: Rejections
-    ) -> None:
+    def __init__(self, decoder: Decoder[Event], kinds: frozenset[str], rejections: Rejections) -> None:
         self._decode = decoder.decode
         self._kinds = kinds
         self._rejections = rejections

@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar, get_args
 
 import msgspec
 
-from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, LineDecoder, Rejections
+from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, Decoder, LineDecoder, Rejections
 from exporters.exposition import Family, by_label
 from exporters.sources.interface import MAX_LINE_BYTES, Block
 from exporters.windows import MAX_FUTURE_SECONDS
@@ -56,12 +56,20 @@ class Intake(Generic[Event]):
         window_seconds: an event is late when no window can hold it: older than this, and the minute by which
             clocks may differ, than the newest.
         clock: Unix seconds.
+        decoder: of a line, where it is not simply one of `event`.
     """
 
-    def __init__(self, event: Any, window_seconds: float, clock: Callable[[], float]) -> None:
-        self._tags: dict[type[Any], str] = {kind: str(kind.__struct_config__.tag) for kind in get_args(event)}
+    def __init__(
+        self,
+        event: Any,
+        window_seconds: float,
+        clock: Callable[[], float],
+        decoder: Decoder[Event] | None = None,
+    ) -> None:
+        kinds = get_args(event) or (event,)
+        self._tags: dict[type[Any], str] = {kind: str(kind.__struct_config__.tag) for kind in kinds}
         self._rejections = Rejections()
-        decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(event)
+        decoder = decoder or msgspec.json.Decoder(event)
         self._decoder = LineDecoder(decoder, frozenset(self._tags.values()), self._rejections)
         self._keep_seconds = window_seconds + MAX_FUTURE_SECONDS
         self._clock = clock

@@ -21,7 +21,11 @@ FALSE_POSITIVES = Metric(
 )
 EXECUTIONS = Metric("executions_total", "counter", "Executions that ended.", ("strategy", "result"))
 SLIPPAGE = Metric(
-    "execution_slippage_ratio", "histogram", "Slippage of a fill, as a share of the price.", (), "ratio"
+    "execution_slippage_ratio",
+    "histogram",
+    "Slippage of a fill; a better price is 0.",
+    (),
+    "ratio",
 )
 EXECUTION_DURATION = Metric("execution_duration_seconds", "histogram", "Time of an execution.", (), "seconds")
 PROCESSING_DURATION = Metric(

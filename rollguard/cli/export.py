@@ -9,8 +9,12 @@ from typing import Any
 import click
 
 from exporters import canary as canary_exporter
+from exporters import features as features_exporter
+from exporters import validation as validation_exporter
+from exporters.declaration import load_declaration, shipped_declaration
 from exporters.follower import Exporter
 from exporters.runner import Settings, run
+from exporters.sources.file import FileSource
 from rollguard.cli.common import Command, DurationType, examples, log_to_stderr
 
 
@@ -78,3 +82,33 @@ def canary(events: str, reference: Path | None, window: float, min_sample: int, 
         events, reference=reference, window_seconds=window, min_sample=min_sample
     )
     start(exporter, **running)
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export validation --events var/validation.jsonl",
+        "rollguard export validation --events var/validation.jsonl --once",
+    )
+)
+@click.option("--events", required=True, help="JSON lines, a path or a pattern; see docs/validation.md.")
+@running_options(validation_exporter.LISTEN)
+def validation(events: str, **running: Any) -> None:
+    """Watch a validation of signals by its decisions and executions."""
+    start(validation_exporter.Validation(FileSource(events)), **running)
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export features --events var/features.jsonl",
+        "rollguard export features --events var/features.jsonl --metrics features.yaml",
+    )
+)
+@click.option("--events", required=True, help="JSON lines, a path or a pattern; see docs/features.md.")
+@click.option(
+    "--metrics", type=click.Path(path_type=Path), help="Declaration of the metrics. Default: the shipped one."
+)
+@running_options(features_exporter.LISTEN)
+def features(events: str, metrics: Path | None, **running: Any) -> None:
+    """Watch several features by measurements that name their rollout."""
+    declaration = load_declaration(metrics) if metrics else shipped_declaration()
+    start(features_exporter.Features(FileSource(events), declaration), **running)

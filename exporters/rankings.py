@@ -1,0 +1,77 @@
+"""What a screener's scan says beside its scores: gates, and how its ranking moves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from exporters.statistics import Array
+
+TOP = 50
+
+
+def top(scores: Mapping[str, float], size: int = TOP) -> tuple[str, ...]:
+    """Return the symbols with the highest scores, best first; of equal ones the earlier name.
+
+    Args:
+        scores: by symbol, finite numbers.
+        size: how many, at most.
+    """
+    return tuple(sorted(scores, key=lambda symbol: (-scores[symbol], symbol))[:size])
+
+
+def overlap_ratio(newer: Sequence[str], older: Sequence[str]) -> float | None:
+    """Return the share of a ranking that was in the one before.
+
+    Args:
+        newer: symbols, each once.
+        older: the same.
+    Returns:
+        |newer ∩ older| / the size of the longer one, 0-1; None where either is empty.
+    """
+    if not newer or not older:
+        return None
+    return len(set(newer) & set(older)) / max(len(newer), len(older))
+
+
+def shift_points(without: Mapping[str, float], with_: Mapping[str, float], size: int = TOP) -> float | None:
+    """Return the mean absolute change of the score of those who led before.
+
+    Args:
+        without: composite score by symbol, of the scan without the engine.
+        with_: of the scan with it.
+        size: of the top of the scan without.
+    Returns:
+        Points; None where fewer than half of the leaders are in the other scan.
+    """
+    leaders = top(without, size)
+    changes = [abs(with_[symbol] - without[symbol]) for symbol in leaders if symbol in with_]
+    if not changes or 2 * len(changes) < len(leaders):
+        return None
+    return float(np.mean(changes))
+
+
+def dominance(failed: Iterable[Iterable[str]]) -> dict[str, float]:
+    """Return the share of each gate in all failures.
+
+    Args:
+        failed: for each symbol the gates that it failed.
+    Returns:
+        Share by gate, 0-1, together 1; empty where nothing failed.
+    """
+    counts = Counter(gate for gates in failed for gate in set(gates))
+    total = counts.total()
+    return {gate: count / total for gate, count in sorted(counts.items())}
+
+
+def histogram(scores: Array, edges: Array) -> Array:
+    """Return counts of scores per bin; one on an edge lies in the bin below it.
+
+    Args:
+        scores: finite numbers, shape (n,).
+        edges: strictly ascending, shape (bins - 1,); the first and the last bin are open.
+    """
+    counts: Array = np.bincount(np.searchsorted(edges, scores), minlength=len(edges) + 1)
+    return counts
