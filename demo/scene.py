@@ -91,8 +91,8 @@ class Scene:
         for stage in self._rollout.stages[1:]:
             self._act("promote", f"{release} looks healthy")
             self._wait_for_new_cohort()
-            enough = _full_enough if stage.percent == 100 else _canary_enough
-            if not self._wait(f"{stage.name}, {stage.percent:g} %", enough):
+            enough = _full_enough if stage.share == 100 else _canary_enough
+            if not self._wait(f"{stage.name}, {stage.share:g} %", enough):
                 raise UnexpectedError(
                     f"stage {stage.name} had too few trades after {STAGE_TIMEOUT_SECONDS:g} s"
                 )

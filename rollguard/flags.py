@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, cast
 
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode, OpenFeatureError
 
+from rollguard import targeting
 from rollguard.errors import RollguardError
 from rollguard.model import Value
-from rollguard.spec import Flag, Rollout
+from rollguard.spec import Rollout
 from rollguard.state import State
-
-_DECIMALS = 6
-"""Of a percentage; the weights of a flag then add up to 10^8, and flagd allows 2^31."""
 
 _ABSENT = object()
 
@@ -47,16 +44,22 @@ def definitions(rollouts: Iterable[Rollout], states: Mapping[str, State]) -> dic
     Returns:
         ``{"flags": {key: definition}}``.
     """
-    guarding = (rollout for rollout in rollouts if not rollout.observed)
+    known = {rollout.name: rollout for rollout in rollouts}
     return {
         "flags": {
-            rollout.flag.key: definition(rollout, states.get(rollout.name, State(rollout.name)))
-            for rollout in guarding
+            rollout.flag.key: definition(rollout, states.get(name, State(name)), known, states)
+            for name, rollout in known.items()
+            if not rollout.observed
         }
     }
 
 
-def definition(rollout: Rollout, state: State) -> dict[str, Any]:
+def definition(
+    rollout: Rollout,
+    state: State,
+    rollouts: Mapping[str, Rollout] | None = None,
+    states: Mapping[str, State] | None = None,
+) -> dict[str, Any]:
     """Return the flagd definition of a rollout's flag.
 
     A flag that is off is ENABLED with the fallback as its default and without targeting: flagd's DISABLED
@@ -66,51 +69,33 @@ def definition(rollout: Rollout, state: State) -> dict[str, Any]:
     Args:
         rollout: its file.
         state: its state; a stage that the file no longer has serves the fallback.
+        rollouts: all of them by name, for those that this one requires.
+        states: of all of them by name.
     Returns:
         A definition that holds nothing but keys known to flagd.
     Source: https://flagd.dev/reference/flag-definitions/
     """
-    flag, percent = rollout.flag, percent_of(rollout, state)
-    whole = percent >= 100
+    flag = rollout.flag
+    found = targeting.variant(rollout, state, rollouts or {}, states or {})
     return {
         "state": "ENABLED",
         "variants": dict(flag.variants),
-        "defaultVariant": flag.serve if whole else flag.fallback,
-        "targeting": {} if whole or percent <= 0 else _fraction(flag, percent),
-        "metadata": _metadata(state),
+        "defaultVariant": found if isinstance(found, str) else flag.fallback,
+        "targeting": {} if isinstance(found, str) else found,
+        "metadata": _metadata(rollout, state),
     }
 
 
 def percent_of(rollout: Rollout, state: State) -> float:
-    """Return the share of targeting keys that get ``serve`` in a state, in %."""
-    if state.status == "ENABLED":
-        return 100
-    shares = {stage.name: stage.percent for stage in rollout.stages}
-    return shares.get(state.stage or "", 0) if state.status == "ROLLING_OUT" else 0
+    """Return the share that gets ``serve`` in a state, in %, of all keys or of those that match."""
+    stage = targeting.stage_of(rollout, state)
+    return stage.share if stage else 0
 
 
-def _fraction(flag: Flag, percent: float) -> dict[str, Any]:
-    """Return targeting that is sticky: `serve` comes first, so that a larger share holds the smaller one.
-
-    Whoever has no targeting key gets the fallback, where ``fractional`` would hash the seed alone.
-    """
-    seed = {"cat": [flag.salt or flag.key, {"var": "targetingKey"}]}
-    served, rest = _weights(percent)
-    split = {"fractional": [seed, [flag.serve, served], [flag.fallback, rest]]}
-    return {"if": [{"var": "targetingKey"}, split, flag.fallback]}
-
-
-def _weights(percent: float) -> tuple[int, int]:
-    """Return a percentage as two whole numbers, as small as they can be in powers of ten."""
-    share = round(Decimal(str(percent)), _DECIMALS).normalize()
-    exponent = share.as_tuple().exponent
-    scale = 10 ** max(0, -int(exponent))
-    served = int(share * scale)
-    return served, 100 * scale - served
-
-
-def _metadata(state: State) -> dict[str, str | int]:
+def _metadata(rollout: Rollout, state: State) -> dict[str, Value]:
+    stage = targeting.stage_of(rollout, state)
     known = {
+        **(stage.values if stage else {}),
         "rollout": state.rollout,
         "position": state.position,
         "stage": state.stage,

@@ -104,6 +104,8 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
             found.setdefault((key, value), path)
         problems += _conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
         rollouts.append((path, rollout))
+    if folder.is_dir():
+        problems += _check_requirements(rollouts)
     return sorted(rollouts, key=lambda pair: pair[1].name), problems
 
 
@@ -117,6 +119,36 @@ def _conflicts(path: Path, rollout: Rollout, first: tuple[Path, Scrape]) -> Iter
             message = f"differs from {other}, which names the job {scrape.job} too."
             hint = "One job has one scrape: say the same under scrape in every rollout that shares it."
             yield read(path).problem(("scrape", key), message, hint)
+
+
+def _check_requirements(rollouts: Sequence[tuple[Path, Rollout]]) -> Iterator[Problem]:
+    """Yield the requirements of rollouts that are not there, and those that lead back to themselves."""
+    required = {rollout.name: rollout.requires for _, rollout in rollouts}
+    for path, rollout in rollouts:
+        for index, other in enumerate(rollout.requires):
+            here: Location = ("requires", index)
+            document, name = read(path), rollout.name
+            if other not in required:
+                near = difflib.get_close_matches(other, required, n=1)
+                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(required)}."
+                yield document.problem(here, f"is {other}, which is no rollout of this folder.", hint)
+            elif _leads_to(name, other, required):
+                hint = "Let one of them require nothing."
+                yield document.problem(here, f"is {other}, which requires {name} in turn.", hint)
+
+
+def _leads_to(goal: str, name: str, required: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether what a rollout requires, and what that requires in turn, holds another rollout."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        current = waiting.pop()
+        if current == goal:
+            return True
+        if current not in seen:
+            seen.add(current)
+            waiting += required.get(current, ())
+    return False
 
 
 def rollout_paths(folder: Path) -> list[Path]:

@@ -17,6 +17,7 @@ ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
 JOB = r"^[A-Za-z0-9._-]+$"
 DATABASE_URL = r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.+|\$\{[A-Z][A-Z0-9_]*\})$"
 DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
+ATTRIBUTE = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
@@ -28,6 +29,7 @@ PATTERNS_IN_WORDS: Mapping[str, str] = {
     JOB: "letters, digits, '.', '_' and '-'",
     DATABASE_URL: "a URL of sqlite or postgresql, or ${NAME} of an environment variable",
     DOTTED_KEY: "keys joined by dots, such as rollout.mode",
+    ATTRIBUTE: "letters, digits, '_' and '-', such as symbol",
     ENV_NAME: "a variable's name, such as SETUP_ENGINE_ENABLED",
     FILE_NAME: "a name without slashes, such as active",
 }

@@ -76,7 +76,10 @@ def running(options: Options) -> Iterator[Starlette]:
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
-        targets = {rollout.name: build(rollout, options.root, options.memory) for rollout in options.rollouts}
+        targets = {
+            name: build(rollout, options.root, options.memory, control.rollouts, ledger.states)
+            for name, rollout in control.rollouts.items()
+        }
         applier = Applier(options.rollouts, targets, ledger.states, clock=clock.wall)
         metrics = Metrics(control, applier.statuses)
         applier.on_applied = metrics.applied

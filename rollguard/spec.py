@@ -8,10 +8,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from rollguard import instants
 from rollguard.conventions import DISABLED, ENABLED, ROLLBACK
 from rollguard.durations import Duration
+from rollguard.instants import Instant
 from rollguard.model import (
     ADDRESS,
+    ATTRIBUTE,
     FLAG_KEY,
     JOB,
     AlertName,
@@ -28,6 +31,11 @@ from rollguard.target_spec import Target
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
+Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
+TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
+
+METADATA = ("rollout", "position", "stage", "run", "seq", "reason")
+"""What a flag's metadata says of its rollout; a stage's own values have other names."""
 
 
 class CanaryExporter(Model):
@@ -118,6 +126,39 @@ class Scrape(Model):
     exporter: Exporter | None = None
 
 
+class Users(Model):
+    """Targeting keys that are served, or kept out, whatever the stage's share."""
+
+    on: TargetingKeys = Field((), description="Get `serve` while it runs.")
+    off: TargetingKeys = Field((), description="Get `fallback`; wins over `on`.")
+
+
+class Schedule(Model):
+    """When the flag may be on at all; a rollback outranks it."""
+
+    enable_at: Instant | None = Field(None, description="Before it, everybody gets `fallback`.")
+    disable_at: Instant | None = Field(None, description="From then on, everybody gets `fallback`.")
+
+    @property
+    def enable_time(self) -> int | None:
+        """`enable_at` in Unix seconds."""
+        return instants.seconds(self.enable_at) if self.enable_at else None
+
+    @property
+    def disable_time(self) -> int | None:
+        """`disable_at` in Unix seconds."""
+        return instants.seconds(self.disable_at) if self.disable_at else None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Schedule:
+        times = (self.enable_time, self.disable_time)
+        if times == (None, None):
+            raise ValueError("expected enable_at or disable_at")
+        if times[0] is not None and times[1] is not None and times[0] >= times[1]:
+            raise ValueError("expected enable_at before disable_at")
+        return self
+
+
 class Flag(Model):
     """The feature flag: its variants, the one served to the stage's share, and the one to fall back to."""
 
@@ -126,15 +167,38 @@ class Flag(Model):
     serve: str = Field(description="Variant that the stage's share of users gets.")
     fallback: str = Field(description="Variant of everybody else, and of everybody after a rollback.")
     salt: str | None = Field(None, description="Seed of the hash that picks users; default: the flag's key.")
+    users: Users = Users()
+    schedule: Schedule | None = None
 
 
 class Stage(Model):
-    """One step of the rollout."""
+    """One step of the rollout: a share, or what its contexts match, or `values` for everybody."""
 
     name: StageName
-    percent: int | float = Field(ge=0, le=100, description="Share of targeting keys that get `serve`, in %.")
+    percent: Annotated[int | float, Field(ge=0, le=100)] | None = Field(
+        None, description="Share of targeting keys that get `serve`, in %."
+    )
+    match: dict[Attribute, Annotated[TargetingKeys, Field(min_length=1)]] | None = Field(
+        None, min_length=1, description="In place of a share: attributes of the context and their values."
+    )
+    values: dict[Attribute, Value] = Field({}, description="What clients find in the flag's metadata.")
     hold: Duration = Field(0.0, description="How long the stage lasts at least.")
     approve: Literal["manual"] | None = Field(None, description="manual: a person must let the stage begin.")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Stage:
+        if self.percent is not None and self.match is not None:
+            raise ValueError("expected percent or match, not both")
+        if self.percent is None and self.match is None and not self.values:
+            raise ValueError("expected percent, match or values")
+        if taken := [name for name in self.values if name in METADATA]:
+            raise ValueError(f"expected values not to be named {taken[0]}, which says where the rollout is")
+        return self
+
+    @property
+    def share(self) -> float:
+        """How much gets `serve`, in %: of the targeting keys, or of what `match` names."""
+        return 100 if self.percent is None else self.percent
 
 
 class Guard(Model):
@@ -214,6 +278,7 @@ class Rollout(Model):
     advance: Listed[Criterion] = ()
     rollback: Rollback = Rollback()
     blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
+    requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
     targets: Listed[Target] = ()
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from generators.checks.finding import Finding
@@ -22,8 +22,8 @@ def check(material: Material) -> Iterator[Finding]:
 def _shares(item: Checked) -> Iterator[Problem]:
     stages = item.rollout.stages
     for index, (before, after) in enumerate(pairwise(stages), 1):
-        if after.percent < before.percent:
-            message = f"is {after.percent:g}, less than {before.percent:g} of {before.name} before it."
+        if before.match is None and after.match is None and after.share < before.share:
+            message = f"is {after.share:g}, less than {before.share:g} of {before.name} before it."
             hint = "Users would lose what they have while all goes well."
             yield item.problem(("stages", index, "percent"), message, hint)
 
@@ -41,7 +41,14 @@ def _fallbacks(item: Checked) -> Iterator[Problem]:
             if not isinstance(values, dict) or not isinstance(values.get("fallback"), dict):
                 continue
             kept = values["fallback"]
-            left = dict.fromkeys(key for keys in values.values() for key in keys or () if key not in kept)
+            left = dict.fromkeys(
+                key for keys in values.values() for key in keys or () if not _within_reach(key, kept)
+            )
             if left:
                 message = f"does not set {', '.join(left)}, which stages set: a rollback leaves it as it is."
                 yield item.problem(("targets", index, kind, "values", "fallback"), message)
+
+
+def _within_reach(key: str, kept: Iterable[str]) -> bool:
+    """Return whether one of the kept keys is a key, lies within its value, or holds it."""
+    return any(f"{key}.".startswith(f"{other}.") or other.startswith(f"{key}.") for other in kept)

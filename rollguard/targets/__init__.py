@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rollguard import target_spec
 from rollguard.spec import Rollout
+from rollguard.state import State
 from rollguard.targets.command import CommandTarget
 from rollguard.targets.env_file import EnvFileTarget
 from rollguard.targets.flagd_file import FlagdFileTarget
@@ -20,36 +23,56 @@ from rollguard.targets.yaml_file import YamlFileTarget
 __all__ = ["Target", "TargetError", "build"]
 
 
-def build(rollout: Rollout, root: Path, memory: Path) -> list[Target]:
+def build(
+    rollout: Rollout,
+    root: Path,
+    memory: Path,
+    rollouts: Mapping[str, Rollout] | None = None,
+    states: Callable[[], Mapping[str, State]] = dict,
+) -> list[Target]:
     """Return a rollout's targets in the order in which they are to be applied.
 
     Args:
         rollout: its file.
         root: the folder that relative paths are under, and that commands run in.
         memory: the folder where targets keep what they must remember.
+        rollouts: all of them by name, for those that this one requires.
+        states: returns the states of all of them by name.
     """
-    return [_followed(rollout, target, root, memory / rollout.name) for target in rollout.targets]
+    around = _Around(root, memory / rollout.name, rollouts or {}, states)
+    return [_followed(rollout, target, around) for target in rollout.targets]
 
 
-def _followed(rollout: Rollout, target: target_spec.Target, root: Path, memory: Path) -> Target:
-    built = _build(rollout, target, root, memory)
+@dataclass(frozen=True)
+class _Around:
+    """What targets are built in; arguments as for `build`."""
+
+    root: Path
+    memory: Path
+    rollouts: Mapping[str, Rollout]
+    states: Callable[[], Mapping[str, State]]
+
+
+def _followed(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+    built = _build(rollout, target, around)
     if target.then is None and target.verify is None:
         return built
-    noted = Memory(memory, f"after {target.name}")
-    return FollowedTarget(built, rollout, root, target.then, target.verify, noted)
+    noted = Memory(around.memory, f"after {target.name}")
+    return FollowedTarget(built, rollout, around.root, target.then, target.verify, noted)
 
 
-def _build(rollout: Rollout, target: target_spec.Target, root: Path, memory: Path) -> Target:
-    name = target.name
+def _build(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+    name, root = target.name, around.root
     if target.flagd_file:
-        return FlagdFileTarget(name, rollout, root / target.flagd_file.path)
+        path = root / target.flagd_file.path
+        return FlagdFileTarget(name, rollout, path, around.rollouts, around.states)
     if target.yaml_file:
         return YamlFileTarget(name, rollout, root / target.yaml_file.path, target.yaml_file.values)
     if target.env_file:
         return EnvFileTarget(name, rollout, root / target.env_file.path, target.env_file.values)
     if target.json_file:
         return JsonFileTarget(name, rollout, root / target.json_file.path, target.json_file.values)
-    noted = Memory(memory, name)
+    noted = Memory(around.memory, name)
     if target.model_registry:
         body = target.model_registry
         place = root / body.root

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,19 @@ class FlagdFileTarget:
         name: as status and metrics show it.
         rollout: whose flag it is.
         path: the file, perhaps with flags of others.
+        rollouts: all of them by name, for those that this one requires.
+        states: returns the states of all of them by name.
     """
 
     name: str
     rollout: Rollout
     path: Path
+    rollouts: Mapping[str, Rollout] = field(default_factory=dict)
+    states: Callable[[], Mapping[str, State]] = dict
 
     def apply(self, state: State) -> None:
         """Put the flag's definition in its place; a missing file is created."""
-        wanted = flags.definition(self.rollout, state)
+        wanted = self._wanted(state)
         files.replace(self.path, lambda before: self._changed(before, wanted))
 
     def read_back(self, state: State) -> bool:
@@ -41,7 +46,11 @@ class FlagdFileTarget:
         if content is None:
             return False
         found = self._parse(content)[1]["flags"].get(self.rollout.flag.key)
-        return json_text.same(found, flags.definition(self.rollout, state))
+        return json_text.same(found, self._wanted(state))
+
+    def _wanted(self, state: State) -> dict[str, Any]:
+        known = self.states() if self.rollout.requires else {}
+        return flags.definition(self.rollout, state, self.rollouts, known)
 
     def _changed(self, before: bytes | None, wanted: dict[str, Any]) -> bytes:
         key = self.rollout.flag.key

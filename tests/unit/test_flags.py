@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rollguard import flags
+from rollguard import flags, targeting
 from rollguard.flags import FlagError, FlagEvaluator, FlagNotFoundError
 from rollguard.loading import load_rollout
 from rollguard.spec import Rollout
@@ -181,7 +181,7 @@ def test_without_a_targeting_key_the_fallback_is_served(context: dict[str, Any])
     ],
 )
 def test_weights_are_whole_numbers(percent: float, weights: tuple[int, int]) -> None:
-    assert flags._weights(percent) == weights
+    assert targeting.weights(percent) == weights
 
 
 # Evaluation

@@ -193,6 +193,66 @@ def test_a_key_given_twice_is_an_error(told: Told) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("percent: 10, ", "", "stages[0] is a mapping, expected percent, match or values."),
+        (
+            "percent: 10,",
+            "percent: 10, match: {a: [b]},",
+            "stages[0] is a mapping, expected percent or match",
+        ),
+        ("percent: 10,", "match: {},", "stages[0].match is a mapping, expected at least 1 item."),
+        ("percent: 10,", "match: {a: []},", "stages[0].match.a is a list, expected at least 1 item."),
+        ("percent: 10,", "match: {a: [1]},", "stages[0].match.a[0] is 1, expected a string."),
+        ("percent: 10,", "match: {a.b: [c]},", "stages[0].match.a.b is a list, expected letters, digits"),
+        ("percent: 10,", "values: {run: 5},", "stages[0] is a mapping, expected values not to be named run,"),
+        ("serve: new,", "serve: new, users: {on: [5]},", "flag.users.on[0] is 5, expected a string."),
+        ("serve: new,", "serve: new, schedule: {},", "flag.schedule is a mapping, expected enable_at or"),
+        (
+            "serve: new,",
+            "serve: new, schedule: {enable_at: 2026-01-05},",
+            "flag.schedule.enable_at is 2026-01-05, expected a moment with its time zone, such as",
+        ),
+        (
+            "serve: new,",
+            'serve: new, schedule: {enable_at: "2026-01-05T00:00:00Z", disable_at: "2026-01-05T00:00:00Z"},',
+            "flag.schedule is a mapping, expected enable_at before disable_at.",
+        ),
+    ],
+)
+def test_a_mistake_in_who_is_served_is_one_error(told: Told, old: str, new: str, expected: str) -> None:
+    (found,) = told((old, new))
+    assert found.split(": ", 1)[1].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("requires", "message"),
+    [
+        (["two"], ""),
+        (["three"], r"one.yaml:1: requires\[0\] is three, which is no rollout of this folder.\n  Known here"),
+        (["twoo"], r"Did you mean two\?"),
+        (["one"], "is one, which requires one in turn"),
+    ],
+)
+def test_rollouts_require_others_of_their_folder(tmp_path: Path, requires: list[str], message: str) -> None:
+    for name, more in (("one", f"requires: {requires}\n"), ("two", "")):
+        (tmp_path / f"{name}.yaml").write_text(more + GOOD.replace("checkout", name))
+    if not message:
+        assert [rollout.requires for rollout in load_rollouts(tmp_path)] == [("two",), ()]
+        return
+    with pytest.raises(FileProblemsError, match=message):
+        load_rollouts(tmp_path)
+
+
+def test_a_circle_of_requirements_is_an_error_in_each(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        text = f"requires: [{other}]\n" + GOOD.replace("checkout", name)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(FileProblemsError, match=r"one\.yaml.*requires one in turn(.|\n)*two\.yaml"):
+        load_rollouts(tmp_path)
+
+
 def test_one_variant_is_too_few(told: Told) -> None:
     found = told(("variants: {new: true, old: false}", "variants: {new: true}"))
     assert "r.yaml:5: flag.variants is a mapping, expected at least 2 items." in found
