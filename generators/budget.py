@@ -22,6 +22,7 @@ from rollguard.conventions import ROLLBACK_RECEIVER, STAGE_METRIC
 from rollguard.guards import all_guards
 from rollguard.reconcile import POLL_SECONDS
 from rollguard.spec import Guard, Rollout
+from rollguard.target_spec import Target
 
 PATH_SECONDS = 0.03, 0.25
 """Median and worst time for what nobody sets: to Alertmanager, to the control plane, onto its disk."""
@@ -180,12 +181,22 @@ def _steps(
 
 def _targets(rollout: Rollout) -> tuple[float, float]:
     """Targets follow one another, so their times add up."""
-    median = worst = 0.0
-    for target in rollout.targets:
-        body = next(value for _, value in target if value is not None)
-        median += TARGET_SECONDS[0]
-        worst += getattr(body, "timeout", None) or TARGET_SECONDS[1]
-    return median, worst
+    limits = [_limit(target) for target in rollout.targets]
+    median = len(limits) * TARGET_SECONDS[0]
+    return median, sum(limit or TARGET_SECONDS[1] for limit in limits)
+
+
+def _limit(target: Target) -> float:
+    """Return the time limits of what a rollback runs for a target: command, restart, verification."""
+    found = 0.0
+    if target.command is not None and "fallback" in target.command.run:
+        found += target.command.timeout
+    if target.then is not None:
+        found += target.then.timeout
+    if target.verify is not None:
+        found += target.verify.log.settle if target.verify.log else 0.0
+        found += sum(part.timeout for part in (target.verify.command, target.verify.http) if part)
+    return found
 
 
 def _delivery(rollout: Rollout, guard: Guard, tree: RouteTree | None) -> Delivery:

@@ -52,25 +52,61 @@ def generate(
     Returns:
         Path relative to the output folder → text.
     """
+    settings = configuration(rollouts, scale, addresses, routing=routing, fragments=fragments)
+    return {**rules(rollouts, scale), **rule_tests(rollouts, scale), **settings}
+
+
+def rules(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
+    """Return the rule files; arguments as for `generate`."""
+    files = {
+        f"rules/{rollout.name}.rules.yml": _document(
+            rule_file(rollout, Timing(scale, rollout.scrape.interval)), _of(rollout)
+        )
+        for rollout in rollouts
+    }
+    files[f"rules/{PLATFORM}.rules.yml"] = _document(platform_rules(rollouts, scale), _OF_PLATFORM)
+    return files
+
+
+def rule_tests(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
+    """Return the tests of the rules; arguments as for `generate`."""
+    files = {
+        f"tests/{rollout.name}.test.yml": _document(
+            test_file(rollout, Timing(scale, rollout.scrape.interval)), _of(rollout)
+        )
+        for rollout in rollouts
+    }
+    files[f"tests/{PLATFORM}.test.yml"] = _document(platform_tests(rollouts, scale), _OF_PLATFORM)
+    return files
+
+
+def configuration(
+    rollouts: Sequence[Rollout],
+    scale: float = 1.0,
+    addresses: Addresses | None = None,
+    *,
+    routing: Routing | None = None,
+    fragments: bool = False,
+) -> dict[str, str]:
+    """Return the files of Prometheus and Alertmanager; arguments as for `generate`."""
     addresses, routing = addresses or Addresses(), routing or Routing()
-    files = {}
-    for rollout in rollouts:
-        timing = Timing(scale, rollout.scrape.interval)
-        source = f"the rollout file {rollout.name}"
-        files[f"rules/{rollout.name}.rules.yml"] = _document(rule_file(rollout, timing), source)
-        files[f"tests/{rollout.name}.test.yml"] = _document(test_file(rollout, timing), source)
-    source = "the rollout files and the platform's alerts"
-    files[f"rules/{PLATFORM}.rules.yml"] = _document(platform_rules(rollouts, scale), source)
-    files[f"tests/{PLATFORM}.test.yml"] = _document(platform_tests(rollouts, scale), source)
     prometheus, alertmanager = (
         (prometheus_fragment(rollouts, scale, addresses), alertmanager_fragment(scale, addresses, routing))
         if fragments
         else (prometheus_config(rollouts, scale, addresses), alertmanager_config(scale, addresses, routing))
     )
     source, ending = "the rollout files", "fragment.yml" if fragments else "yml"
-    files[f"prometheus.{ending}"] = _document(prometheus, source)
-    files[f"alertmanager.{ending}"] = _document(alertmanager, f"{source} and the settings of routing")
-    return files
+    return {
+        f"prometheus.{ending}": _document(prometheus, source),
+        f"alertmanager.{ending}": _document(alertmanager, f"{source} and the settings of routing"),
+    }
+
+
+def _of(rollout: Rollout) -> str:
+    return f"the rollout file {rollout.name}"
+
+
+_OF_PLATFORM = "the rollout files and the platform's alerts"
 
 
 def _document(content: Mapping[str, Any], source: str) -> str:

@@ -8,7 +8,7 @@ import sys
 import click
 
 from rollguard import __version__
-from rollguard.cli import budget, check, export, files, operate, run
+from rollguard.cli import budget, check, diff, export, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -40,6 +40,7 @@ for _command in (
     files.generate,
     files.test,
     budget.budget_command,
+    diff.diff,
     files.schema,
     run.up,
     run.serve,

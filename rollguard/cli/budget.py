@@ -20,6 +20,7 @@ from rollguard.cli.common import (
     own_alertmanager_option,
     print_json,
     rollouts_option,
+    seconds,
     table,
 )
 from rollguard.errors import FileProblemsError
@@ -93,7 +94,7 @@ def _show(rollout: Rollout, guards: Sequence[GuardBudget], measured: Phase | Non
     ]
     for guard in guards:
         steps = {step.name: step.worst for step in guard.steps}
-        key, seconds = guard.helps_most
+        key, taken = guard.helps_most
         rows.append(
             (
                 guard.guard,
@@ -101,7 +102,7 @@ def _show(rollout: Rollout, guards: Sequence[GuardBudget], measured: Phase | Non
                 *(_seconds(steps.get(name)) for name in columns),
                 _seconds(guard.median),
                 f"{_seconds(guard.worst)}{' OVER' if guard.over else ''}",
-                f"{key} ({_seconds(seconds)})",
+                f"{key} ({_seconds(taken)})",
                 _seconds(guard.window or None),
             )
         )
@@ -133,9 +134,7 @@ def _phase_words(measured: Phase | None, picked: tuple[str, float] | None, *, as
 
 
 def _seconds(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3g}s" if value < 60 else durations.render(round(value))
+    return "-" if value is None else seconds(value)
 
 
 def _plain(

@@ -128,6 +128,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def seconds(value: float) -> str:
+    """Return seconds in three digits, or in Prometheus's form from a minute on: ``31.8s``, ``10m32s``."""
+    return f"{value:.3g}s" if value < 60 else durations.render(round(value))
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Return rows as aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

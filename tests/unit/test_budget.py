@@ -120,3 +120,19 @@ def test_the_setting_that_helps_most_is_the_largest_part(tmp_path: Path) -> None
 
 def test_the_guard_of_a_vanished_series_has_a_budget_of_its_own(tmp_path: Path) -> None:
     assert step(of(budget(make(tmp_path)), "ErrorsHighNoData"), "for") == (60, 60)
+
+
+COMMAND = """\
+  - command: {name: restart, run: {fallback: [systemctl, restart, shop]}, timeout: 20s}
+  - json-file: {path: app.json, values: {fallback: {a: 1}, full: {a: 2}}}
+    then: {restart: [systemctl, restart, shop], timeout: 10s}
+    verify: {log: {files: [a.log], line: off, states: [fallback], settle: 5s}}
+"""
+
+
+def test_time_limits_of_targets_count_in_the_worst_case(tmp_path: Path) -> None:
+    path = tmp_path / "checkout.yaml"
+    make(tmp_path)
+    path.write_text(path.read_text() + COMMAND)
+    found = of(budget(load_rollout(path)))
+    assert step(found, "targets") == pytest.approx((0.06, 0.25 + 20 + 10 + 5))
