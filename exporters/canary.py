@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporters.canary_measures import CanaryMeasures
 from exporters.reference import Reference
-from exporters.sources.file import FileSource
+from exporters.sources.events import events_source
 
 LISTEN = "127.0.0.1:9841"
 
@@ -24,16 +24,17 @@ def canary(
     """Return the exporter of a model canary.
 
     Args:
-        events: where the events are: a path or a pattern of JSON lines.
+        events: a path or a pattern of JSON lines, or the address of a Redis stream.
         reference: the saved reference of the served features; None for no drift.
         window_seconds: length of the rolling windows, in event time.
         min_sample: values of a feature below which its drift is not shown.
         clock: Unix seconds.
     Raises:
         ReferenceError: the reference cannot be read.
+        StreamError: an address names no stream.
     """
     return CanaryMeasures(
-        FileSource(events),
+        events_source(events),
         window_seconds=window_seconds,
         reference=Reference.load(reference) if reference else None,
         min_sample=min_sample,

@@ -71,7 +71,7 @@ def export() -> None:
         "rollguard export canary --events var/events.jsonl --once",
     )
 )
-@click.option("--events", required=True, help="JSON lines, a path or a pattern; see docs/events.md.")
+@click.option("--events", required=True, help="Path, pattern or redis://…?stream=…; see docs/events.md.")
 @click.option("--reference", type=click.Path(path_type=Path), help="Saved quantile bins; none: no drift.")
 @click.option("--window", type=DurationType(), default="30m", show_default=True, help="Rolling window.")
 @click.option("--min-sample", type=click.IntRange(min=1), default=300, show_default=True, help="For drift.")

@@ -40,7 +40,7 @@ def _options(exporter: Exporter, root: Path, scale: float, note: Callable[[str],
         if value is None:
             continue
         text = str(value)
-        if name in _PATHS:
+        if name in _PATHS and "://" not in text:
             text = str(root / text)
         elif name in _DURATIONS:
             text = durations.render(Timing(scale).seconds(value))
