@@ -69,6 +69,8 @@ class ForecastExporter(Model):
     database: DatabaseURL = Field(description="Where the table ensemble_validation_metrics is.")
     env: Path | None = Field(None, description="File with CANARY_SYMBOLS and CANARY_HORIZONS; none: all.")
     log: Path | None = Field(None, description="Log of the forecast job; none: no critical errors.")
+    forecasts: str | None = Field(None, description="SQL; none: of the table forecasts.")
+    calibrations: str | None = Field(None, description="SQL; none: of the table calibrations.")
 
 
 class FeaturesExporter(Model):

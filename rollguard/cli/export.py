@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import click
 
 from exporters import canary as canary_exporter
 from exporters import features as features_exporter
+from exporters import forecast as forecast_exporter
 from exporters import validation as validation_exporter
 from exporters.declaration import load_declaration, shipped_declaration
 from exporters.follower import Exporter
+from exporters.forecast_table import CALIBRATIONS, FORECASTS
 from exporters.runner import Settings, run
 from exporters.sources.file import FileSource
 from rollguard.cli.common import Command, DurationType, examples, log_to_stderr
@@ -58,6 +61,21 @@ def _default_checkpoint(exporter: Exporter) -> Path:
     if "://" in first or "*" in first:
         return Path(f"{exporter.name}.rollguard-checkpoint")
     return Path(f"{first}.rollguard-checkpoint")
+
+
+class DatabaseType(click.ParamType[str]):
+    """A database's URL, or ${NAME} of an environment variable that holds it, as URLs have passwords."""
+
+    name = "url"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the URL, or fail where the variable is not set."""
+        text = str(value)
+        if not (text.startswith("${") and text.endswith("}")):
+            return text
+        if not (found := os.environ.get(text[2:-1])):
+            self.fail(f"the environment variable {text[2:-1]} is not set.", param, ctx)
+        return found
 
 
 @click.group()
@@ -112,3 +130,27 @@ def features(events: str, metrics: Path | None, **running: Any) -> None:
     """Watch several features by measurements that name their rollout."""
     declaration = load_declaration(metrics) if metrics else shipped_declaration()
     start(features_exporter.Features(FileSource(events), declaration), **running)
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export forecast --database sqlite:///forecasts.db --env .env.canary",
+        "rollguard export forecast --database '${DATABASE_URL}' --once",
+    )
+)
+@click.option("--database", type=DatabaseType(), required=True, help="Its URL, or ${NAME} of a variable.")
+@click.option(
+    "--env", type=click.Path(path_type=Path), help="File with CANARY_SYMBOLS, CANARY_HORIZONS; none: all."
+)
+@click.option("--log", help="Log of the forecast job, a path or a pattern; none: no critical errors.")
+@click.option("--forecasts", default=FORECASTS, help="SQL; default: see docs/forecast.md.")
+@click.option("--calibrations", default=CALIBRATIONS, help="SQL; default: see docs/forecast.md.")
+@running_options(forecast_exporter.LISTEN)
+def forecast(
+    database: str, env: Path | None, log: str | None, forecasts: str, calibrations: str, **running: Any
+) -> None:
+    """Watch an ensemble of forecasting models by its validation table, forecasts and log."""
+    exporter = forecast_exporter.Forecast(
+        database, env=env, log=log, forecasts=forecasts, calibrations=calibrations
+    )
+    start(exporter, **running)
