@@ -130,11 +130,10 @@ def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> 
 
 
 def where_armed(rollout: Rollout, guard: Guard) -> str:
-    """Return in words where an alert acts."""
-    if sum(other.alert == guard.alert for other in rollout.guards) > 1:
-        return "in each stage with its own limit"
+    """Return in words where an alert acts, by any of the guards that share it."""
     every = (*(stage.name for stage in rollout.stages), ENABLED)
-    armed = rollout.armed_stages(guard)
+    acting = [other for other in rollout.guards if other.alert == guard.alert]
+    armed = tuple(stage for stage in every if any(other.armed_in(stage) for other in acting))
     if armed == every:
         return "in every stage and once the release is enabled"
     if armed == every[-len(armed) :]:
