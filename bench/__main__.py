@@ -7,10 +7,11 @@ import sys
 import click
 
 from bench.demo_seeds import seeds
+from bench.flags import flags
 from bench.flips import flips
 
 cli = click.Group(
-    commands={"flips": flips, "seeds": seeds},
+    commands={"flips": flips, "flags": flags, "seeds": seeds},
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -130,6 +130,8 @@ class FlagEvaluator:
 
     def __init__(self) -> None:
         self._flags: tuple[FlagdCore, tuple[str, ...]] = (FlagdCore(), ())
+        self.on_change: Callable[[], None] = lambda: None
+        """Called after definitions were replaced, by the thread that did it."""
 
     def set_flags(self, document: Mapping[str, Any]) -> None:
         """Replace all definitions at once; an evaluation sees the old ones or the new, never some of each.
@@ -144,6 +146,7 @@ class FlagEvaluator:
             cause = error.error_message or error.__cause__
             raise FlagError(f"flagd refuses the flags: {cause}.", "PARSE_ERROR") from error
         self._flags = (core, tuple(document.get("flags", ())))
+        self.on_change()
 
     @property
     def keys(self) -> tuple[str, ...]:

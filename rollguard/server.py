@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import hmac
-import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from rollguard import flags, status
+from rollguard import bodies, status
 from rollguard.applier import Applier
 from rollguard.control import ControlPlane, RefusedError, UnknownRolloutError
 from rollguard.errors import RollguardError
 from rollguard.ledger import ConflictError, LedgerError, parse_head
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
+from rollguard.ofrep import Ofrep, Streams
 from rollguard.state import Entry
 
 log = logging.getLogger(__name__)
-
-MAX_CONTEXT_BYTES = 64 * 1024
-_STATUS_OF_CODE = {"FLAG_NOT_FOUND": 404}
 
 
 class TokenError(RollguardError):
@@ -64,6 +60,7 @@ class Server:
         metrics: counts.
         token: what a caller must present to change or read anything but flags, metrics and health.
         wake: asks for a poll of Alertmanager.
+        origins: web origins whose pages may ask for flags; ``*`` for any.
     """
 
     def __init__(
@@ -72,7 +69,9 @@ class Server:
         applier: Applier,
         metrics: Metrics,
         token: bytes,
+        *,
         wake: Callable[[], None] = lambda: None,
+        origins: Sequence[str] = (),
     ) -> None:
         self._control = control
         self._applier = applier
@@ -80,6 +79,11 @@ class Server:
         self._token = token
         self._wake = wake
         self._logged: set[str] = set()
+        schedules = (rollout.flag.schedule for rollout in control.rollouts.values() if rollout.flag.schedule)
+        times = (time for item in schedules for time in (item.enable_time, item.disable_time))
+        self.streams = Streams([time for time in times if time is not None], control.clock.wall)
+        control.evaluator.on_change = self.streams.publish
+        self._ofrep = Ofrep(control.evaluator, self.streams, origins)
 
     def app(self) -> Starlette:
         """Return the ASGI application."""
@@ -87,7 +91,7 @@ class Server:
         return Starlette(
             routes=[
                 Route("/alerts", self._alerts, methods=["POST"]),
-                Route("/ofrep/v1/evaluate/flags/{key}", self._evaluate, methods=["POST"]),
+                self._ofrep.mount(),
                 Route("/api/v1/rollouts", guarded(self._rollouts)),
                 Route("/api/v1/rollouts/{name}", guarded(self._rollout)),
                 Route("/api/v1/rollouts/{name}/{verb}", guarded(self._act), methods=["POST"]),
@@ -104,7 +108,7 @@ class Server:
         received_at = self._control.clock.monotonic()
         if not self._allowed(request):
             return self._rejected("unauthorized", 401, "a bearer token is needed")
-        body = await _body(request, MAX_BYTES)
+        body = await bodies.read(request, MAX_BYTES)
         if body is None:
             return self._rejected("too_large", 413, "the payload is over 1 MiB")
         try:
@@ -122,24 +126,6 @@ class Server:
         self._metrics.notifications.inc()
         self._wake()
         return JSONResponse({"decided": [status.entry(entry) for entry in entries]})
-
-    async def _evaluate(self, request: Request) -> Response:
-        key = request.path_params["key"]
-        try:
-            context = await _ofrep_context(request)
-            found = self._control.evaluator.evaluate(key, context)
-        except flags.FlagError as error:
-            answer = {"key": key, "errorCode": error.code, "errorDetails": str(error)}
-            return JSONResponse(answer, status_code=_STATUS_OF_CODE.get(error.code, 400))
-        return JSONResponse(
-            {
-                "key": key,
-                "value": found.value,
-                "variant": found.variant,
-                "reason": found.reason,
-                "metadata": found.metadata,
-            }
-        )
 
     async def _rollouts(self, _: Request) -> Response:
         return JSONResponse(await run_in_threadpool(status.overview, self._control, self._applier))
@@ -160,7 +146,7 @@ class Server:
         }
         if verb not in acts:
             raise HTTPException(404, f"{verb} is none of {', '.join(acts)}")
-        asked = await _json_object(request)
+        asked = await bodies.json_object(request)
         actor, reason = asked.get("actor") or "unknown", asked.get("reason") or ""
         if not isinstance(actor, str) or not isinstance(reason, str):
             raise HTTPException(400, "actor and reason are expected to be text")
@@ -225,48 +211,6 @@ class Server:
         if kind not in self._logged:
             self._logged.add(kind)
             log.warning("%s (the next ones of this kind are only counted)", text)
-
-
-async def _body(request: Request, limit: int) -> bytes | None:
-    """Return the body, or nothing where it is over the limit; no more than the limit is ever held."""
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
-        return None
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                return None
-    except ClientDisconnect:
-        return b""
-    return bytes(body)
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    body = await _body(request, MAX_CONTEXT_BYTES)
-    if body is None:
-        raise HTTPException(413, "the request is over 64 KiB")
-    try:
-        data = json.loads(body) if body.strip() else {}
-    except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"the request is not JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise HTTPException(400, "the request is not a JSON object")
-    return data
-
-
-async def _ofrep_context(request: Request) -> dict[str, Any]:
-    try:
-        data = await _json_object(request)
-    except HTTPException as error:
-        raise flags.FlagError(error.detail, "PARSE_ERROR") from error
-    context = data.get("context")
-    if context is None:
-        return {}
-    if not isinstance(context, dict):
-        raise flags.FlagError("context is not an object", "INVALID_CONTEXT")
-    return context
 
 
 async def _told(_: Request, error: Exception) -> Response:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
 
 from rollguard.applier import Applier, ApplierThreads
 from rollguard.control import Clock, ControlPlane, Listener
 from rollguard.errors import RollguardError
 from rollguard.ledger import Ledger
 from rollguard.metrics import Metrics
+from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server, TokenError, read_token
 from rollguard.spec import Rollout
@@ -41,6 +41,7 @@ class Options:
         memory: folder where targets keep what they must remember.
         scale: what cooldowns and holds are divided by.
         poll_seconds: between two polls of Alertmanager.
+        origins: web origins whose pages may ask for flags.
     """
 
     rollouts: Sequence[Rollout]
@@ -52,6 +53,7 @@ class Options:
     memory: Path = Path(".rollguard/targets")
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
+    origins: Sequence[str] = ()
 
 
 class _Waker(Listener):
@@ -66,8 +68,8 @@ class _Waker(Listener):
 
 
 @contextmanager
-def running(options: Options) -> Iterator[Starlette]:
-    """Yield the application while its threads run.
+def running(options: Options) -> Iterator[Server]:
+    """Yield what answers requests while its threads run.
 
     Raises:
         LedgerError, LockError, TokenError: before anything was started.
@@ -90,7 +92,7 @@ def running(options: Options) -> Iterator[Starlette]:
         try:
             with _reconciling(control, metrics, options) as reconciler:
                 wake = reconciler.wake if reconciler else lambda: None
-                yield Server(control, applier, metrics, token, wake).app()
+                yield Server(control, applier, metrics, token, wake=wake, origins=options.origins)
         finally:
             threads.stop()
 
@@ -127,21 +129,34 @@ def serve(options: Options) -> None:
     Raises:
         ListenError, LedgerError, LockError, TokenError: before anything was started.
     """
-    with _socket(options.listen) as listening, running(options) as app:
+    with _socket(options.listen) as listening, running(options) as server:
         config = uvicorn.Config(
-            app,
+            server.app(),
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=65,
             timeout_graceful_shutdown=5,
-            limit_concurrency=256,
+            limit_concurrency=256 + MAX_STREAMS,
         )
         log.info("listening on http://%s", options.listen)
         # uvicorn ends on these, and then raises them again: ending as asked is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        uvicorn.Server(config).run(sockets=[listening])
+        _Uvicorn(config, server.streams).run(sockets=[listening])
+
+
+class _Uvicorn(uvicorn.Server):
+    """Ends the event streams when it stops; it would wait for them."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop as uvicorn does."""
+        self._streams.close()
+        await super().shutdown(sockets)
 
 
 def _socket(address: str) -> socket.socket:

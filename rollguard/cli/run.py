@@ -60,6 +60,13 @@ from rollguard.loading import load_rollouts
     help="Where targets keep what they must remember: which command has run, which restart is due.",
 )
 @click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Web origin whose pages may ask for flags, such as https://app.example; may be given several times.",
+)
 @scale_option
 def serve(
     listen: str,
@@ -70,6 +77,7 @@ def serve(
     root: Path,
     memory: Path,
     poll: float,
+    origins: tuple[str, ...],
     scale: float,
 ) -> None:
     """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
@@ -85,6 +93,7 @@ def serve(
             memory=memory,
             scale=scale,
             poll_seconds=poll,
+            origins=origins,
         )
     )
 

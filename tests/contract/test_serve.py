@@ -303,3 +303,18 @@ def test_verify_takes_a_head_kept_earlier(in_canary: Served) -> None:
     assert in_canary.command("verify", "--head", head).returncode == 0
     later = f"9{head}"
     assert in_canary.command("verify", "--head", later).returncode == 1
+
+
+def test_an_open_event_stream_tells_of_a_flip_and_does_not_keep_the_server_from_stopping(
+    served: Served,
+) -> None:
+    with httpx.stream("GET", f"{served.url}/ofrep/v1/events", timeout=30) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = (line for line in stream.iter_lines() if line.startswith("data:"))
+        assert "refetchEvaluation" in next(lines)
+        served.take_to("shadow")
+        assert "refetchEvaluation" in next(lines)
+        served.process.stop()
+        assert list(lines) == []
+    assert "Traceback" not in served.log()
+    assert "Cancel" not in served.log()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from prometheus_client.core import Metric
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from generators import checks
 from rollguard.applier import Applier
@@ -128,8 +128,14 @@ def test_the_page_has_exactly_the_metrics(server: tuple[Server, Metrics]) -> Non
 
 
 def test_the_page_has_exactly_the_routes(server: tuple[Server, Metrics]) -> None:
-    routes = [route for route in server[0].app().routes if isinstance(route, Route)]
-    methods = {route.path: "POST" if "POST" in (route.methods or ()) else "GET" for route in routes}
+    methods = {}
+    for listed in server[0].app().routes:
+        inside = (
+            [(listed.path, route) for route in listed.routes] if isinstance(listed, Mount) else [("", listed)]
+        )
+        for prefix, route in inside:
+            assert isinstance(route, Route)
+            methods[prefix + route.path] = "POST" if "POST" in (route.methods or ()) else "GET"
     assert set(rows(section(page("control-plane.md"), "## HTTP"))) == {
         f"{method} {path}" for path, method in methods.items()
     }
