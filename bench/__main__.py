@@ -9,9 +9,10 @@ import click
 from bench.demo_seeds import seeds
 from bench.flags import flags
 from bench.flips import flips
+from bench.generation import generate
 
 cli = click.Group(
-    commands={"flips": flips, "flags": flags, "seeds": seeds},
+    commands={"flips": flips, "flags": flags, "generate": generate, "seeds": seeds},
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
 )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import jinja2
@@ -99,9 +99,15 @@ def render(text: str, names: Mapping[str, Any]) -> str:
         ExpressionError: it names something unknown, or a value that may not stand there.
     """
     try:
-        return _environment().from_string(text).render(names).strip()
+        return _template(text).render(names).strip()
     except (jinja2.TemplateError, TypeError, ValueError) as error:
         raise ExpressionError(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def _template(text: str) -> jinja2.Template:
+    """Compiling takes longer than rendering, and thousands of guards share few texts."""
+    return _environment().from_string(text)
 
 
 @cache

@@ -19,8 +19,8 @@ from rollguard.platform import PLATFORM
 from rollguard.spec import Rollout
 
 
-class _Dumper(yaml.SafeDumper):
-    """Keys in the order given, texts of several lines as blocks, no aliases."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Keys in the order given, texts of several lines as blocks, no aliases; by libyaml, if it is there."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True

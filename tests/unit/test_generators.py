@@ -33,6 +33,21 @@ def rollout() -> Rollout:
     return SHIPPED
 
 
+def test_with_or_without_libyaml_the_bytes_are_the_same() -> None:
+    class Pure(yaml.SafeDumper):
+        """The same without libyaml."""
+
+        yaml_representers = output._Dumper.yaml_representers
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    for text in output.rules(ROLLOUTS).values():
+        body = text.split("\n", 1)[1]
+        content = yaml.safe_load(body)
+        assert yaml.dump(content, Dumper=Pure, sort_keys=False, width=110, allow_unicode=True) == body
+
+
 def with_guard(rollout: Rollout, **keys: Any) -> Rollout:
     guard = {
         "alert": "Some",

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollguard import yamlfile
 from rollguard.errors import FileProblemsError
 from rollguard.yamlfile import MAX_BYTES, Document, dotted, dump, parse, read
 
+ROOT = Path(__file__).parents[2]
 PATH = Path("a.yaml")
 
 
@@ -190,3 +192,24 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileProblemsError, match="cannot be read: Is a directory"):
         read(tmp_path)
+
+
+# libyaml and PyYAML's own parser
+
+SHIPPED = [*(ROOT / "rollouts").glob("*.yaml"), *(ROOT / "alerts").rglob("*.yaml")]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_libyaml_reads_the_same_data_and_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = path.read_text(encoding="utf-8")
+    monkeypatch.setattr(yamlfile, "_FAST_MARKS", len(text))
+    fast = yamlfile.parse(path, text)
+    monkeypatch.setattr(yamlfile, "_FAST_MARKS", -1)
+    slow = yamlfile.parse(path, text)
+    assert (fast.data, fast.lines) == (slow.data, slow.lines)
+
+
+def test_a_nesting_that_would_end_libyaml_is_said() -> None:
+    depth = 400_000
+    with pytest.raises(FileProblemsError, match="nested too deeply"):
+        yamlfile.parse(Path("a.yaml"), "[" * depth + "]" * depth)
