@@ -65,8 +65,8 @@ class Markout(_Event, frozen=True, tag="markout"):
     value: Annotated[Number, Meta(description="In the producer's unit, such as basis points.")]
 
 
-class Score(_Event, frozen=True, tag="score"):
-    """A model scored a signal."""
+class Scored(_Event, frozen=True):
+    """What every score has, but for its features."""
 
     slot: Annotated[Slot, Meta(description="active: its score decided; shadow: it was only recorded.")]
     score: Annotated[float, Meta(ge=0, le=1, description="Probability.")]
@@ -74,6 +74,11 @@ class Score(_Event, frozen=True, tag="score"):
         Literal["candidate", "active"] | None,
         Meta(description="Which variant decided; drift ignores the lines of the active one."),
     ] = None
+
+
+class Score(Scored, frozen=True, tag="score"):
+    """A model scored a signal."""
+
     features: Annotated[
         dict[str, Number | None],
         Meta(description="What the model saw; null or absent is missing. Measured for slot active only."),

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from exporters import canary_metrics
 from exporters.canary_events import (
-    SLOTS,
     Event,
     Markout,
     Order,
     Parity,
-    Score,
     Stage,
     TradeClosed,
     TradeOpened,
 )
+from exporters.canary_rows import RowDecoder
 from exporters.canary_state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
-from exporters.drift import DriftWindow, Row
+from exporters.drift import DriftWindow
 from exporters.exposition import Family
 from exporters.follower import Input
 from exporters.intake import Intake
 from exporters.reference import Reference
 from exporters.sources.interface import Block, Source
+from exporters.statistics import Array
 from exporters.windows import RollingSums
 
 logger = logging.getLogger(__name__)
@@ -57,11 +59,12 @@ class CanaryMeasures:
         clock: Callable[[], float],
     ) -> None:
         self._source = source
-        self._intake: Intake[Event] = Intake(Event, window_seconds, clock)
         self._totals = Totals()
         self._cohort = Cohort()
         self._window = RollingSums(window_seconds, len(CELLS), LAYOUT)
         self._drift = DriftWindow(reference, window_seconds, min_sample) if reference else None
+        self._decoder = RowDecoder(self._drift.names if self._drift else ())
+        self._intake: Intake[Any] = Intake(Event, window_seconds, clock, self._decoder)
         self._pending = _Pending()
 
     @property
@@ -75,25 +78,14 @@ class CanaryMeasures:
 
     def feed(self, block: Block) -> None:
         """Take some lines in."""
-        for event, late in self._intake.take(block):
-            self._pending.late = late
-            match event:
-                case Score():
-                    self._score(event)
-                case Order():
-                    self._pending.add(event.ts, event.route, event.status)
-                case Markout():
-                    self._pending.add(event.ts, event.route, f"markouts_{event.horizon_ms}")
-                    self._pending.add(event.ts, event.route, f"markout_{event.horizon_ms}", event.value)
-                case TradeOpened():
-                    self._totals.trades_opened[event.route] += 1
-                case TradeClosed():
-                    self._trade_closed(event)
-                case Parity():
-                    self._totals.parity_failures += not event.ok
-                case Stage():
-                    self._stage(event)
-        self._flush()
+        batch = self._intake.take_all(block)
+        stages = [number for number, kind in enumerate(map(type, batch.events)) if kind is Stage]
+        for start, end in pairwise([0, *stages, len(batch.events)]):
+            self._take(batch.events[start:end], batch.times[start:end], batch.late[start:end])
+        if self.newest is not None:
+            self._window.forget(self.newest)
+            if self._drift:
+                self._drift.forget(self.newest)
 
     def families(self, end: float) -> Iterator[Family]:
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
@@ -125,17 +117,52 @@ class CanaryMeasures:
         if self._drift and found.drift and not self._drift.restore(found.drift):
             logger.warning("the checkpoint's drift is of another reference or length; it starts empty")
 
-    def _score(self, event: Score) -> None:
-        self._pending.add_score(event)
-        if not event.features or event.slot != "active" or event.served == "active":
-            return
+    def _take(self, events: list[Any], times: Array, late: Array) -> None:
+        """Take events in of which only the first may begin a stage; scores, the most by far, in arrays."""
+        kinds = self._decoder.score_kinds
+        where = [number for number, kind in enumerate(map(type, events)) if kind in kinds]
+        if len(where) < len(events):
+            for event, is_late in zip(events, late.tolist(), strict=True):
+                self._pending.late = is_late
+                self._one(event)
+            self._pending.flush(self._window)
+        if where:
+            self._scores([events[number] for number in where], times[where], late[where])
+
+    def _one(self, event: Any) -> None:
+        match event:
+            case Order():
+                self._pending.add(event.ts, event.route, event.status)
+            case Markout():
+                self._pending.add(event.ts, event.route, f"markouts_{event.horizon_ms}")
+                self._pending.add(event.ts, event.route, f"markout_{event.horizon_ms}", event.value)
+            case TradeOpened():
+                self._totals.trades_opened[event.route] += 1
+            case TradeClosed():
+                self._trade_closed(event)
+            case Parity():
+                self._totals.parity_failures += not event.ok
+            case Stage():
+                self._stage(event)
+
+    def _scores(self, scores: list[Any], times: Array, late: Array) -> None:
+        """Add scores to the rolling window, and the features that the candidate served to the drift."""
+        timely = ~late
+        values = np.fromiter((score.score for score in scores), np.float64, len(scores))[timely]
+        active = np.fromiter((score.slot == "active" for score in scores), np.bool_, len(scores))
+        first = np.where(active[timely], CELLS["active", "scores"], CELLS["shadow", "scores"])
+        amounts = np.stack([np.ones(len(values)), values, values * values], axis=1)
+        self._window.add(times[timely], first[:, np.newaxis] + np.arange(3), amounts)
         if self._drift is None:
-            self._totals.features_unknown += len(event.features)
             return
-        row, unknown = self._drift.row(event.features)
+        candidate = np.fromiter((score.served != "active" for score in scores), np.bool_, len(scores))
+        served = np.flatnonzero(active & candidate)
+        rows, unknown = self._decoder.rows([scores[number] for number in served])
         self._totals.features_unknown += unknown
-        if unknown < len(event.features) and self._cohort.has(event.ts):
-            self._pending.add_row(event.ts, row)
+        kept = timely[served] & ~np.isnan(rows).all(axis=1)
+        if self._cohort.started is not None:
+            kept &= times[served] >= self._cohort.started
+        self._drift.add(times[served][kept], rows[kept])
 
     def _trade_closed(self, event: TradeClosed) -> None:
         route = event.route
@@ -151,56 +178,40 @@ class CanaryMeasures:
         if not self._cohort.has(event.ts):
             return  # of a stage before this one, and come late
         self._cohort = Cohort(started=event.ts)
-        self._pending.clear_rows()
         if self._drift:
             self._drift.clear()
 
-    def _flush(self) -> None:
-        """Hand what a block brought to the windows, in arrays: numpy costs per call, not per event."""
-        pending = self._pending
-        self._window.add(
-            np.array(pending.times), np.array(pending.cells, dtype=np.int64), np.array(pending.amounts)
-        )
-        for slot in SLOTS:
-            times, scores = np.array(pending.scores[slot]).reshape(-1, 2).T
-            for quantity, power in (("scores", 0), ("score", 1), ("score_squared", 2)):
-                self._window.add(times, np.full(len(times), CELLS[slot, quantity]), scores**power)
-        if self._drift:
-            self._drift.add(pending.row_times, pending.rows)
-        self._pending = _Pending()
-        if self.newest is not None:
-            self._window.forget(self.newest)
-            if self._drift:
-                self._drift.forget(self.newest)
-
 
 class _Pending:
-    """What the events of one block add to the windows; those that are late for them add nothing."""
+    """What events that come singly add to the window: numpy costs per call, not per event."""
 
     def __init__(self) -> None:
         self.late = False
-        self.times: list[float] = []
-        self.cells: list[int] = []
-        self.amounts: list[float] = []
-        self.scores: dict[str, list[tuple[float, float]]] = {slot: [] for slot in SLOTS}
-        self.row_times: list[float] = []
-        self.rows: list[Row] = []
+        """Whether the present event is late for the window, to which it adds nothing then."""
+        self._times: list[float] = []
+        self._cells: list[int] = []
+        self._amounts: list[float] = []
 
     def add(self, ts: float, where: str, quantity: str, amount: float = 1.0) -> None:
-        if not self.late:
-            self.times.append(ts)
-            self.cells.append(CELLS[where, quantity])
-            self.amounts.append(amount)
+        """Add an amount to what is pending.
 
-    def add_score(self, event: Score) -> None:
+        Args:
+            ts: Unix seconds.
+            where: route or slot.
+            quantity: as in CELLS.
+            amount: any number.
+        """
         if not self.late:
-            self.scores[event.slot].append((event.ts, event.score))
+            self._times.append(ts)
+            self._cells.append(CELLS[where, quantity])
+            self._amounts.append(amount)
 
-    def add_row(self, ts: float, row: Row) -> None:
-        if not self.late:
-            self.row_times.append(ts)
-            self.rows.append(row)
-
-    def clear_rows(self) -> None:
-        self.row_times.clear()
-        self.rows.clear()
+    def flush(self, window: RollingSums) -> None:
+        """Hand it to the window."""
+        window.add(
+            np.array(self._times),
+            np.array(self._cells, dtype=np.int64),
+            np.array(self._amounts, dtype=np.float64),
+        )
+        for pending in (self._times, self._cells, self._amounts):
+            pending.clear()

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from exporters.reference import Reference
-from exporters.statistics import kolmogorov_smirnov, population_stability_index
+from exporters.statistics import Array, kolmogorov_smirnov, population_stability_index
 from exporters.windows import RollingSums, WindowState
-
-Features: TypeAlias = Mapping[str, float | None]
-Row: TypeAlias = Sequence[float | None]
 
 
 class Drift(NamedTuple):
@@ -47,37 +43,28 @@ class DriftWindow:
         self._starts = np.cumsum([1, *sizes])  # cell 0 counts rows
         self._sums = RollingSums(window_seconds, int(self._starts[-1]), f"drift {reference.digest()}")
         self._min_sample = min_sample
-        self._pick = itemgetter(*self._names, self._names[0])  # never a single value, always a tuple
 
-    def row(self, features: Features) -> tuple[Row, int]:
-        """Return a row's values in the reference's order, and how many features it has besides.
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features, in the order of a row."""
+        return self._names
 
-        Args:
-            features: value per name; None or absent is missing.
-        """
-        try:
-            return self._pick(features)[:-1], len(features) - len(self._names)
-        except KeyError:
-            known = sum(name in features for name in self._names)
-            return [features.get(name) for name in self._names], len(features) - known
-
-    def add(self, times: Sequence[float], rows: Sequence[Row]) -> None:
+    def add(self, times: Array, values: Array) -> None:
         """Count rows where they belong.
 
         Args:
-            times: Unix seconds, one per row.
-            rows: as `row` returns them.
+            times: Unix seconds, shape (rows,).
+            values: shape (rows, features), in the order of `names`; NaN is missing.
         """
-        if not rows:
-            return
-        values = np.array(rows, dtype=np.float64)  # None becomes NaN
-        moments = np.array(times)
-        cells = np.zeros((len(rows), len(self._names) + 1), dtype=np.int64)
+        cells = np.zeros((len(values), len(self._names) + 1), dtype=np.int64)
         for column, (edges, start) in enumerate(zip(self._edges, self._starts[:-1], strict=True)):
-            cells[:, column + 1] = np.searchsorted(edges, values[:, column]) + start
-        there = np.ones(cells.shape, dtype=bool)
-        there[:, 1:] = ~np.isnan(values)
-        self._sums.add(np.repeat(moments, there.sum(axis=1)), cells[there])
+            one = np.ascontiguousarray(values[:, column])
+            above = np.zeros(len(one), dtype=np.uint8)
+            for edge in edges:  # ten comparisons of whole columns take a tenth of a search for each value
+                above += one > edge
+            cells[:, column + 1] = above + start
+        cells[:, 1:][np.isnan(values)] = self._starts[-1]
+        self._sums.add(times, cells)
 
     def forget(self, newest: float) -> None:
         """Drop what no window can hold any more; `newest` is the newest event's Unix seconds."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
+import numpy as np
 
 from exporters.decoding import FUTURE, LATE, REASONS, TOO_LONG, Decoder, LineDecoder, Rejections
 from exporters.exposition import Family, by_label
 from exporters.sources.interface import MAX_LINE_BYTES, Block
+from exporters.statistics import Array
 from exporters.windows import MAX_FUTURE_SECONDS
 from rollguard.metric import Metric
 
@@ -32,6 +36,20 @@ class Timed(Protocol):
 
 
 Event = TypeVar("Event", bound=Timed)
+
+
+class Batch(NamedTuple, Generic[Event]):
+    """Events that were accepted.
+
+    Args:
+        events: in the order of their lines.
+        times: their Unix seconds, shape (events,).
+        late: whether no window can hold them, shape (events,).
+    """
+
+    events: list[Event]
+    times: Array
+    late: Array
 
 
 class IntakeState(msgspec.Struct):
@@ -57,6 +75,7 @@ class Intake(Generic[Event]):
             clocks may differ, than the newest.
         clock: Unix seconds.
         decoder: of a line, where it is not simply one of `event`.
+        timer: seconds of any steady clock.
     """
 
     def __init__(
@@ -65,18 +84,30 @@ class Intake(Generic[Event]):
         window_seconds: float,
         clock: Callable[[], float],
         decoder: Decoder[Event] | None = None,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         kinds = get_args(event) or (event,)
-        self._tags: dict[type[Any], str] = {kind: str(kind.__struct_config__.tag) for kind in kinds}
+        self._tags = frozenset(str(kind.__struct_config__.tag) for kind in kinds)
         self._rejections = Rejections()
         decoder = decoder or msgspec.json.Decoder(event)
-        self._decoder = LineDecoder(decoder, frozenset(self._tags.values()), self._rejections)
+        self._decoder = LineDecoder(decoder, self._tags, self._rejections)
         self._keep_seconds = window_seconds + MAX_FUTURE_SECONDS
         self._clock = clock
+        self._timer = timer
+        self._started = clock() - timer()
         self.restore(IntakeState())
 
     def take(self, block: Block) -> Iterator[tuple[Event, bool]]:
         """Yield the events of some lines, each with whether it is late for every window.
+
+        Args:
+            block: lines from a source.
+        """
+        batch = self.take_all(block)
+        return zip(batch.events, batch.late.tolist(), strict=True)
+
+    def take_all(self, block: Block) -> Batch[Event]:
+        """Return the events of some lines, for those who add them up in arrays.
 
         Args:
             block: lines from a source.
@@ -87,25 +118,36 @@ class Intake(Generic[Event]):
             self._rejections.say(TOO_LONG, f"a line of over {MAX_LINE_BYTES} bytes")
         for reason, count in rejected.items():
             self.state.rejected[reason] += count
-        counts = self.state.events
-        newest = -1.0 if self.state.newest is None else self.state.newest
-        limit = self._clock() + MAX_FUTURE_SECONDS
-        for event in events:
-            ts = event.ts
-            if ts > limit:
-                self._reject(FUTURE, f"its ts is {ts:.0f}; is it in milliseconds?", event)
-                continue
-            if ts > newest:
-                newest = self.state.newest = ts
-            counts[self._tags[type(event)]] += 1
-            late = ts < newest - self._keep_seconds
-            if late:
-                self._reject(LATE, f"its ts is {newest - ts:.0f} s before the newest", event)
-            yield event, late
+        times = np.fromiter((event.ts for event in events), np.float64, len(events))
+        return self._judge(events, times)
+
+    def _judge(self, events: list[Event], times: Array) -> Batch[Event]:
+        now = self._now()
+        ahead = times > now + MAX_FUTURE_SECONDS
+        if ahead.any():
+            for index in np.flatnonzero(ahead):
+                self._reject(FUTURE, f"its ts is {times[index]:.0f}; is it in milliseconds?", events[index])
+            events = [event for event, refused in zip(events, ahead.tolist(), strict=True) if not refused]
+            times = times[~ahead]
+        for kind, count in Counter(map(type, events)).items():
+            self.state.events[str(kind.__struct_config__.tag)] += count  # type: ignore[attr-defined]
+        newest = -1.0 if self.state.newest is None else min(self.state.newest, now + MAX_FUTURE_SECONDS)
+        running = np.maximum.accumulate(np.maximum(times, newest))
+        late = times < running - self._keep_seconds
+        for index in np.flatnonzero(late):
+            text = f"its ts is {running[index] - times[index]:.0f} s before the newest"
+            self._reject(LATE, text, events[index])
+        if events:
+            self.state.newest = float(running[-1])
+        return Batch(events, times, late)
+
+    def _now(self) -> float:
+        """Unix seconds, but for a clock that was set back: its events are not of the future."""
+        return max(self._clock(), self._started + self._timer())
 
     def restore(self, state: IntakeState) -> None:
         """Go on from a checkpoint; whatever it does not name begins at zero."""
-        events = dict.fromkeys(self._tags.values(), 0) | state.events
+        events = dict.fromkeys(self._tags, 0) | state.events
         rejected = dict.fromkeys(REASONS, 0) | state.rejected
         self.state = IntakeState(events, rejected, state.newest)
 

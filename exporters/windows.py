@@ -47,19 +47,22 @@ class RollingSums:
 
         Args:
             times: Unix seconds, shape (n,).
-            cells: which quantity, shape (n,), integers in 0-`cells`.
-            amounts: finite numbers, shape (n,); without them each counts 1.
+            cells: which quantities, shape (n,) or, where each event has several, (n, k): integers in
+                0-`cells`, where `cells` itself is none, so that nothing is added.
+            amounts: finite numbers, in the shape of cells; without them each counts 1.
         """
         if not len(times):
             return
         numbers, rows = np.unique(np.floor(times / self._bucket_seconds), return_inverse=True)
-        flat = rows * self._cells + cells
-        sums = np.bincount(flat, amounts, len(numbers) * self._cells).reshape(-1, self._cells)
-        for number, row in zip(numbers.astype(np.int64).tolist(), sums, strict=True):
+        width = self._cells + 1
+        offsets = rows * width if cells.ndim == 1 else (rows * width)[:, np.newaxis]
+        flat = (offsets + cells).ravel()
+        sums = np.bincount(flat, None if amounts is None else amounts.ravel(), len(numbers) * width)
+        for number, row in zip(numbers.astype(np.int64).tolist(), sums.reshape(-1, width), strict=True):
             if number in self._buckets:
-                self._buckets[number] += row
+                self._buckets[number] += row[:-1]
             else:
-                self._buckets[number] = row.astype(np.float64)
+                self._buckets[number] = row[:-1].astype(np.float64)
 
     def forget(self, newest: float) -> None:
         """Drop what no window can hold any more.

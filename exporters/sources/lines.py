@@ -16,6 +16,7 @@ from exporters.sources.interface import MAX_LINE_BYTES, Block
 logger = logging.getLogger(__name__)
 
 _HEAD_BYTES = 256
+_LOOK_BYTES = 1 << 19
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ class LineFile:
         self._last_error = ""
 
     def read(self) -> tuple[Block, bool]:
-        """Return the next lines, at most about a mebibyte of them, and whether nothing more is there for now.
+        """Return the next lines, at most half a mebibyte of them, and whether nothing more is there for now.
 
         What the file system refuses is logged and shown by `present`; the next look tries again.
         """
@@ -167,7 +168,10 @@ class LineFile:
 
     def _chunk(self, file: int) -> tuple[Block, bool]:
         assert self.position is not None
-        data = os.pread(file, self._max_line_bytes + 1, self.position.offset)
+        longest = self._max_line_bytes + 1
+        data = os.pread(file, min(_LOOK_BYTES, longest), self.position.offset)
+        if len(data) == _LOOK_BYTES and b"\n" not in data:
+            data = os.pread(file, longest, self.position.offset)
         if self.position.skipping:
             end = data.find(b"\n") + 1
             self._advance(end or len(data), skipping=not end)

@@ -212,7 +212,8 @@ def test_drift_is_silent_one_row_below_its_sample(canary: Canary) -> None:
         ({"slot": "shadow"}, 0),
         ({"features": {}}, 0),
         ({"features": {"other": 1}}, 0),
-        ({"features": {"spread": None, "other": 1}}, 1),
+        ({"features": {"spread": None, "other": 1}}, 0),
+        ({"features": {"spread": None, "depth": 1}}, 1),
     ],
 )
 def test_drift_is_of_what_the_candidate_served(canary: Canary, more: dict[str, Any], rows: int) -> None:
@@ -227,15 +228,19 @@ def test_a_new_stage_is_not_judged_by_what_the_one_before_served(canary: Canary)
 
 
 def test_features_beside_the_reference_are_counted(canary: Canary) -> None:
-    canary.feed(score(features={"spread": 1, "other": 2, "another": None}))
-    assert canary.read()["rollguard_exporter_features_unknown_total"] == 2
+    canary.feed(score(features={"spread": 1, "other": 2, "another": None}), score(features={"third": 1}))
+    canary.feed(*[score(features={"third": 1, "depth": 1, "other": 2})] * 3)
+    found = canary.read()
+    assert found["rollguard_exporter_features_unknown_total"] == 2 + 6
+    assert found["drift_sample"] == 4
+    assert found['rollguard_exporter_events_rejected_total{reason="shape"}'] == 0
 
 
 def test_without_a_reference_there_is_no_drift(clock: Clock, samples: Samples) -> None:
     canary = Canary(clock, samples, reference=None)
     canary.feed(*served(count=400))
     assert canary.read()["drift_sample"] == 0
-    assert canary.read()["rollguard_exporter_features_unknown_total"] == 800
+    assert canary.read()["rollguard_exporter_features_unknown_total"] == 0
     canary.measures.restore(canary.measures.save())
 
 

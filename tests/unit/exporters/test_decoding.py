@@ -86,3 +86,41 @@ def test_no_bytes_raise(line: bytes) -> None:
     events, rejected = decoder.decode(line)
     assert len(events) + rejected.total() <= line.count(b"\n") + 1
     assert set(rejected) <= set(REASONS)
+
+
+class OneByOne:
+    """A decoder that is asked for each line."""
+
+    def __init__(self) -> None:
+        self.decode = msgspec.json.Decoder(Event).decode
+
+
+pieces = st.sampled_from(
+    [
+        GOOD,
+        GOOD[:20],
+        GOOD[20:],
+        b"\n",
+        b"\n",
+        b"\n",
+        b" ",
+        b"\r",
+        b"{",
+        b"}",
+        b",",
+        b"[1]",
+        b'"}\\n{"',
+        b"\xff",
+    ]
+)
+
+
+@given(
+    st.lists(pieces).map(b"".join)
+    | st.lists(st.sampled_from([GOOD, GOOD[:-1] + b',"x":"}{"}'])).map(b"\n".join)
+)
+def test_many_at_once_are_what_they_are_one_by_one(lines: bytes) -> None:
+    at_once = LineDecoder(msgspec.json.Decoder(Event), frozenset(KINDS), Rejections())
+    one_by_one: LineDecoder[Event] = LineDecoder(OneByOne(), frozenset(KINDS), Rejections())
+    for text in (lines, lines + b"\n"):
+        assert at_once.decode(text) == one_by_one.decode(text)

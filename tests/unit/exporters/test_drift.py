@@ -6,13 +6,14 @@ from scipy.stats import entropy
 
 from exporters.drift import DriftWindow
 from exporters.reference import Reference
+from exporters.statistics import kolmogorov_smirnov
 
 NOW = 1_700_000_000.0
 
 
 def fill(window: DriftWindow, spread: list[float | None], at: float = NOW) -> None:
-    rows = [window.row({"spread": value, "depth": 1.0})[0] for value in spread]
-    window.add([at] * len(rows), rows)
+    rows = np.array([(value, 1.0) for value in spread], dtype=np.float64)
+    window.add(np.full(len(rows), at), rows)
 
 
 @pytest.fixture
@@ -64,9 +65,16 @@ def test_rows_leave_the_window(window: DriftWindow) -> None:
     assert window.sample(NOW + 620) == 5
 
 
-def test_features_beside_the_reference_are_counted_not_kept(window: DriftWindow) -> None:
-    assert window.row({"spread": 1.0, "depth": 2.0, "new": 3.0}) == ((1.0, 2.0), 1)
-    assert window.row({"depth": 2.0, "new": 3.0, "newer": None}) == ([None, 2.0], 2)
+def test_a_value_on_an_edge_lies_in_the_bin_below(window: DriftWindow, reference: Reference) -> None:
+    edges = np.array(reference.features["spread"].edges)
+    values = np.concatenate([edges, np.nextafter(edges, np.inf)])
+    fill(window, np.repeat(values, 20).tolist())
+    bins = np.searchsorted(edges, values)
+    online = np.repeat(bins, 20)
+    expected = kolmogorov_smirnov(
+        np.bincount(online, minlength=len(edges) + 1), np.array(reference.features["spread"].counts)
+    )
+    assert next(window.measure(NOW)).ks == expected
 
 
 def test_the_state_of_another_reference_is_refused(window: DriftWindow, reference: Reference) -> None:

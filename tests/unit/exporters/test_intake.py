@@ -17,7 +17,7 @@ WINDOW = 600.0
 
 @pytest.fixture
 def intake(clock: Clock) -> Intake[Event]:
-    return Intake(Event, WINDOW, clock)
+    return Intake(Event, WINDOW, clock, timer=clock)
 
 
 def take(intake: Intake[Event], *times: float) -> list[tuple[float, bool]]:
@@ -87,3 +87,24 @@ def test_a_checkpoint_without_today_s_kinds_begins_them_at_zero(intake: Intake[E
     assert intake.state.events["score"] == 0
     assert intake.state.rejected["shape"] == 2
     assert intake.state.rejected["late"] == 0
+
+
+def test_a_clock_that_is_set_back_refuses_nothing(clock: Clock, new_clock: type[Clock]) -> None:
+    steady = new_clock()
+    intake: Intake[Event] = Intake(Event, WINDOW, clock, timer=steady)
+    begin = clock.now
+    clock.now -= 3600
+    steady.now += 100
+    assert take(intake, begin + 100) == [(begin + 100, False)]
+
+
+def test_a_clock_that_was_ahead_makes_nothing_late_once_it_is_right(
+    clock: Clock, new_clock: type[Clock]
+) -> None:
+    intake: Intake[Event] = Intake(Event, WINDOW, clock, timer=new_clock())
+    begin = clock.now
+    clock.now += 3600
+    assert take(intake, begin + 3600) == [(begin + 3600, False)]
+    clock.now = begin
+    assert take(intake, begin) == [(begin, False)]
+    assert intake.state.newest == begin + 60
