@@ -152,10 +152,12 @@ class RedisStreamSource:
         self._at_end = False
         if sum(len(stretch.ids) for stretch in self._taken) >= MAX_UNSAVED:
             return None
-        if self._pending_from:
-            return self._take_in(self._own_pending(), new=False)
-        if time.monotonic() >= self._claim_at:
-            return self._take_in(self._abandoned(), new=False)
+        while self._pending_from:
+            if block := self._take_in(self._own_pending(), new=False):
+                return block
+        while time.monotonic() >= self._claim_at:
+            if block := self._take_in(self._abandoned(), new=False):
+                return block
         entries = self._group_read(b">")
         self._at_end = len(entries) < self._count
         return self._take_in(entries, new=True)
