@@ -27,14 +27,19 @@ def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) 
     """
     named = tuple(paths)
     try:
-        rows = [score.features for score in _scores(named) if variant in (None, score.served)]
+        scores = [score for score in _scores(named) if variant in (None, score.served)]
     except OSError as error:
         raise ReferenceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+    rows = [score.features for score in scores]
     names = sorted({name for row in rows for name in row})
     if not names:
         raise ReferenceError("the events hold no score of slot active with features\n  See docs/events.md.")
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
-    return Reference.fit(columns, source=", ".join(path.name for path in named), made_at=made_at)
+    times = [score.ts for score in scores]
+    window = (min(times), max(times))
+    return Reference.fit(
+        columns, source=", ".join(path.name for path in named), made_at=made_at, window=window
+    )
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[Score]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -53,17 +52,16 @@ def shift_points(without: Mapping[str, float], with_: Mapping[str, float], size:
     return float(np.mean(changes))
 
 
-def dominance(failed: Iterable[Iterable[str]]) -> dict[str, float]:
+def dominance(failures: Mapping[str, int]) -> dict[str, float]:
     """Return the share of each gate in all failures.
 
     Args:
-        failed: for each symbol the gates that it failed.
+        failures: by gate, symbols that failed it.
     Returns:
         Share by gate, 0-1, together 1; empty where nothing failed.
     """
-    counts = Counter(gate for gates in failed for gate in set(gates))
-    total = counts.total()
-    return {gate: count / total for gate, count in sorted(counts.items())}
+    total = sum(failures.values())
+    return {gate: count / total for gate, count in sorted(failures.items()) if total}
 
 
 def histogram(scores: Array, edges: Array) -> Array:

@@ -50,6 +50,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source: where the rows come from, for people.
         rows: how many there were.
         features: histogram per feature, ten bins or, where values are tied, as many as there are.
+        window: Unix seconds of the first and the last row, where they are known.
         version: of the file's form.
     """
 
@@ -57,16 +58,25 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     rows: int
     features: dict[str, FeatureBins]
+    window: tuple[float, float] | None = None
     version: int = _VERSION
 
     @classmethod
-    def fit(cls, rows: Mapping[str, Array], *, source: str, made_at: float) -> Reference:
+    def fit(
+        cls,
+        rows: Mapping[str, Array],
+        *,
+        source: str,
+        made_at: float,
+        window: tuple[float, float] | None = None,
+    ) -> Reference:
         """Return the reference of some rows.
 
         Args:
             rows: values per feature, shape (rows,) each; what is not finite counts as missing.
             source: where the rows come from, for people.
             made_at: Unix seconds.
+            window: Unix seconds of the first and the last row.
         Returns:
             Ten quantile bins per feature; equal quantiles are merged.
         Raises:
@@ -77,7 +87,7 @@ class Reference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if len(shapes) != 1 or len(shape := shapes.pop()) != 1:
             raise ReferenceError("a reference needs features, each with one value per row")
         features = {name: _bins(name, column) for name, column in columns.items()}
-        return cls(made_at=made_at, source=source, rows=shape[0], features=features)
+        return cls(made_at=made_at, source=source, rows=shape[0], features=features, window=window)
 
     @classmethod
     def load(cls, path: Path) -> Reference:

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
 
 from rollguard import binaries
 from tests.servers import MissingServerError, PostgresServer, RedisServer, running_postgres, running_redis
 
 Server = TypeVar("Server")
+
+settings.register_profile("rollguard", deadline=None)  # a busy machine breaks nothing
+settings.load_profile("rollguard")
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import sys
 import click
 
 from rollguard import __version__
-from rollguard.cli import budget, check, diff, export, files, operate, run
+from rollguard.cli import baseline, budget, check, diff, export, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -45,7 +45,7 @@ for _command in (
     run.up,
     run.serve,
     export.export,
-    run.baseline,
+    baseline.baseline,
     operate.status,
     operate.start,
     operate.promote,

@@ -12,11 +12,13 @@ import click
 from exporters import canary as canary_exporter
 from exporters import features as features_exporter
 from exporters import forecast as forecast_exporter
+from exporters import screener as screener_exporter
 from exporters import validation as validation_exporter
 from exporters.declaration import load_declaration, shipped_declaration
 from exporters.follower import Exporter
 from exporters.forecast_table import CALIBRATIONS, FORECASTS
 from exporters.runner import Settings, run
+from exporters.screener_baseline import ScreenerBaseline
 from exporters.sources.file import FileSource
 from rollguard.cli.common import Command, DurationType, examples, log_to_stderr
 
@@ -153,4 +155,24 @@ def forecast(
     exporter = forecast_exporter.Forecast(
         database, env=env, log=log, forecasts=forecasts, calibrations=calibrations
     )
+    start(exporter, **running)
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export screener --log 'logs/celery*.log' --database sqlite:///scans.db --universe 5200",
+        "rollguard export screener --log celery.log --once",
+    )
+)
+@click.option("--log", required=True, help="Log of the Celery workers, a path or a pattern.")
+@click.option("--database", type=DatabaseType(), help="URL of the table scan_results; none: the log only.")
+@click.option("--universe", type=click.IntRange(min=1), help="Symbols to score; none: no coverage.")
+@click.option("--baseline", type=click.Path(path_type=Path), help="Saved baseline; none: no drift of scores.")
+@running_options(screener_exporter.LISTEN)
+def screener(
+    log: str, database: str | None, universe: int | None, baseline: Path | None, **running: Any
+) -> None:
+    """Watch a stock screener by the log of its workers and its results."""
+    saved = ScreenerBaseline.load(baseline) if baseline else None
+    exporter = screener_exporter.Screener(log, database=database, universe=universe, baseline=saved)
     start(exporter, **running)

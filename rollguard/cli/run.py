@@ -1,14 +1,12 @@
-"""Commands that run something: serve, baseline, up, completion."""
+"""Commands that run something: serve, up, completion."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import click
 from click.shell_completion import get_completion_class
 
-from exporters.baseline import reference_of
 from generators.receivers import load_routing
 from rollguard import serving
 from rollguard.cli import stack
@@ -96,32 +94,6 @@ def serve(
             origins=origins,
         )
     )
-
-
-@click.group()
-def baseline() -> None:
-    """Keep what is normal, to measure drift against."""
-
-
-@baseline.command(
-    epilog=examples("rollguard baseline save --events var/events.jsonl --out var/reference.json")
-)
-@click.option(
-    "--events",
-    type=click.Path(path_type=Path),
-    required=True,
-    multiple=True,
-    help="JSON lines of a good stretch of time; may be given several times.",
-)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write.")
-@click.option(
-    "--variant", type=click.Choice(["candidate", "active"]), help="Only what it served. Default: both."
-)
-def save(events: tuple[Path, ...], out: Path, variant: str | None) -> None:
-    """Save ten quantile bins of each feature that the live path fed to the model."""
-    reference = reference_of(events, variant=variant, made_at=time.time())
-    reference.save(out)
-    click.echo(f"Wrote {out}: {len(reference.features)} features of {reference.rows} rows.")
 
 
 @click.command(epilog=examples("rollguard up", "rollguard up --time-scale 60 --free-ports"))
