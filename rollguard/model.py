@@ -19,6 +19,8 @@ DATABASE_URL = r"^((sqlite|postgresql)(\+[a-z0-9]+)?://.+|\$\{[A-Z][A-Z0-9_]*\})
 DOTTED_KEY = r"^[^.\s]+(\.[^.\s]+)*$"
 ATTRIBUTE = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 ENV_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
+HTTP_URL = r"^https?://[^@\s]+$"
+REDIS_URL = r"^rediss?://[^@\s]+$"
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 
 PATTERNS_IN_WORDS: Mapping[str, str] = {
@@ -31,6 +33,8 @@ PATTERNS_IN_WORDS: Mapping[str, str] = {
     DOTTED_KEY: "keys joined by dots, such as rollout.mode",
     ATTRIBUTE: "letters, digits, '_' and '-', such as symbol",
     ENV_NAME: "a variable's name, such as SETUP_ENGINE_ENABLED",
+    HTTP_URL: "an address with http:// or https://, and without a password",
+    REDIS_URL: "an address such as redis://127.0.0.1:6379/0, without a password (see password_file)",
     FILE_NAME: "a name without slashes, such as active",
 }
 

@@ -33,6 +33,7 @@ class State:
         seq: the ledger entry that led here; 0 before the first.
         started_at: when the run began, Unix seconds.
         noted: guards that fired in this run of a rollout in mode observe, and were noted.
+        guard: the guard that led here; None where a person did.
     """
 
     rollout: str
@@ -45,6 +46,7 @@ class State:
     seq: int = 0
     started_at: float = 0.0
     noted: frozenset[str] = frozenset()
+    guard: str | None = None
 
     @property
     def position(self) -> str:
@@ -123,6 +125,7 @@ def fold(state: State, entry: Entry) -> State:
         reason=entry.reason,
         rolled_back_at=entry.at if entry.kind == "rollback" else state.rolled_back_at,
         seq=entry.seq,
+        guard=entry.guard,
     )
 
 

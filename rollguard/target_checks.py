@@ -9,7 +9,14 @@ from rollguard.errors import Problem
 from rollguard.target_spec import PLACES
 from rollguard.yamlfile import Document, Location
 
-_EVERY_STATE = (("yaml-file", "values"), ("env-file", "values"), ("json-file", "values"))
+_EVERY_STATE = (
+    ("yaml-file", "values"),
+    ("env-file", "values"),
+    ("json-file", "values"),
+    ("redis-stream", "modes"),
+    ("http", "send"),
+    ("http", "read", "expect"),
+)
 """Mappings that must say what every state means."""
 
 _SOME_STATES = (
@@ -57,7 +64,7 @@ def _check_states(
             for state in states:
                 if state not in given:
                     hint = "A target says what every stage and the fallback mean."
-                    message = "is missing, expected its keys and values."
+                    message = "is missing, expected what it means."
                     yield document.problem((*here, *path, state), message, hint)
         for index, state in enumerate(given):
             if state not in states:

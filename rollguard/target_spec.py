@@ -8,7 +8,18 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema, model_validator
 
 from rollguard.durations import Duration
-from rollguard.model import DOTTED_KEY, ENV_NAME, FILE_NAME, Listed, Model, Name, Path, Value
+from rollguard.model import (
+    DOTTED_KEY,
+    ENV_NAME,
+    FILE_NAME,
+    HTTP_URL,
+    REDIS_URL,
+    Listed,
+    Model,
+    Name,
+    Path,
+    Value,
+)
 
 DottedKey: TypeAlias = Annotated[str, Field(pattern=DOTTED_KEY)]
 Arguments: TypeAlias = Annotated[Listed[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
@@ -34,6 +45,9 @@ EnvValue: TypeAlias = Annotated[Value, AfterValidator(_env_value)]
 Json: TypeAlias = Annotated[
     JsonValue, AfterValidator(_json), WithJsonSchema({"description": "Any JSON value."})
 ]
+
+
+HttpUrl: TypeAlias = Annotated[str, Field(pattern=HTTP_URL)]
 
 
 class FlagdFile(Model):
@@ -95,6 +109,60 @@ class Command(Model):
     timeout: Duration = Field(60.0, gt=0, description="After it the command is killed, and tried again.")
 
 
+class RedisStream(Model):
+    """A Redis stream that is told of each switch between modes; urgently after a critical guard."""
+
+    url: Annotated[str, Field(pattern=REDIS_URL)] = Field(
+        description="Without a password, such as redis://127.0.0.1:6379/0."
+    )
+    password_file: Path | None = Field(None, description="Holds the password, on one line.")
+    stream: Annotated[str, Field(min_length=1)]
+    modes: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        description="For the fallback and for each stage: what consumers call it."
+    )
+
+
+class HttpRequest(Model):
+    """One request of several that together bring a service to a state."""
+
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    path: str = Field("", description="Added to `url`.")
+    headers: dict[str, str] = Field({}, description="Of this request.")
+    body: Json = Field(None, description="Sent as JSON; none: no body.")
+
+
+class HttpRead(Model):
+    """How to read a service's state back."""
+
+    method: Literal["GET", "POST"] = "GET"
+    path: str = Field("", description="Added to `url`.")
+    body: Json = Field(None, description="Sent as JSON with a POST.")
+    expect: dict[str, dict[DottedKey, Json]] = Field(
+        description="For the fallback and for each stage: dotted keys of the answer and their values."
+    )
+
+
+class SecretHeader(Model):
+    """A header whose value is kept in a file."""
+
+    file: Path = Field(description="Holds the value, on one line; read for every request.")
+    prefix: str = Field("", description="What stands before it, such as `Bearer `.")
+
+
+class Http(Model):
+    """A service with an HTTP API, such as a flag vendor's."""
+
+    name: Name
+    url: HttpUrl = Field(description="What the paths are added to.")
+    headers: dict[str, str] = Field({}, description="Of every request.")
+    secret_headers: dict[str, SecretHeader] = Field({}, description="Of every request, kept in files.")
+    send: dict[str, Listed[HttpRequest]] = Field(
+        description="For the fallback and for each stage: requests, sent in order."
+    )
+    read: HttpRead
+    timeout: Duration = Field(5.0, gt=0, description="Of each request.")
+
+
 class Then(Model):
     """What must happen after a change for it to be seen."""
 
@@ -123,7 +191,7 @@ class VerifyCommand(Model):
 class VerifyHttp(Model):
     """A JSON answer that shows what is really in effect."""
 
-    url: Annotated[str, Field(pattern=r"^https?://")]
+    url: HttpUrl
     expect: dict[str, dict[DottedKey, Json]] = Field(
         min_length=1, description="State to dotted keys and their values."
     )
@@ -153,6 +221,8 @@ class Target(Model):
     json_file: JsonFile | None = Field(None, alias="json-file")
     model_registry: ModelRegistry | None = Field(None, alias="model-registry")
     command: Command | None = None
+    redis_stream: RedisStream | None = Field(None, alias="redis-stream")
+    http: Http | None = None
     then: Then | None = None
     verify: Verify | None = None
 
@@ -184,5 +254,7 @@ PLACES = {
     "json-file": "path",
     "model-registry": "root",
     "command": "name",
+    "redis-stream": "stream",
+    "http": "name",
 }
 """Every kind of target, and the key that says where it is; no two of a rollout may be in one place."""

@@ -9,15 +9,18 @@ from pathlib import Path
 from rollguard import target_spec
 from rollguard.spec import Rollout
 from rollguard.state import State
+from rollguard.targets.calls import Caller
 from rollguard.targets.command import CommandTarget
 from rollguard.targets.env_file import EnvFileTarget
 from rollguard.targets.flagd_file import FlagdFileTarget
 from rollguard.targets.follow_up import FollowedTarget
+from rollguard.targets.http import HttpTarget
 from rollguard.targets.interface import Target, TargetError
 from rollguard.targets.json_file import JsonFileTarget
 from rollguard.targets.memory import Memory
 from rollguard.targets.model_registry import ModelRegistryTarget
 from rollguard.targets.process import Runner
+from rollguard.targets.redis_stream import RedisStreamTarget
 from rollguard.targets.yaml_file import YamlFileTarget
 
 __all__ = ["Target", "TargetError", "build"]
@@ -54,14 +57,14 @@ class _Around:
 
 
 def _followed(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
-    built = _build(rollout, target, around)
+    built = _file(rollout, target, around) or _other(rollout, target, around)
     if target.then is None and target.verify is None:
         return built
     noted = Memory(around.memory, f"after {target.name}")
     return FollowedTarget(built, rollout, around.root, target.then, target.verify, noted)
 
 
-def _build(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+def _file(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target | None:
     name, root = target.name, around.root
     if target.flagd_file:
         path = root / target.flagd_file.path
@@ -72,11 +75,25 @@ def _build(rollout: Rollout, target: target_spec.Target, around: _Around) -> Tar
         return EnvFileTarget(name, rollout, root / target.env_file.path, target.env_file.values)
     if target.json_file:
         return JsonFileTarget(name, rollout, root / target.json_file.path, target.json_file.values)
-    noted = Memory(around.memory, name)
+    return None
+
+
+def _other(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+    name, root, memory = target.name, around.root, Memory(around.memory, target.name)
     if target.model_registry:
-        body = target.model_registry
-        place = root / body.root
-        return ModelRegistryTarget(name, rollout, place, body.slot, body.as_, body.candidate, noted)
+        registry = target.model_registry
+        place = root / registry.root
+        return ModelRegistryTarget(
+            name, rollout, place, registry.slot, registry.as_, registry.candidate, memory
+        )
+    if target.http:
+        body = target.http
+        caller = Caller(body.timeout, body.headers, body.secret_headers, root)
+        return HttpTarget(name, rollout, body, caller)
+    if target.redis_stream:
+        stream = target.redis_stream
+        password = root / stream.password_file if stream.password_file else None
+        return RedisStreamTarget(name, rollout, stream.url, password, stream.stream, stream.modes)
     assert target.command is not None
     runner = Runner(root, target.command.timeout, {})
-    return CommandTarget(name, rollout, target.command.run, runner, noted)
+    return CommandTarget(name, rollout, target.command.run, runner, memory)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import httpx
 
 from rollguard.durations import render
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.target_spec import LogLine, Then, Verify, VerifyCommand, VerifyHttp
-from rollguard.targets import files, json_text
+from rollguard.targets import files
+from rollguard.targets.calls import Caller
 from rollguard.targets.interface import Target, TargetError, meaning
 from rollguard.targets.memory import Memory
 from rollguard.targets.process import Runner
-
-MAX_ANSWER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -111,31 +107,10 @@ class FollowedTarget:
 
 
 def _check_http(wanted: VerifyHttp, word: str) -> None:
-    if word not in wanted.expect:
-        return
-    try:
-        answer = httpx.get(wanted.url, timeout=wanted.timeout)
-        answer.raise_for_status()
-        found = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
-        raise TargetError(f"{wanted.url} does not answer as expected: {error}.") from error
-    for key, value in wanted.expect[word].items():
-        shown = value_at(found, key)
-        if not json_text.same(shown, value):
-            raise TargetError(f"{wanted.url}: {key} is {shown!r}, expected {value!r}.")
-
-
-def value_at(document: Any, dotted: str) -> Any:
-    """Return what stands under dotted keys of JSON data; numbers count a list's items."""
-    found = document
-    for part in dotted.split("."):
-        if isinstance(found, Mapping):
-            found = found.get(part)
-        elif isinstance(found, list) and part.isdecimal() and int(part) < len(found):
-            found = found[int(part)]
-        else:
-            return None
-    return found
+    if word in wanted.expect:
+        wrong = Caller(wanted.timeout).require("GET", wanted.url, None, wanted.expect[word], {})
+        if wrong:
+            raise TargetError(wrong)
 
 
 def _size(log: Path) -> list[int] | None:

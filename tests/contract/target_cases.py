@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+
+import httpx
+import redis
 
 from rollguard.loading import load_rollout
 from rollguard.spec import Rollout
@@ -101,6 +107,7 @@ _ENV_VALUES = {
     for state, values in _VALUES.items()
 }
 _JSON_VALUES = {state: {**values, "validation": {"mode": [state]}} for state, values in _VALUES.items()}
+MODES = {state: values["rollout.mode"] for state, values in _VALUES.items()}
 _ECHO = "echo ran >> runs; echo $ROLLGUARD_STATE > .outside; mv .outside config/outside"
 _RESTART = "echo ran >> runs; cp config/app.env .outside; mv .outside config/outside"
 _IN_EFFECT = {state: ["cmp", "config/app.env", "config/outside"] for state in _VALUES}
@@ -108,7 +115,7 @@ _IN_EFFECT = {state: ["cmp", "config/app.env", "config/outside"] for state in _V
 _FILES = {"flagd-file": ("flags.json", FLAGS_JSON), "yaml-file": ("app.yml", APP_YML)}
 _FILES |= {"env-file": ("app.env", APP_ENV), "json-file": ("config.json", CONFIG_JSON)}
 FILE_KINDS = tuple(_FILES)
-KINDS = (*FILE_KINDS, "link", "field", "command", "restart")
+KINDS = (*FILE_KINDS, "link", "field", "command", "restart", "redis-stream", "http")
 
 
 def rollout_with(*targets: dict[str, Any], name: str = "model-canary") -> Rollout:
@@ -124,9 +131,14 @@ def built(rollout: Rollout, root: Path) -> AnyTarget:
     return build(rollout, root, root / "memory")[0]
 
 
-def _spec(kind: str) -> dict[str, Any]:
+def _spec(kind: str, url: str) -> dict[str, Any]:
     commands = {state: ["sh", "-c", _ECHO] for state in _VALUES}
     env_file = {"path": "config/app.env", "values": _ENV_VALUES}
+    sent = {
+        state: [{"path": "/flag", "method": "PUT", "body": keys}, {"path": "/on", "body": True}]
+        for state, keys in _JSON_VALUES.items()
+    }
+    shown = {state: {"flag": keys, "on": True} for state, keys in _JSON_VALUES.items()}
     specs: dict[str, dict[str, Any]] = {
         "flagd-file": {"flagd-file": {"path": "config/flags.json"}},
         "yaml-file": {"yaml-file": {"path": "config/app.yml", "values": _VALUES}},
@@ -140,6 +152,8 @@ def _spec(kind: str) -> dict[str, Any]:
             "then": {"restart": ["sh", "-c", _RESTART]},
             "verify": {"command": {"run": _IN_EFFECT}},
         },
+        "redis-stream": {"redis-stream": {"url": url, "stream": "events", "modes": MODES}},
+        "http": {"http": {"name": "vendor", "url": url, "send": sent, "read": {"expect": shown}}},
     }
     return specs[kind]
 
@@ -155,6 +169,7 @@ class Case:
         path: what is looked at from outside.
         original: what a file held at first.
         root: of relative paths.
+        url: of the server that it is about; empty for none.
     """
 
     kind: str
@@ -163,15 +178,25 @@ class Case:
     path: Path
     original: str
     root: Path
+    url: str = ""
 
     def content(self) -> str:
         """Return what is outside."""
+        if self.kind == "http":
+            return httpx.get(self.url).text
+        if self.kind == "redis-stream":
+            told = [entry[b"to"].decode() for entry in self.events() if b"to" in entry]
+            return told[-1] if told else ""
         if self.kind == "link":
             return os.readlink(self.path)
         return self.path.read_bytes().decode() if self.path.exists() else ""
 
     def stamp(self) -> tuple[object, ...]:
         """Return what every write changes, and every run of a command."""
+        if self.kind == "http":
+            return (httpx.get(f"{self.url}/writes").text,)
+        if self.kind == "redis-stream":
+            return (len(self.events()),)
         runs = self.root / "runs"
         found = self.path.lstat() if os.path.lexists(self.path) else None
         written = (found.st_ino, found.st_mtime_ns) if found else ()
@@ -179,6 +204,9 @@ class Case:
 
     def disturb(self) -> None:
         """Change the outside behind the target's back."""
+        if self.kind == "http":
+            httpx.put(f"{self.url}/flag", json="something else")
+            return
         if self.kind == "link":
             self.path.unlink()
             self.path.symlink_to("one")
@@ -186,6 +214,12 @@ class Case:
             self.path.write_text(MANIFEST_JSON.replace('"active": "two"', '"active": "one"'))
         else:
             self.path.write_text(self.original)
+
+    def events(self) -> list[dict[bytes, bytes]]:
+        """Return what the stream was told."""
+        with redis.Redis.from_url(self.url) as client:
+            found: Any = client.xrange("events")
+        return [entry for _, entry in found]
 
     def others(self) -> Any:
         """Return what the file holds beside the target's values, in its order."""
@@ -198,8 +232,8 @@ class Case:
         return [line for line in text.splitlines() if not line.strip().startswith(keys)]
 
 
-def make_case(kind: str, root: Path) -> Case:
-    """Return a case of a kind, under a folder."""
+def make_case(kind: str, root: Path, url: str = "") -> Case:
+    """Return a case of a kind, under a folder; with a server at a URL where it needs one."""
     folder = root / "config"
     folder.mkdir()
     for name in ("one", "two", "three"):
@@ -214,8 +248,69 @@ def make_case(kind: str, root: Path) -> Case:
     if original:
         (folder / name).write_text(original)
     names = {"link": "active", "field": "manifest.json"}
-    rollout = rollout_with(_spec(kind))
-    return Case(kind, rollout, built(rollout, root), folder / names.get(kind, name), original, root)
+    rollout = rollout_with(_spec(kind, url))
+    return Case(kind, rollout, built(rollout, root), folder / names.get(kind, name), original, root, url)
+
+
+class Vendor(ThreadingHTTPServer):
+    """A service with a state that PUT and POST replace part by part, and GET shows."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Vendor)
+        self.state: dict[str, Any] = {"flag": None, "on": False}
+        self.requests: list[tuple[str, dict[str, str]]] = []
+        self.failures: list[int] = []
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Vendor(BaseHTTPRequestHandler):
+    server: Vendor
+
+    def do_GET(self) -> None:
+        shown = len(self.server.requests) if self.path == "/writes" else self.server.state
+        self._answer(200, shown)
+
+    def do_PUT(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.requests.append((f"{self.command} {self.path}", headers))
+        if self.server.failures:
+            self._answer(self.server.failures.pop(0), {"message": "not now"})
+            return
+        self.server.state = {**self.server.state, self.path.strip("/"): body}
+        self._answer(200, {})
+
+    def do_POST(self) -> None:
+        self.do_PUT()
+
+    def _answer(self, code: int, shown: Any) -> None:
+        body = json.dumps(shown).encode()
+        self.send_response(code)
+        if 300 <= code < 400:
+            self.send_header("location", "/elsewhere")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def vendor() -> Iterator[Vendor]:
+    """Run a service."""
+    with Vendor() as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 _context = multiprocessing.get_context("forkserver")

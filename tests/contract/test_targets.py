@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,21 @@ from tests.contract.target_cases import (
     event,
     make_case,
     spawn,
+    vendor,
 )
 
 SHARED_TEXT = ("flagd-file", "yaml-file", "env-file", "json-file", "field")
-SEEN_FROM_OUTSIDE = tuple(kind for kind in KINDS if kind not in ("command", "restart"))
+SEEN_FROM_OUTSIDE = tuple(kind for kind in KINDS if kind not in ("command", "restart", "redis-stream"))
 
 
 @pytest.fixture(params=KINDS)
-def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
-    return make_case(request.param, tmp_path)
+def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
+    if request.param == "http":
+        with vendor() as server:
+            yield make_case(request.param, tmp_path, server.url)
+    else:
+        url = request.getfixturevalue("redis_url") if request.param == "redis-stream" else ""
+        yield make_case(request.param, tmp_path, url)
 
 
 def only(*kinds: str) -> pytest.MarkDecorator:
@@ -42,6 +49,7 @@ def only(*kinds: str) -> pytest.MarkDecorator:
 
 def test_the_name_says_kind_and_place(case: Case) -> None:
     place = {"link": "config", "field": "config", "command": "switch", "restart": "config/app.env"}
+    place |= {"redis-stream": "events", "http": "vendor"}
     kind = {"link": "model-registry", "field": "model-registry", "restart": "env-file"}
     expected = f"{kind.get(case.kind, case.kind)}:{place.get(case.kind, f'config/{case.path.name}')}"
     assert case.target.name == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from rollguard.cli import cli
 from rollguard.control import ControlPlane
 from rollguard.guards import Parameter, library
 from rollguard.ledger import Ledger
-from rollguard.loading import load_rollouts
+from rollguard.loading import load_rollout, load_rollouts
 from rollguard.metrics import Metrics
 from rollguard.server import Server
 from rollguard.spec import Rollout
+from rollguard.target_spec import PLACES
+from rollguard.yamlfile import dump, parse
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -167,3 +170,29 @@ def test_links_resolve(path: Path) -> None:
         found = path.parent / name if name else path
         assert found.exists(), f"{path.name} links to {target}"
         assert not anchor or anchor in anchors(found), f"{path.name} links to {target}"
+
+
+# Targets
+
+
+def examples_of_targets() -> list[str]:
+    """Return every worked example of the page, as YAML."""
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", page("targets.md"), re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks if block.strip().startswith("targets:")]
+
+
+@pytest.mark.parametrize("text", examples_of_targets(), ids=lambda text: text.split("- ")[1].split(":")[0])
+def test_an_example_of_a_target_loads(tmp_path: Path, text: str) -> None:
+    states = [*dict.fromkeys(re.findall(r"\b(shadow|canary|ramp-25|full)\b(?=:)", text)), "end"]
+    stages = [{"name": name, "percent": 100} for name in states if name != "end" or len(states) == 1]
+    shipped = (ROOT / "rollouts" / "model-canary.yaml").read_text(encoding="utf-8")
+    rollout = parse(Path(), shipped).data
+    guard = {key: value for key, value in rollout["guards"][1].items() if key != "stages"}
+    document = {**rollout, "stages": stages, "guards": [guard], "advance": [], **parse(Path(), text).data}
+    (tmp_path / "r.yaml").write_text(dump(document), encoding="utf-8")
+    load_rollout(tmp_path / "r.yaml")
+
+
+def test_every_kind_of_target_has_an_example() -> None:
+    written = "".join(examples_of_targets())
+    assert [kind for kind in PLACES if f"- {kind}:" not in written] == []

@@ -44,7 +44,7 @@ def told(tmp_path: Path) -> Told:
     return of
 
 
-GOOD = (
+_GOOD = (
     "flagd-file: {path: flags.json}",
     "yaml-file: {path: a.yml, values: {fallback: {a.b: 1}, canary: {a.b: 2}, full: {a.b: 3}}}",
     "env-file: {path: .env, values: {fallback: {A: false}, canary: {A: x y}, full: {A: 0.5}}}",
@@ -52,6 +52,16 @@ GOOD = (
     "model-registry: {root: models}",
     "model-registry: {root: more, slot: live, as: field, candidate: next}",
     "command: {name: legacy, run: {fallback: [sh, back.sh]}, timeout: 5m}",
+    "redis-stream: {url: redis://x/0, stream: events, modes: {fallback: off, canary: on, full: on}}",
+    'http: {name: x, url: "https://x", secret_headers: {a: {file: t}}, read: {expect: EACH}, send: SEND}',
+)
+
+
+GOOD = tuple(
+    target.replace("EACH", "{fallback: {a: 1}, canary: {a: 2}, full: {}}").replace(
+        "SEND", "{fallback: [{path: /x, body: {on: [1]}}], canary: [{method: PUT}, {}], full: []}"
+    )
+    for target in _GOOD
 )
 
 
@@ -69,7 +79,7 @@ def test_values_say_what_every_state_means_and_no_other(told: Told, kind: str) -
     key = f"targets[0].{kind}.values"
     found = told(f"{kind}: {{path: x, values: {{fallback: {{a: 1}}, canary: {{a: 2}}, ramp: {{a: 3}}}}}}")
     assert found == [
-        f"{LINE}: {key}.full is missing, expected its keys and values.",
+        f"{LINE}: {key}.full is missing, expected what it means.",
         f"{LINE}: {key}.ramp is not a state, expected one of fallback, canary, full.",
     ]
 
@@ -117,6 +127,14 @@ def test_no_two_targets_are_in_one_place(told: Told, target: str) -> None:
             ".then.restart is systemctl restart x, expected a list",
         ),
         ("{GOOD, then: {restart: [x], timeout: 0s}}", ".then.timeout is 0s, expected more than 0"),
+        (
+            "redis-stream: {url: 'redis://:pw@x', stream: x, modes: OFF}",
+            ".url is redis://:pw@x, expected an ad",
+        ),
+        (
+            "redis-stream: {url: 'http://x', stream: x, modes: OFF}",
+            ".url is http://x, expected an address such",
+        ),
         ("command: {name: x, run: {}}", ".command.run is a mapping, expected at least 1 item"),
         ("command: {name: x, run: {full: [sleep, 5]}}", ".command.run.full[1] is 5, expected a string."),
         ("command: {name: A B, run: {full: [x]}}", ".command.name is A B, expected lower-case letters"),
@@ -125,7 +143,7 @@ def test_no_two_targets_are_in_one_place(told: Told, target: str) -> None:
     ],
 )
 def test_a_mistake_is_one_error(told: Told, target: str, message: str) -> None:
-    (found,) = told(target.replace("GOOD", GOOD[0]))
+    (found,) = told(target.replace("GOOD", GOOD[0]).replace("OFF", "{fallback: x, canary: y, full: y}"))
     assert message in found
 
 
