@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import msgspec
 
 from exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
 from exporters.sources.lines import LineFile, Position
-
-_ROTATED = re.compile(r"[.-]\d[-.\d_T]*(\.(gz|bz2|xz))?$")
+from exporters.sources.rotation import SUFFIX
 
 
 class FilePositions(msgspec.Struct, frozen=True):
@@ -124,7 +122,7 @@ def _live(paths: list[str]) -> Iterator[str]:
     """The paths that are not another's rotated predecessors: worker.log, but not worker.log.1 beside it."""
     names = set(paths)
     for path in paths:
-        base = _ROTATED.sub("", path)
+        base = SUFFIX.sub("", path)
         if base == path or base not in names:
             yield path
 

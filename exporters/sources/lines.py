@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-import stat
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from exporters.sources import rotation
 from exporters.sources.interface import MAX_LINE_BYTES, Block
+from exporters.sources.rotation import Content, Packed
 
 logger = logging.getLogger(__name__)
 
-_HEAD_BYTES = 256
+_HEAD_BYTES, _TAIL_BYTES = 256, 64
 _LOOK_BYTES = 1 << 19
 
 
@@ -25,21 +24,26 @@ class Position(msgspec.Struct, frozen=True):
     Args:
         inode: of the file; it keeps it when it is renamed.
         offset: bytes that were read.
-        head: the file's first bytes, at most 256 and none past the offset: another text means another file.
+        head: the file's first bytes, at most 256: another text means another file.
+        tail: the last bytes before the offset, at most 64: files may all begin with the same banner.
         skipping: whether the offset is within a line that is too long, whose rest is passed over.
+        modified: nanoseconds of the file's last change, as of the last look that brought something.
     """
 
     inode: int
     offset: int = 0
     head: bytes = b""
     skipping: bool = False
+    modified: int = 0
+    tail: bytes = b""
 
 
 class LineFile:
     """Follows one path through rotation by rename and through copy-and-truncate.
 
-    A renamed file is read to its end before the one that took its name. Not followed: files that came and
-    went between two looks, and lines that another process writes to the old file after the new one has some.
+    A renamed file is read to its end before the ones that were written after it, and then the one that took
+    its name. A truncated file is looked for among the copies beside it. Not followed: lines that another
+    process writes to an old file after a newer one has some.
 
     Args:
         path: the file; it may not be there yet.
@@ -55,7 +59,8 @@ class LineFile:
         self.present = False
         """Whether the path led to a readable file at the last look."""
         self._max_line_bytes = max_line_bytes
-        self._file: int | None = None
+        self._file: Content | None = None
+        self._copies: set[int] = set()
         self._last_error = ""
 
     def read(self) -> tuple[Block, bool]:
@@ -78,28 +83,30 @@ class LineFile:
         """Return a last line without its line feed, and pass over it."""
         if self._file is None or self.position is None or self.position.skipping:
             return b""
-        rest = os.pread(self._file, self._max_line_bytes, self.position.offset)
+        rest = self._file.at(self.position.offset, self._max_line_bytes)
         self._advance(len(rest))
         return rest
 
     def lag_bytes(self) -> int:
-        """Return how many bytes are there and not yet read."""
+        """Return how many bytes are there and not yet read; of compressed files, as they are."""
         try:
             current = self.path.stat()
         except OSError:
             current = None
         if self._file is None or self.position is None:
             return current.st_size if current else 0
-        held = os.fstat(self._file)
+        held = self._file.stat()
         lag = max(0, held.st_size - self.position.offset)
-        moved_on = current is not None and not os.path.samestat(current, held)
-        return lag + (current.st_size if current and moved_on else 0)
+        if current is not None and os.path.samestat(current, held):
+            return lag
+        later = rotation.written_after(self.path, held.st_ino, held.st_mtime_ns)
+        return lag + sum(map(_size, later)) + (current.st_size if current else 0)
 
     def is_gone(self) -> bool:
         """Return whether nothing can come any more: no path leads to the file, which was read to its end."""
         if self.present or self.path.exists():
             return False
-        return self._file is None or (self.lag_bytes() == 0 and os.fstat(self._file).st_nlink == 0)
+        return self._file is None or (self.lag_bytes() == 0 and self._file.stat().st_nlink == 0)
 
     def close(self) -> None:
         """Let the file go."""
@@ -107,71 +114,90 @@ class LineFile:
 
     def _read(self) -> tuple[Block, bool]:
         file, position = self._opened()
-        if not _holds(file, position):
-            logger.warning("%s: was truncated; reading it from its start", self.path)
-            position = self.position = Position(position.inode)
+        if not isinstance(file, Packed) and not _holds(file, position):
+            logger.warning("%s: was truncated; looking for a copy of what it held", self.path)
+            self._close()
+            file, position = self._opened()
         successor = self._successor(file)
         block, at_end = self._chunk(file)
         if not at_end or successor is None:
             return block, at_end
-        rest = self.rest()  # looked at the successor first: what the writer left here, it left before that
+        following = rotation.opened(successor)
+        rest = self.rest()  # looked for the successor first: what the writer left here, it left before that
         self._close()
-        self.position = None
-        with suppress(OSError):  # the next look says what is wrong
-            self._opened()
+        self._copies.clear()
+        self._file, self.position = following, _start(following)
         return Block(rest + b"\n" if rest else b"", block.too_long), False
 
-    def _opened(self) -> tuple[int, Position]:
+    def _opened(self) -> tuple[Content, Position]:
         if self._file is None:
             self._file, self.position = self._open()
         assert self.position is not None
         return self._file, self.position
 
-    def _open(self) -> tuple[int, Position]:
-        if self.position is not None:
-            if (found := self._reopened(self.position)) is not None:
-                return found
+    def _open(self) -> tuple[Content, Position]:
+        if self.position is None:
+            file: Content = rotation.Plain(self.path)
+            return file, _start(file)
+        if (found := self._reopened(self.position)) is not None:
+            return found
+        before = self.position
+        if before.offset:
             logger.warning("%s: the file read last is gone or changed; what it held since is lost", self.path)
-            self.position = None
-        file = _open_regular(self.path)
-        return file, Position(os.fstat(file).st_ino)
+        modified = before.modified - (not before.offset)  # of a file that was not read yet, nothing is lost
+        later = rotation.written_after(self.path, before.inode, modified)
+        file = rotation.opened(later[0]) if later and before.modified else rotation.Plain(self.path)
+        return file, _start(file)
 
-    def _reopened(self, position: Position) -> tuple[int, Position] | None:
+    def _reopened(self, position: Position) -> tuple[Content, Position] | None:
         """The file of a position, under whatever name it goes on from the path's: itself, or a copy of it."""
-        for path in sorted(self._names(), key=lambda path: _inode(path) != position.inode):
+        names = [self.path, *rotation.beside(self.path)]
+        for path in sorted(names, key=lambda path: _inode(path) != position.inode):
             try:
-                file = _open_regular(path)
+                file = rotation.opened(path)
             except OSError as error:
                 if path == self.path and not isinstance(error, FileNotFoundError):
                     raise  # it may well be the one: better wait than take it for lost
                 continue
-            inode = os.fstat(file).st_ino
+            inode = file.stat().st_ino
             if (inode == position.inode or position.head) and _holds(file, position):
                 return file, msgspec.structs.replace(position, inode=inode)
-            os.close(file)
+            file.close()
         return None
 
-    def _names(self) -> list[Path]:
-        folder = self.path.parent
-        names = folder.iterdir() if folder.is_dir() else ()
-        return [self.path, *sorted(p for p in names if p.name.startswith(self.path.name) and p != self.path)]
-
-    def _successor(self, file: int) -> os.stat_result | None:
-        """The file that took the path's name, once it has lines: until then the writer may use this one."""
+    def _successor(self, file: Content) -> Path | None:
+        """What was written after an open file, once it has lines: until then the writer may use this one."""
+        held = file.stat()
         try:
             current = self.path.stat()
         except FileNotFoundError:
-            self.present = False
+            current = None
+        self.present = current is not None
+        if current is not None and os.path.samestat(current, held):
             return None
-        self.present = True
-        return current if current.st_size and not os.path.samestat(current, os.fstat(file)) else None
+        for path in rotation.written_after(self.path, held.st_ino, held.st_mtime_ns):
+            if path.stat().st_ino not in self._copies and not self._is_copy(path):
+                return path
+        return self.path if current is not None and current.st_size else None
 
-    def _chunk(self, file: int) -> tuple[Block, bool]:
+    def _is_copy(self, path: Path) -> bool:
+        """Whether a file is what was just read, packed by something that does not keep its time."""
+        assert self.position is not None
+        file = rotation.opened(path)
+        try:
+            same = isinstance(file, Packed) and _holds(file, self.position)
+            if same := same and not file.at(self.position.offset, 1):
+                self._copies.add(file.stat().st_ino)
+            return same
+        finally:
+            file.close()
+
+    def _chunk(self, file: Content) -> tuple[Block, bool]:
         assert self.position is not None
         longest = self._max_line_bytes + 1
-        data = os.pread(file, min(_LOOK_BYTES, longest), self.position.offset)
+        data = file.at(self.position.offset, min(_LOOK_BYTES, longest))
         if len(data) == _LOOK_BYTES and b"\n" not in data:
-            data = os.pread(file, longest, self.position.offset)
+            data = file.at(self.position.offset, longest)
         if self.position.skipping:
             end = data.find(b"\n") + 1
             self._advance(end or len(data), skipping=not end)
@@ -189,26 +215,26 @@ class LineFile:
         position = self.position
         offset, head = position.offset + length, position.head
         if len(head) < min(_HEAD_BYTES, offset):
-            head = os.pread(self._file, min(_HEAD_BYTES, offset), 0)
-        self.position = Position(position.inode, offset, head, skipping)
+            head = self._file.at(0, min(_HEAD_BYTES, offset))
+        before = min(_TAIL_BYTES, offset)
+        self.position = Position(
+            position.inode,
+            offset,
+            head,
+            skipping,
+            self._file.stat().st_mtime_ns,
+            self._file.at(offset - before, before),
+        )
 
     def _close(self) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     def _report(self, error: str) -> None:
         if error and error != self._last_error:
             logger.error("%s", error)
         self._last_error = error
-
-
-def _open_regular(path: Path) -> int:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(file).st_mode):
-        os.close(file)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
 
 
 def _inode(path: Path) -> int:
@@ -218,7 +244,21 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _holds(file: int, position: Position) -> bool:
-    if os.fstat(file).st_size < position.offset:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _start(file: Content) -> Position:
+    status = file.stat()
+    return Position(status.st_ino, head=file.at(0, _HEAD_BYTES), modified=status.st_mtime_ns)
+
+
+def _holds(file: Content, position: Position) -> bool:
+    """Whether a file has what was read of it."""
+    if file.at(0, len(position.head)) != position.head:
         return False
-    return os.pread(file, len(position.head), 0) == position.head
+    before = len(position.tail)
+    return file.at(position.offset - before, before) == position.tail

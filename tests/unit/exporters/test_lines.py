@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -278,10 +282,137 @@ def test_a_file_that_was_deleted_is_no_longer_present(source: LineFile, path: Pa
     assert not source.present
 
 
+def rotate(path: Path, pack: str = "") -> None:
+    """Rename as logrotate does: the newest is always .1."""
+    rotated = {int(name.name.split(".")[2]): name for name in path.parent.glob("events.jsonl.*")}
+    for number in sorted(rotated, reverse=True):
+        rotated[number].rename(f"{path}.{number + 1}{''.join(rotated[number].suffixes[2:])}")
+    path.rename(f"{path}.1")
+    if pack:
+        packed(path.with_name("events.jsonl.1"), pack)
+
+
+def packed(path: Path, suffix: str, *, keep_time: bool = True) -> Path:
+    """Compress a file, and keep its time as every such tool does."""
+    status = path.stat()
+    into = path.with_name(path.name + suffix)
+    pack: Any = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}[suffix]
+    into.write_bytes(pack(path.read_bytes()))
+    if keep_time:
+        os.utime(into, ns=(status.st_atime_ns, status.st_mtime_ns))
+    path.unlink()
+    return into
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("down", [True, False])
+def test_rotated_twice_between_two_looks_it_reads_both(
+    source: LineFile, path: Path, suffix: str, down: bool
+) -> None:
+    append(path, b"a\n")
+    drain(source)
+    append(path, b"b\n")
+    if down:
+        source.close()
+    for line in (b"c\n", b"d\nhalf", b"e\n"):
+        rotate(path, suffix)
+        append(path, line)
+    assert source.lag_bytes() >= (2 if down else 5)
+    assert drain(restarted(source) if down else source) == ([b"b", b"c", b"d", b"half", b"e"], 0)
+
+
+def test_dated_names_are_in_order_too(source: LineFile, path: Path) -> None:
+    append(path, b"a\n")
+    os.utime(path, ns=(0, 10**18))
+    drain(source)
+    for number in (1, 2, 3):
+        path.rename(f"{path}-2026112{number}")
+        append(path, b"%d\n" % number)
+        os.utime(path, ns=(0, 10**18))
+    assert drain(restarted(source)) == ([b"1", b"2", b"3"], 0)
+
+
+def test_what_was_rotated_before_the_first_look_is_not_read(source: LineFile, path: Path) -> None:
+    append(path, b"old\n")
+    rotate(path)
+    append(path, b"a\n")
+    assert drain(source) == ([b"a"], 0)
+
+
+def test_where_the_file_read_last_is_gone_the_later_ones_are_read_and_it_is_said(
+    source: LineFile, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(path, b"a\n")
+    drain(source)
+    source.close()
+    status = path.stat()
+    rotate(path)
+    path.with_name("events.jsonl.1").unlink()
+    for line in (b"b\n", b"c\n"):
+        append(path, line)
+        os.utime(path, ns=(0, status.st_mtime_ns + 10**9))
+        if line == b"b\n":
+            rotate(path)
+    assert drain(restarted(source)) == ([b"b", b"c"], 0)
+    assert "what it held since is lost" in caplog.text
+
+
+def test_what_was_written_before_a_truncation_is_read_from_the_copy(source: LineFile, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    append(path, b"b\n")
+    path.with_name("events.jsonl.1").write_bytes(path.read_bytes())
+    path.write_bytes(b"c\n")
+    assert drain(source) == ([b"b", b"c"], 0)
+
+
+@pytest.mark.parametrize("keep_time", [True, False])
+def test_a_file_that_is_packed_while_it_is_open_is_not_read_twice(
+    source: LineFile, path: Path, keep_time: bool
+) -> None:
+    append(path, b"a\nb\n")
+    drain(source)
+    rotate(path)
+    into = packed(path.with_name("events.jsonl.1"), ".gz", keep_time=keep_time)
+    if not keep_time:
+        os.utime(into, ns=(0, 10**19))
+    assert drain(source) == ([], 0)
+    append(path, b"c\n")
+    assert drain(source) == ([b"c"], 0)
+
+
+def test_a_broken_archive_ends_where_it_breaks(source: LineFile, path: Path) -> None:
+    append(path, b"a\n")
+    drain(source)
+    rotate(path)
+    append(path, b"".join(b"line %d %d\n" % (number, number * 7919) for number in range(100_000)))
+    rotate(path, ".gz")
+    archive = path.with_name("events.jsonl.1.gz")
+    archive.write_bytes(archive.read_bytes()[:-1000])
+    append(path, b"z\n")
+    lines, _ = drain(source)
+    assert lines[0] == b"line 0 0"
+    assert 50_000 < len(lines) < 100_000
+    assert lines[-1] == b"z"
+
+
+def test_files_that_begin_alike_are_told_apart(source: LineFile, path: Path) -> None:
+    banner = b"#" * 300 + b"\n"
+    append(path, banner + b"a\n")
+    drain(source)
+    source.close()
+    append(path, b"b\n")
+    rotate(path, ".gz")
+    append(path, banner + b"c\n")
+    rotate(path, ".gz")
+    append(path, banner + b"d\n")
+    assert drain(restarted(source)) == ([b"b", banner[:-1], b"c", banner[:-1], b"d"], 0)
+
+
 steps = st.lists(
     st.one_of(
         st.tuples(st.just("write"), st.integers(1, 5)),
-        st.tuples(st.sampled_from(["look", "rotate", "half", "restart"]), st.just(0)),
+        st.tuples(st.sampled_from(["look", "rotate", "pack", "half", "restart"]), st.just(0)),
     ),
     max_size=30,
 )
@@ -293,7 +424,9 @@ def test_whatever_happens_every_line_comes_once_and_in_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("source") / "events.jsonl"
-    source, written, seen, rotations, half = LineFile(path), 0, list[bytes](), 0, b""
+    append(path, b"line 0\n")  # of a file that was seen without a line, nothing tells it from another
+    source, written, half = LineFile(path), 1, b""
+    seen = source.read()[0].lines.splitlines()
     for step, number in [*steps, ("write", 1)]:
         if step == "write":
             append(path, b"".join(b"line %d\n" % (written + i) for i in range(number))[len(half) :])
@@ -301,11 +434,10 @@ def test_whatever_happens_every_line_comes_once_and_in_order(
         elif step == "half" and not half:
             half = b"line %d" % written
             append(path, half)
-        elif step == "rotate" and path.exists() and not half:
-            drained, _ = drain(source)  # two rotations between two looks are more than a source follows
-            seen += drained
-            rotations += 1
-            path.rename(f"{path}.{rotations}")
+        elif step == "rotate" and path.exists() and path.stat().st_size and not half:
+            rotate(path)
+        elif step == "pack" and (last := path.with_name("events.jsonl.1")).exists():
+            packed(last, ".gz")
         elif step == "restart":
             source = restarted(source)
         elif step == "look":
