@@ -19,6 +19,9 @@ HorizonMs: TypeAlias = Literal[100, 500, 1000]
 HORIZONS_MS: tuple[int, ...] = get_args(HorizonMs)
 
 Time: TypeAlias = Annotated[float, Meta(ge=0, description="Unix seconds.")]
+Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
+Word: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 Number: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]
 _On: TypeAlias = Annotated[Route, Meta(description="Where it was executed: paper is the active model's.")]
 
@@ -47,6 +50,9 @@ class TradeClosed(_Event, frozen=True, tag="trade_closed"):
     opened_ts: Annotated[
         Time | None,
         Meta(description="When it was opened; the cohort has only trades opened in its stage. Default: ts."),
+    ] = None
+    score: Annotated[
+        Probability | None, Meta(description="Of the model that decided, when the trade was opened.")
     ] = None
 
 
@@ -91,7 +97,98 @@ class Parity(_Event, frozen=True, tag="parity"):
     ok: Annotated[bool, Meta(description="Whether they agreed.")]
 
 
-Event: TypeAlias = Stage | TradeOpened | TradeClosed | Order | Markout | Score | Parity
+class Ladder(_Event, frozen=True, tag="ladder"):
+    """A rung of an execution ladder was placed."""
+
+    bucket: Annotated[Word, Meta(description="How aggressive: low, medium, high.")]
+
+
+class Thresholds(_Event, frozen=True, tag="thresholds"):
+    """A model's thresholds, at the start and whenever one changes."""
+
+    model: Annotated[Word, Meta(description="Its id.")]
+    tau_entry: Annotated[Probability, Meta(description="To enter.")]
+    tau_hold: Annotated[Probability, Meta(description="To hold.")]
+
+
+class Model(_Event, frozen=True, tag="model"):
+    """A slot of the registry holds a model, at the start and whenever it changes."""
+
+    slot: Slot
+    id: Annotated[Word, Meta(description="As in the registry's manifest.")]
+    trades_per_hour_p95: Annotated[
+        Rate | None, Meta(description="Of the release before, where it was not watched.")
+    ] = None
+
+
+class ShadowSignal(_Event, frozen=True, tag="shadow_signal"):
+    """The shadow model judged a signal."""
+
+    approved: bool
+
+
+class SchemaCheck(_Event, frozen=True, tag="schema_check"):
+    """A Parquet file's schema was compared with the model's."""
+
+    ok: Annotated[bool, Meta(description="Whether the versions are equal.")]
+
+
+class ParquetScan(_Event, frozen=True, tag="parquet_scan"):
+    """The archive was searched for gaps."""
+
+    gap_ms: Annotated[float, Meta(ge=0, le=1e15, description="Widest gap in milliseconds; 0 for none.")]
+
+
+class ExchangeCheck(_Event, frozen=True, tag="exchange_check"):
+    """Settings were compared with the exchange's reference."""
+
+    mismatches: Annotated[int, Meta(ge=0, le=1_000_000)]
+
+
+class WarmupSkip(_Event, frozen=True, tag="warmup_skip"):
+    """A ladder was not placed, as the executor warms up."""
+
+    symbol: Word
+
+
+class Backpressure(_Event, frozen=True, tag="backpressure"):
+    """A candidate was skipped for a backlog."""
+
+    symbol: Word
+
+
+class FailSafeSwitch(_Event, frozen=True, tag="fail_safe_switch"):
+    """All executions go to paper from now on, for a while."""
+
+    reason: Word
+
+
+class FailSafeRoute(_Event, frozen=True, tag="fail_safe_route"):
+    """An execution was sent to paper for it."""
+
+    symbol: Word
+
+
+Event: TypeAlias = (
+    Stage
+    | TradeOpened
+    | TradeClosed
+    | Order
+    | Markout
+    | Score
+    | Parity
+    | Ladder
+    | Thresholds
+    | Model
+    | ShadowSignal
+    | SchemaCheck
+    | ParquetScan
+    | ExchangeCheck
+    | WarmupSkip
+    | Backpressure
+    | FailSafeSwitch
+    | FailSafeRoute
+)
 KINDS: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_args(Event))
 
 

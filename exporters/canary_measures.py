@@ -20,6 +20,7 @@ from exporters.canary_events import (
     TradeClosed,
     TradeOpened,
 )
+from exporters.canary_operations import Operations
 from exporters.canary_rows import RowDecoder
 from exporters.canary_state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
 from exporters.drift import DriftWindow
@@ -63,6 +64,7 @@ class CanaryMeasures:
         self._cohort = Cohort()
         self._window = RollingSums(window_seconds, len(CELLS), LAYOUT)
         self._drift = DriftWindow(reference, window_seconds, min_sample) if reference else None
+        self._operations = Operations(window_seconds)
         self._decoder = RowDecoder(self._drift.names if self._drift else ())
         self._intake: Intake[Any] = Intake(Event, window_seconds, clock, self._decoder)
         self._pending = _Pending()
@@ -84,6 +86,7 @@ class CanaryMeasures:
             self._take(batch.events[start:end], batch.times[start:end], batch.late[start:end])
         if self.newest is not None:
             self._window.forget(self.newest)
+            self._operations.forget(self.newest)
             if self._drift:
                 self._drift.forget(self.newest)
 
@@ -93,6 +96,7 @@ class CanaryMeasures:
         yield from canary_metrics.totals(self._totals)
         yield from canary_metrics.rolling({cell: sums[number] for cell, number in CELLS.items()})
         yield from canary_metrics.cohort(self._cohort)
+        yield from self._operations.families(end)
         sample = self._drift.sample(end) if self._drift else 0
         yield from canary_metrics.drift(sample, self._drift.measure(end) if self._drift else ())
         yield from self._intake.families()
@@ -100,7 +104,8 @@ class CanaryMeasures:
     def save(self) -> bytes:
         """Return everything that is known, as JSON."""
         drift = self._drift.state() if self._drift else None
-        state = CanaryState(self._intake.state, self._totals, self._cohort, self._window.state(), drift)
+        known = (self._intake.state, self._totals, self._cohort, self._window.state(), drift)
+        state = CanaryState(*known, self._operations.state())
         return msgspec.json.encode(state)
 
     def restore(self, state: bytes) -> None:
@@ -110,6 +115,7 @@ class CanaryMeasures:
             ValueError: it is something else; nothing is changed.
         """
         found = msgspec.json.decode(state, type=CanaryState)
+        self._operations.restore(found.operations)
         self._intake.restore(found.intake)
         self._totals, self._cohort = found.totals, found.cohort
         if not self._window.restore(found.window):
@@ -123,8 +129,11 @@ class CanaryMeasures:
         where = [number for number, kind in enumerate(map(type, events)) if kind in kinds]
         if len(where) < len(events):
             for event, is_late in zip(events, late.tolist(), strict=True):
+                if type(event) in kinds:
+                    continue
                 self._pending.late = is_late
                 self._one(event)
+                self._operations.take(event, is_late)
             self._pending.flush(self._window)
         if where:
             self._scores([events[number] for number in where], times[where], late[where])

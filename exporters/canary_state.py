@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from exporters.canary_events import HORIZONS_MS, ROUTES, SLOTS
+from exporters.canary_operations import OperationsState
 from exporters.intake import IntakeState
 from exporters.windows import WindowState
 
@@ -83,6 +84,7 @@ class CanaryState(msgspec.Struct):
         cohort: of the present stage.
         window: rolling sums, cells as in CELLS.
         drift: counts per bin of the served features; None without a reference.
+        operations: what runs around the canary.
     """
 
     intake: IntakeState
@@ -90,3 +92,4 @@ class CanaryState(msgspec.Struct):
     cohort: Cohort
     window: WindowState
     drift: WindowState | None = None
+    operations: OperationsState | None = None

@@ -12,7 +12,7 @@ from exporters.exposition import Family
 from exporters.follower import Input
 from exporters.intake import Intake, IntakeState, Timed
 from exporters.sources.interface import Block, Source
-from exporters.tallies import Tally
+from exporters.tallies import Tally, restore
 
 Event = TypeVar("Event", bound=Timed)
 
@@ -88,13 +88,7 @@ class EventExporter(ABC, Generic[Event]):
             ValueError: it is something else; nothing is known then.
         """
         found = msgspec.json.decode(state, type=EventsState)
-        try:
-            for tally in self._tallies:
-                tally.restore(found.tallies.get(tally.metric.name))
-        except ValueError:
-            for tally in self._tallies:
-                tally.restore(None)
-            raise
+        restore(self._tallies, found.tallies)
         self._intake.restore(found.intake)
 
 

@@ -23,7 +23,7 @@ from exporters.screener_scans import QUERY, Scan, Scans, finite
 from exporters.sources.file import FileSource
 from exporters.sources.interface import Block, Result
 from exporters.sources.sql import SqlSource
-from exporters.tallies import Counter, Distribution, Tally
+from exporters.tallies import Counter, Distribution, Tally, restore
 
 logger = logging.getLogger(__name__)
 
@@ -133,8 +133,7 @@ class Screener:
     def restore(self, state: bytes) -> None:
         """Go on from what `save` returned; raises ValueError where it is something else."""
         found = msgspec.json.decode(state, type=ScreenerState)
-        for tally in self._tallies:
-            tally.restore(found.tallies.get(tally.metric.name))
+        restore(self._tallies, found.tallies)
         self._last, self.newest, self._scans.kept = found.last, found.newest, found.scans
 
     def _take_symbols(self, found: Found) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -33,6 +33,25 @@ class Tally(Protocol):
 
     def restore(self, state: msgspec.Raw | None) -> None:
         """Go on from a checkpoint, or start afresh without one; raises ValueError where it is another's."""
+
+
+def restore(tallies: Iterable[Tally], states: Mapping[str, msgspec.Raw]) -> None:
+    """Let tallies go on from a checkpoint; one that it does not name begins afresh.
+
+    Args:
+        tallies: any.
+        states: by the metric's name.
+    Raises:
+        ValueError: a state is another's; all of them have begun afresh then.
+    """
+    known = tuple(tallies)
+    try:
+        for tally in known:
+            tally.restore(states.get(tally.metric.name))
+    except ValueError:
+        for tally in known:
+            tally.restore(None)
+        raise
 
 
 CountState: TypeAlias = list[tuple[list[str], float]]

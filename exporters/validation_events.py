@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from exporters.canary_events import Time
+from exporters.canary_events import Time, Word
 
 Check: TypeAlias = Literal["condition", "execution"]
 CHECKS: tuple[str, ...] = get_args(Check)
@@ -21,7 +21,6 @@ RESULTS: tuple[str, ...] = get_args(ExecutionResult)
 
 Ratio: TypeAlias = Annotated[float, Meta(ge=-1e6, le=1e6)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e9, description="Seconds.")]
-Word: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 class _Event(Struct, frozen=True, gc=False, tag_field="event", kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from exporters import canary_metrics, exposition, health, intake
+from exporters import canary_metrics, canary_operations_metrics, exposition, health, intake
 from exporters.canary_events import KINDS, Event, schema
 from exporters.canary_measures import CanaryMeasures
 from exporters.decoding import REASONS
@@ -48,7 +48,8 @@ def test_the_docs_name_every_reason_and_kind() -> None:
 
 
 def test_the_docs_name_every_metric_with_its_labels_and_no_other() -> None:
-    offered = {written(metric) for metric in (*canary_metrics.METRICS, *intake.METRICS)}
+    own = (*canary_metrics.METRICS, *canary_operations_metrics.METRICS)
+    offered = {written(metric) for metric in (*own, *intake.METRICS)}
     section = TEXT.split("## Metrics")[1].split("## The reference")[0]
     assert set(re.findall(r"`([a-z_0-9]+(?:\{[a-z,]+\})?)`", section)) - {"value"} == offered
 
@@ -57,7 +58,7 @@ def test_what_is_exposed_is_what_is_offered(reference: Reference) -> None:
     source = FileSource("events.jsonl")
     measures = CanaryMeasures(source, window_seconds=60, reference=reference, min_sample=300, clock=float)
     exposed = {family.metric for family in measures.families(0)}
-    assert exposed == {*canary_metrics.METRICS, *intake.METRICS}
+    assert exposed == {*canary_metrics.METRICS, *canary_operations_metrics.METRICS, *intake.METRICS}
 
 
 def test_the_docs_name_the_health_of_every_exporter() -> None:
