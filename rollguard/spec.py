@@ -174,14 +174,16 @@ class Flag(Model):
 
 
 class Stage(Model):
-    """One step of the rollout: a share, or what its contexts match, or `values` for everybody."""
+    """One step of the rollout: a share of everybody, or of the contexts that match."""
 
     name: StageName
     percent: Annotated[int | float, Field(ge=0, le=100)] | None = Field(
         None, description="Share of targeting keys that get `serve`, in %."
     )
     match: dict[Attribute, Annotated[TargetingKeys, Field(min_length=1)]] | None = Field(
-        None, min_length=1, description="In place of a share: attributes of the context and their values."
+        None,
+        min_length=1,
+        description="Whom the share is taken of: attributes of the context and their values.",
     )
     values: dict[Attribute, Value] = Field({}, description="What clients find in the flag's metadata.")
     hold: Duration = Field(0.0, description="How long the stage lasts at least.")
@@ -189,8 +191,6 @@ class Stage(Model):
 
     @model_validator(mode="after")
     def _one_way(self) -> Stage:
-        if self.percent is not None and self.match is not None:
-            raise ValueError("expected percent or match, not both")
         if self.percent is None and self.match is None and not self.values:
             raise ValueError("expected percent, match or values")
         if taken := [name for name in self.values if name in METADATA]:
@@ -199,7 +199,7 @@ class Stage(Model):
 
     @property
     def share(self) -> float:
-        """How much gets `serve`, in %: of the targeting keys, or of what `match` names."""
+        """How much gets `serve`, in %: all of it where none is given."""
         return 100 if self.percent is None else self.percent
 
 

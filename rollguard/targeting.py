@@ -39,7 +39,8 @@ def variant(
     flag, stage = rollout.flag, stage_of(rollout, state)
     if stage is None:
         return flag.fallback
-    found = _if(_listed(flag.users.on), flag.serve, _share(flag, stage))
+    among = _among(stage.match or {})
+    found = _if(_listed(flag.users.on), flag.serve, _if(among, _share(flag, stage.share), flag.fallback))
     for name in rollout.requires:
         found = _if(_is_served(name, rollouts, states), found, flag.fallback)
     if flag.schedule is not None:
@@ -55,15 +56,11 @@ def stage_of(rollout: Rollout, state: State) -> Stage | None:
     return stages.get(state.stage or "") if state.status == "ROLLING_OUT" else None
 
 
-def _share(flag: Flag, stage: Stage) -> Logic:
-    """Return the stage's share, sticky: `serve` comes first, so that a larger share holds the smaller one.
+def _share(flag: Flag, percent: float) -> Logic:
+    """Return a share, sticky: `serve` comes first, so that a larger share holds the smaller one.
 
     Whoever has no targeting key gets the fallback, where ``fractional`` would hash the seed alone.
     """
-    if stage.match is not None:
-        among = [{"in": [{"var": name}, list(values)]} for name, values in stage.match.items()]
-        return _if({"and": among}, flag.serve, flag.fallback)
-    percent = stage.share
     if percent <= 0 or percent >= 100:
         return flag.serve if percent else flag.fallback
     served, rest = weights(percent)
@@ -90,6 +87,13 @@ def _is_served(
         return False
     theirs = variant(required, states.get(name, State(name)), rollouts, states)
     return theirs == required.flag.serve if isinstance(theirs, str) else {"==": [theirs, required.flag.serve]}
+
+
+def _among(match: Mapping[str, Sequence[str]]) -> bool | dict[str, Any]:
+    """Return whether a context has one of the values of every attribute."""
+    return (
+        {"and": [{"in": [{"var": name}, list(values)]} for name, values in match.items()]} if match else True
+    )
 
 
 def _listed(users: Sequence[str]) -> bool | dict[str, Any]:

@@ -22,7 +22,7 @@ def check(material: Material) -> Iterator[Finding]:
 def _shares(item: Checked) -> Iterator[Problem]:
     stages = item.rollout.stages
     for index, (before, after) in enumerate(pairwise(stages), 1):
-        if before.match is None and after.match is None and after.share < before.share:
+        if before.match == after.match and after.share < before.share:
             message = f"is {after.share:g}, less than {before.share:g} of {before.name} before it."
             hint = "Users would lose what they have while all goes well."
             yield item.problem(("stages", index, "percent"), message, hint)

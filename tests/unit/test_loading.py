@@ -100,7 +100,7 @@ def test_a_stage_named_twice_is_named_once_in_other_errors(told: Told) -> None:
     assert [line.partition(": ")[2].splitlines()[0] for line in found] == [
         "stages[1].name is canary, which an earlier stage has.",
         "guards[0].stages[0] is ramp, expected one of canary, enabled.",
-        "targets[1].yaml-file.values.canary is missing, expected its keys and values.",
+        "targets[1].yaml-file.values.canary is missing, expected what it means.",
     ]
 
 
@@ -197,11 +197,6 @@ def test_a_key_given_twice_is_an_error(told: Told) -> None:
     ("old", "new", "expected"),
     [
         ("percent: 10, ", "", "stages[0] is a mapping, expected percent, match or values."),
-        (
-            "percent: 10,",
-            "percent: 10, match: {a: [b]},",
-            "stages[0] is a mapping, expected percent or match",
-        ),
         ("percent: 10,", "match: {},", "stages[0].match is a mapping, expected at least 1 item."),
         ("percent: 10,", "match: {a: []},", "stages[0].match.a is a list, expected at least 1 item."),
         ("percent: 10,", "match: {a: [1]},", "stages[0].match.a[0] is 1, expected a string."),

@@ -111,6 +111,15 @@ def test_a_match_serves_whoever_has_one_value_of_every_attribute(
     assert bool(served(one, **context)) is expected
 
 
+def test_a_share_is_taken_of_those_that_match() -> None:
+    one = rollout(stage={"match": {"symbol": SYMBOLS}, "percent": 10})
+    two = rollout("two", stage={"percent": 10}, salt="one")
+    for user in USERS[:500]:
+        on = served(one, two, targetingKey=user, symbol="SPY")
+        assert on in (set(), {"one", "two"})
+        assert "one" not in served(one, targetingKey=user, symbol="TSLA")
+
+
 def test_enabled_is_for_everybody_though_the_last_stage_matched() -> None:
     one = rollout(stage={"match": {"symbol": SYMBOLS}})
     assert served(one, at={"one": State("one", "ENABLED", run=1)}, symbol="TSLA")
@@ -204,6 +213,7 @@ def scenarios() -> dict[str, Any]:
         rollout("tiny", {"percent": 0.003}),
         rollout("users", {"percent": 30}, users={"on": USERS[:50], "off": USERS[25:100]}),
         rollout("match", {"match": {"symbol": SYMBOLS, "horizon": ["1D"]}}),
+        rollout("some", {"match": {"symbol": SYMBOLS}, "percent": 35}),
         rollout("scheduled", {"percent": 40}, schedule=dated),
         rollout("over", {"percent": 100}, schedule={"disable_at": dated["enable_at"]}),
         rollout("parent", {"percent": 50}, users={"off": USERS[:9]}),
