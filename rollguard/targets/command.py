@@ -12,7 +12,7 @@ from rollguard.state import State
 from rollguard.targets import files
 from rollguard.targets.interface import meaning
 from rollguard.targets.memory import Memory
-from rollguard.targets.process import Runner
+from rollguard.targets.process import Runner, end_left_over
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 class CommandTarget:
     """Runs what a state names; before the first run of the rollout there is nothing to do.
 
-    A command whose end was not noted, because this process was killed, is run again.
+    A command whose end was not noted, because this process was killed, is run again; what is left of it is
+    ended first.
 
     Args:
         name: as status and metrics show it.
@@ -44,10 +45,17 @@ class CommandTarget:
                 return
             word = meaning(self.rollout, state)
             arguments = self.commands.get(word)
+            noted = self.memory.load()
+            end_left_over(noted.get("running"))
             said = ""
             if arguments:
                 log.info("%s: %s runs %s", self.rollout.name, self.name, " ".join(arguments))
-                said = replace(self.runner, environment=_told(state, word)).run(arguments)
+                runner = replace(
+                    self.runner,
+                    environment=_told(state, word),
+                    on_start=lambda process: self.memory.keep({**noted, "running": process}),
+                )
+                said = runner.run(arguments)
             done = {"run": state.run, "state": word, "at": time.time(), "command": arguments, "output": said}
             self.memory.keep(done)
 

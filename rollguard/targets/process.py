@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from rollguard.durations import render
 from rollguard.targets.interface import TargetError
@@ -27,11 +27,13 @@ class Runner:
         root: their working folder.
         timeout: seconds, after which a command and its children are killed.
         environment: added to this process's own.
+        on_start: is told which process runs, for `end_left_over`.
     """
 
     root: Path
     timeout: float
     environment: Mapping[str, str]
+    on_start: Callable[[Mapping[str, Any]], None] = lambda _: None
 
     def run(self, arguments: Sequence[str]) -> str:
         """Run a command to its end, and return the end of what it printed.
@@ -64,12 +66,37 @@ class Runner:
         except (OSError, ValueError) as error:
             raise TargetError(f"{arguments[0]} cannot be started: {error}.") from error
         try:
+            self.on_start({"pid": process.pid, "since": _start_of(process.pid)})
             return process.wait(self.timeout)
         except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
             return None
+        finally:
+            if process.returncode is None:
+                _kill(process.pid)
+                process.wait()
+
+
+def end_left_over(noted: object) -> None:
+    """Kill a command that outlived whoever started it, as it would undo what comes after it.
+
+    Args:
+        noted: what `on_start` was told of it; nothing happens for anything else, nor once it has ended.
+    """
+    if isinstance(noted, Mapping) and noted.get("since") and noted["since"] == _start_of(noted.get("pid")):
+        _kill(noted["pid"])
+
+
+def _start_of(pid: object) -> str | None:
+    """Return when a process began, which tells it from a later one with its number; None where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def _end_of(output: IO[bytes]) -> str:

@@ -108,8 +108,8 @@ _ENV_VALUES = {
 }
 _JSON_VALUES = {state: {**values, "validation": {"mode": [state]}} for state, values in _VALUES.items()}
 MODES = {state: values["rollout.mode"] for state, values in _VALUES.items()}
-_ECHO = "echo ran >> runs; echo $ROLLGUARD_STATE > .outside; mv .outside config/outside"
-_RESTART = "echo ran >> runs; cp config/app.env .outside; mv .outside config/outside"
+_ECHO = "echo ran >> runs; echo $ROLLGUARD_STATE > .outside.$$; mv .outside.$$ config/outside"
+_RESTART = "echo ran >> runs; cp config/app.env .outside.$$; mv .outside.$$ config/outside"
 _IN_EFFECT = {state: ["cmp", "config/app.env", "config/outside"] for state in _VALUES}
 
 _FILES = {"flagd-file": ("flags.json", FLAGS_JSON), "yaml-file": ("app.yml", APP_YML)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +14,7 @@ import pytest
 
 from rollguard.targets import TargetError
 from rollguard.targets.interface import Target
-from tests.contract.target_cases import BACK, CANARY, FULL, OFF, SHADOW, built, rollout_with
+from tests.contract.target_cases import BACK, CANARY, FULL, OFF, SHADOW, built, rollout_with, spawn
 
 NOTE = ["sh", "-c", "echo $ROLLGUARD_ROLLOUT $ROLLGUARD_RUN $ROLLGUARD_STATE >> runs"]
 
@@ -76,6 +79,39 @@ def test_a_command_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     while child.exists() and child.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not (child.exists() and child.read_bytes())
+
+
+def _apply_canary(folder: Path) -> None:
+    script = ["sh", "-c", "touch begun; sleep 60; echo late >> runs"]
+    command(folder, {"canary": script}).apply(CANARY)
+
+
+def test_a_command_that_outlived_its_control_plane_does_not_undo_the_next(tmp_path: Path) -> None:
+    process = spawn(_apply_canary, tmp_path)
+    deadline = time.monotonic() + 30
+    while "running" not in kept(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    left = json.loads(kept(tmp_path))["running"]["pid"]
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert Path(f"/proc/{left}/cmdline").read_bytes()
+    command(tmp_path, {"fallback": NOTE}).apply(BACK)
+    while _alive(left) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not _alive(left)
+    assert runs(tmp_path) == ["model-canary 1 fallback"]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def kept(folder: Path) -> str:
+    found = list(folder.glob("memory/model-canary/*.json"))
+    return found[0].read_text() if found else ""
 
 
 def test_what_a_command_leaves_running_does_not_hold_it_up(tmp_path: Path) -> None:
