@@ -88,8 +88,9 @@ def _times(duration: str) -> list[str]:
 
 
 def _thresholds(parsed: Expression) -> Iterator[Change]:
-    for token in parsed.tokens:
-        if token.kind != "number":
+    for index, token in enumerate(parsed.tokens):
+        constant = [before.text for before in parsed.tokens[max(0, index - 2) : index]] == ["vector", "("]
+        if token.kind != "number" or constant:  # what is held to nothing is no threshold
             continue
         value = float(int(token.text, 16)) if token.text[:2].lower() == "0x" else float(token.text)
         step = (abs(value) or 1.0) * THRESHOLD_STEP_RATIO

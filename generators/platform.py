@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,8 +12,11 @@ from generators.rules import RULES_IN_A_GROUP, RUNBOOKS, RenderingError
 from generators.timing import LOOKBACK_INTERVALS, Timing
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
+from rollguard.guards import Equivalent
 from rollguard.platform import PLATFORM, PlatformAlert, PlatformTest, platform_alerts
 from rollguard.spec import Rollout
+
+_LONGEST_WINDOW_SECONDS = 600.0
 
 
 def shortest_timing(rollouts: Sequence[Rollout], scale: float) -> Timing:
@@ -92,6 +96,7 @@ class RenderedAlert:
             "lookback": PromQL(durations.render(own.lookback)),
             "lasting": PromQL(timing.text(alert.for_)),
             "span": lambda text: PromQL(durations.render(_span(timing, durations.parse(text)))),
+            "span_seconds": lambda text: _span(timing, durations.parse(text)),
             **(_names_of(rollout) if rollout else {}),
         }
 
@@ -124,8 +129,17 @@ class RenderedAlert:
             yield self._group(f"{test.case}, {test.about}", test, at, test.case == "fires")
             if test.case == "fires" and self.alert.for_:
                 yield self._group(f"silent just before `for`, {test.about}", test, at - 1, False)
+        yield from self._resolving()
         if self.alert.always:
             yield self._group("silent, it never acts", self.alert.tests[0], 0, False, 'action!="notify",')
+
+    def equivalents(self) -> list[Equivalent]:
+        """Return its declared equivalent mutants, with their numbers."""
+        found = [
+            Equivalent(mutation=self._render(item.mutation), reason=item.reason)
+            for item in self.alert.equivalent
+        ]
+        return [item for item in found if item.mutation]
 
     def _group(self, title: str, test: PlatformTest, at: int, fires: bool, only: str = "") -> dict[str, Any]:
         name, rollout = self.alert.alert, self.labels.get(ROLLOUT_LABEL, "")
@@ -143,6 +157,32 @@ class RenderedAlert:
             "input_series": list(self._series(test, at + 1)),
             "promql_expr_test": [case],
         }
+
+    def _resolving(self) -> Iterator[dict[str, Any]]:
+        """Yield a test that fires and is silent after its series are as in one that is healthy throughout."""
+        healthy = [test for test in self.alert.tests if test.case == "silent" and self._is_plain(test)]
+        pairs = (
+            (sick, test)
+            for sick in self.alert.tests
+            for test in healthy
+            if sick.case == "fires" and sick.series and _names(sick) == _names(test)
+        )
+        for sick, test in list(pairs)[:1]:
+            begins = self.timing.steps(float(self._render(sick.starts)))
+            at = begins + self.timing.steps(self.timing.seconds(self.alert.for_))
+            rest = self.timing.steps(_span(self.timing, _LONGEST_WINDOW_SECONDS)) + LOOKBACK_INTERVALS
+            group = self._group(f"resolves, {sick.about}", sick, at, True)
+            well = {series["series"]: series["values"] for series in self._series(test, rest)}
+            for series in group["input_series"]:
+                series["values"] += f" {well[series['series']]}"
+            end = durations.render((at + rest) * self.timing.interval)
+            case = group["promql_expr_test"][0]
+            group["promql_expr_test"].append({**case, "eval_time": end, "exp_samples": []})
+            yield group
+
+    def _is_plain(self, test: PlatformTest) -> bool:
+        """Whether every series holds one value."""
+        return all(re.fullmatch(r"[\d.]+", self._render(series.values, steps=1)) for series in test.series)
 
     def _series(self, test: PlatformTest, steps: int) -> Iterator[dict[str, str]]:
         for series in test.series:
@@ -169,6 +209,10 @@ def _names_of(rollout: Rollout) -> dict[str, str | PromQL]:
         "its_targets": PromQL(f'{label}="{value}"'),
         "other_targets": PromQL(f'{label}="{value}-2"'),
     }
+
+
+def _names(test: PlatformTest) -> set[str]:
+    return {series.series for series in test.series}
 
 
 def _span(timing: Timing, window: float) -> float:

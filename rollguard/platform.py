@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
-from rollguard.guards import GuardError, all_guards
+from rollguard.guards import Equivalent, GuardError, all_guards
 from rollguard.model import AlertName, Listed, Model, Text
 from rollguard.spec import Action, Guard, Rollout, Severity
 from rollguard.yamlfile import read
@@ -55,6 +55,7 @@ class PlatformAlert(Model):
     description: str
     expr: str
     tests: Listed[PlatformTest] = Field(min_length=1)
+    equivalent: Listed[Equivalent] = Field((), description="Mutants that no test can notice.")
 
     @model_validator(mode="after")
     def _acts_on_a_rollout(self) -> PlatformAlert:

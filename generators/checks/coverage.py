@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from generators import coverage
+from generators import coverage, platform_subjects
 from generators.checks.finding import Finding
 from generators.checks.material import Material
 from generators.timing import Timing
+from rollguard.errors import Problem
 from rollguard.guards import all_guards
+from rollguard.platform import PLATFORM
 
 NAME = "coverage"
 
@@ -22,3 +25,7 @@ def check(material: Material) -> Iterator[Finding]:
                 message = f"{found.guard} has no test of the kind {kind}: {words}."
                 place = item.location(guards[found.guard])
                 yield Finding(NAME, "error", item.problem(place, message, "See docs/testing-guards.md."))
+    for found in platform_subjects.coverage(material.rollouts, 1.0):
+        for kind, words in found.missing.items():
+            message = f"{found.guard} has no test of the kind {kind}: {words}."
+            yield Finding(NAME, "error", Problem(Path(PLATFORM), 0, "", message))

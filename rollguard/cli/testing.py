@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from generators import coverage, mutation
+from generators import coverage, mutation, platform_subjects
 from generators.mutation import Outcome, Subject
 from generators.timing import Timing
 from rollguard.cli.common import print_json, table
@@ -20,11 +20,13 @@ from rollguard.loading import load_rollout, load_rollouts, rollout_paths
 
 def coverage_of(rollouts: Path, scale: float, as_json: bool) -> bool:
     """Show which kinds of test each guard has, and return whether none is missing."""
+    loaded = load_rollouts(rollouts)
     found = [
         guard
-        for rollout in load_rollouts(rollouts)
+        for rollout in loaded
         for guard in coverage.coverage(rollout, Timing(scale, rollout.scrape.interval))
     ]
+    found += platform_subjects.coverage(loaded, scale)
     share = coverage.share(found)
     if as_json:
         print_json({"share": share, "guards": [asdict(guard) for guard in found]})
@@ -62,6 +64,7 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
         for path, rollout in loaded
         for subject in mutation.subjects(path, rollout, Timing(scale, rollout.scrape.interval))
     ]
+    subjects += platform_subjects.subjects([rollout for _, rollout in loaded], scale)
     found = _run(subjects)
     outcomes = [outcome for subject in subjects for outcome in found[id(subject)]]
     left = [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}]

@@ -34,6 +34,10 @@ def test_numbers_in_strings_and_windows_are_no_thresholds() -> None:
     assert made('a{b="5"} > rate(c[5m])', "threshold") == {}
 
 
+def test_the_value_of_a_constant_series_is_no_threshold() -> None:
+    assert not [mutant for mutant in mutants({"expr": "vector(1)"}) if mutant.kind == "threshold"]
+
+
 @pytest.mark.parametrize(
     ("operator", "others"),
     [
