@@ -66,16 +66,17 @@ def _coverage(alert: RenderedAlert) -> GuardCoverage:
 
 def _missing(groups: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Kind, str]]:
     firing = [group for group in groups if _outcomes(group) == [True]]
-    silent = [group for group in groups if _outcomes(group) == [False]]
+    silent = [group for group in groups if ": silent, " in group["name"]]
     if not firing:
         yield "fires", "no case fires"
     if not any(_names(one) == _names(other) and _names(one) for one in firing for other in silent):
         yield "silent twin", "no silent case has the series of a firing one"
-    early = {_about(group) for group in silent if "just before `for`" in group["name"]}
+    early = {_about(group) for group in groups if ": silent just before `for`, " in group["name"]}
     if any(_about(group) not in early for group in firing):
         yield "before for", "a firing case is not looked at one evaluation before"
-    if not any(_names(group) < _names(other) for group in groups for other in firing):
-        yield "absent", "no case lacks a series of a firing one"
+    absent = [group for group in groups if not group["input_series"]]
+    if not any(_names(group) < _names(other) for group in absent for other in firing):
+        yield "absent", "no case is without any series"
     if not any(_outcomes(group) == [True, False] for group in groups):
         yield "resolves", "no case fires and is silent later"
 
