@@ -34,7 +34,10 @@ from rollguard.loading import load_rollouts
 @click.option("--listen", default=f"127.0.0.1:{CONTROL_PLANE_PORT}", show_default=True, help="host:port.")
 @rollouts_option
 @click.option(
-    "--state", default=f"sqlite:///{STATE_FOLDER}/ledger.db", show_default=True, help="Ledger's URL."
+    "--state",
+    default=f"sqlite:///{STATE_FOLDER}/ledger.db",
+    show_default=True,
+    help="Ledger's URL: of SQLite, or of PostgreSQL for two control planes at once.",
 )
 @token_option
 @click.option(

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from rollguard import ledger as ledgers
-from rollguard.ledger import GENESIS, ConflictError, Ledger, LedgerError
+from rollguard.ledger import GENESIS, ConflictError, Ledger, LedgerError, schema
+from rollguard.ledger.chain import digest, row_of
 from rollguard.lock import LockError
 from rollguard.state import Entry, State, Transition, fold
 
@@ -245,10 +245,81 @@ def test_a_path_with_odd_characters_is_that_path(open_ledger: Callable[..., Ledg
 def test_a_newer_schema_is_refused(path: Path, open_ledger: Callable[..., Ledger]) -> None:
     open_ledger().close()
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("UPDATE ledger_schema SET version = 2")
+    connection.execute(f"UPDATE ledger_schema SET version = {schema.VERSION + 1}")
     connection.close()
-    with pytest.raises(LedgerError, match="has schema version 2, this release knows up to 1"):
+    with pytest.raises(LedgerError, match=f"version {schema.VERSION + 1}, this release knows up to"):
         open_ledger()
+
+
+_VERSION_1 = """
+CREATE TABLE ledger_schema (version INTEGER NOT NULL, PRIMARY KEY (version));
+CREATE TABLE entries (
+    seq INTEGER NOT NULL, at DOUBLE NOT NULL, rollout TEXT NOT NULL, run INTEGER NOT NULL, kind TEXT NOT NULL,
+    from_status TEXT NOT NULL, from_stage TEXT, to_status TEXT NOT NULL, to_stage TEXT, actor TEXT NOT NULL,
+    guard TEXT, reason TEXT NOT NULL, evidence TEXT NOT NULL, previous_hash TEXT NOT NULL, hash TEXT NOT NULL,
+    PRIMARY KEY (seq), CONSTRAINT one_decision UNIQUE (rollout, run, guard, kind)
+);
+CREATE TRIGGER entries_no_update BEFORE UPDATE ON entries
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER entries_no_delete BEFORE DELETE ON entries
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+INSERT INTO ledger_schema VALUES (1);
+"""
+
+
+@pytest.fixture
+def old(path: Path, ledger: Ledger, tmp_path: Path) -> tuple[Path, Ledger]:
+    """A ledger as the first release wrote it, and one of today with the same entries."""
+    entries = ledger.append([START, NOTE], NOW)
+    former = tmp_path / "former.db"
+    connection = sqlite3.connect(former, isolation_level=None)
+    connection.executescript(_VERSION_1)
+    for entry in entries:
+        row = tuple(row_of(entry).values())
+        connection.execute(f"INSERT INTO entries VALUES ({', '.join('?' * len(row))})", row)
+    connection.close()
+    return former, ledger
+
+
+def test_an_older_ledger_is_brought_up_to_date_and_keeps_its_chain(
+    old: tuple[Path, Ledger], open_ledger: Callable[..., Ledger]
+) -> None:
+    former, today = old
+    found = open_ledger(former)
+    assert found.entries() == today.entries()
+    assert found.verify(today.head()) == []
+    found.append([FALL], NOW, found.states())
+
+
+def test_an_older_ledger_that_was_brought_up_to_date_is_append_only_and_has_the_tables_of_today(
+    old: tuple[Path, Ledger], path: Path, open_ledger: Callable[..., Ledger]
+) -> None:
+    former, _ = old
+    open_ledger(former)
+    assert refuses(former, "DELETE FROM entries")
+    assert definitions(former) == definitions(path)
+
+
+def definitions(path: Path) -> set[str]:
+    connection = sqlite3.connect(path)
+    found = {
+        text for (text,) in connection.execute("SELECT sql FROM sqlite_master WHERE name != 'ledger_schema'")
+    }
+    connection.close()
+    return found
+
+
+def test_an_older_ledger_can_be_read_without_being_changed(
+    old: tuple[Path, Ledger], open_ledger: Callable[..., Ledger]
+) -> None:
+    former, today = old
+    content = former.read_bytes()
+    assert open_ledger(former, read_only=True).verify(today.head()) == []
+    assert former.read_bytes() == content
+
+
+def test_one_control_plane_leads_where_there_can_be_only_one(ledger: Ledger) -> None:
+    assert ledger.lead("advance", "me", 0.0)
 
 
 def test_a_database_of_something_else_is_refused(path: Path, open_ledger: Callable[..., Ledger]) -> None:
@@ -285,6 +356,11 @@ def test_a_ledger_that_would_keep_nothing_is_refused(url: str) -> None:
 def test_a_url_that_is_none_is_refused() -> None:
     with pytest.raises(LedgerError, match="no database URL"):
         Ledger.open("ledger.db")
+
+
+def test_another_database_is_refused() -> None:
+    with pytest.raises(LedgerError, match="is of mysql, expected sqlite or postgresql"):
+        Ledger.open("mysql://db/ledger")
 
 
 # Looking at it while a server writes
@@ -376,7 +452,7 @@ def test_a_removed_entry_is_found(path: Path, ledger: Ledger) -> None:
 
 def rehashed(entry: Entry, **changes: Any) -> Entry:
     changed = replace(entry, **changes)
-    return replace(changed, hash=ledgers._digest(ledgers._row(changed)))
+    return replace(changed, hash=digest(row_of(changed)))
 
 
 def test_an_entry_replaced_with_its_hash_no_longer_fits_the_next(path: Path, ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -81,9 +82,8 @@ def test_a_ledger_that_takes_writes_is_writable(app: App) -> None:
     assert app.sample("rollguard_ledger_writable") == 1
 
 
-def test_a_ledger_whose_file_is_gone_is_not_writable(app: App) -> None:
-    assert app.ledger._path is not None
-    app.ledger._path.unlink()
+def test_a_ledger_whose_file_is_gone_is_not_writable(app: App, tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").unlink()
     assert app.sample("rollguard_ledger_writable") == 0
 
 

@@ -210,7 +210,7 @@ def test_a_retry_rolls_back_once_there_is_room(on_small_disk: App, small_disk: P
 def test_a_disk_that_became_read_only_is_503_and_leaves_the_flag(
     on_small_disk: App, small_disk: Path
 ) -> None:
-    on_small_disk.ledger._engine.dispose()
+    on_small_disk.ledger.close()
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     answer = on_small_disk.post("/alerts", content=webhook())
     assert (answer.status_code, served(on_small_disk)) == (503, "candidate")
@@ -474,7 +474,7 @@ def test_a_head_that_is_none_is_400(app: App, head: str) -> None:
 
 
 def test_it_is_not_ready_where_the_ledger_cannot_be_read(app: App, tmp_path: Path) -> None:
-    app.ledger._engine.dispose()
+    app.ledger.close()
     for path in tmp_path.glob("ledger.db-*"):
         path.unlink()
     with (tmp_path / "ledger.db").open("r+b") as file:

@@ -1,0 +1,227 @@
+"""The ledger itself: what may be asked of it, and what may be added."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from rollguard.ledger import schema
+from rollguard.ledger.chain import GENESIS, Fault, Head, entry_after, entry_of, faults, row_of
+from rollguard.ledger.errors import ConflictError, LedgerError
+from rollguard.ledger.postgresql import PostgresStorage
+from rollguard.ledger.sqlite import SqliteStorage
+from rollguard.ledger.storage import Storage
+from rollguard.state import Entry, State, Transition
+
+BUSY_SECONDS = 5.0
+"""How long a write waits for another process's; Alertmanager gives its receiver 10 s."""
+
+_STORAGES = {"sqlite": SqliteStorage, "postgresql": PostgresStorage}
+
+
+class Ledger:
+    """The entries in a database, and their fold; safe to use from several threads and processes."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._head = Head()
+
+    @classmethod
+    def open(cls, url: str, *, read_only: bool = False, busy_seconds: float = BUSY_SECONDS) -> Ledger:
+        """Return the ledger at a URL, created where there is none, and brought up to date.
+
+        Args:
+            url: ``sqlite:///var/ledger.db`` or ``postgresql://rollguard@db/rollguard``.
+            read_only: for looking at it while a server writes; a missing one is an error.
+            busy_seconds: how long to wait for another process's write.
+        Returns:
+            The ledger, with its entries read.
+        Raises:
+            LedgerError: it cannot be opened, is no ledger, or was written by a newer version.
+        """
+        storage = _storage(url, read_only, busy_seconds)
+        ledger = cls(storage)
+        try:
+            ledger._prepare(read_only)
+        except BaseException:
+            storage.engine.dispose()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._storage.engine.dispose()
+
+    def sole(self) -> AbstractContextManager[None]:
+        """Keep other control planes off this ledger while this lasts, unless its database is for several.
+
+        Readers may come and go.
+
+        Raises:
+            LockError: another one runs on it.
+        """
+        return self._storage.sole()
+
+    def lead(self, name: str, holder: str, seconds: float) -> bool:
+        """Return whether this control plane is the one that does something, of all that share the ledger.
+
+        Whoever leads must ask again before the lease ends; the others may ask at any time. A leader that was
+        suspended may believe for a moment to be one still: what it appends is refused by ``expected``.
+
+        Args:
+            name: what is to be done by one alone.
+            holder: who asks; another name for each process.
+            seconds: how long it may act without asking again.
+        Raises:
+            LedgerError: the storage failed, so that nobody may lead.
+        """
+        return self._storage.lead(name, holder, seconds)
+
+    def append(
+        self,
+        transitions: Sequence[Transition],
+        now: float,
+        expected: Mapping[str, State] | None = None,
+    ) -> list[Entry]:
+        """Write transitions in one transaction, all or none, and return once they are on disk.
+
+        Args:
+            transitions: in the order in which they take place.
+            now: Unix seconds.
+            expected: the states that were decided upon, by rollout.
+        Returns:
+            The new entries.
+        Raises:
+            ConflictError: a rollout has left its expected state, or a guard's decision is there already.
+            LedgerError: the storage failed; readers see what they saw before.
+        """
+        with self._lock, self._storage.translated("written"):
+            self._storage.check()
+            with self._storage.writing() as connection:
+                head = self._read_on(connection)
+                _check(head, expected or {})
+                entries = []
+                for transition in transitions:
+                    entries.append(entry_after(head, transition, float(now)))
+                    head = head.after(entries[-1])
+                if entries:
+                    connection.execute(schema.entries.insert(), [row_of(entry) for entry in entries])
+            self._head = head
+        return entries
+
+    def states(self) -> dict[str, State]:
+        """Return the state of every rollout that has entries, as of now, other processes' included."""
+        return dict(self._current().states)
+
+    def head(self) -> tuple[int, str]:
+        """Return number and hash of the last entry; 0 and the genesis hash where there is none."""
+        head = self._current()
+        return head.seq, head.hash
+
+    def check(self) -> None:
+        """Raise a LedgerError where it cannot be read, or where what is written would vanish."""
+        self._storage.check()
+        self._current()
+
+    def probe(self) -> None:
+        """Write, and change nothing: raise a LedgerError where an entry could not be written."""
+        with self._lock, self._storage.translated("written"):
+            self._storage.check()
+            with self._storage.writing() as connection:
+                connection.execute(
+                    schema.version_table.update().values(version=schema.version_table.c.version)
+                )
+
+    def entries(self, rollout: str | None = None, after: int = 0) -> list[Entry]:
+        """Return the entries after a number, in order; of one rollout, or of all."""
+        query = sa.select(schema.entries).where(schema.entries.c.seq > after).order_by(schema.entries.c.seq)
+        if rollout is not None:
+            query = query.where(schema.entries.c.rollout == rollout)
+        with self._storage.translated("read"), self._storage.reading() as connection:
+            return [entry_of(row) for row in connection.execute(query).mappings()]
+
+    def verify(self, expected_head: tuple[int, str] | None = None) -> list[Fault]:
+        """Walk the chain from the first entry to the last.
+
+        Args:
+            expected_head: a head that was exported earlier. Without it a lost tail shows only where this
+                object has read the tail before it was lost.
+        Returns:
+            Where the chain does not hold, first break first; nothing where all is well.
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        known = (self._head.seq, self._head.hash)
+        expected = dict([known, expected_head] if expected_head else [known])
+        query = sa.select(schema.entries).order_by(schema.entries.c.seq)
+        with self._storage.translated("read"), self._storage.reading() as connection:
+            rows = connection.execution_options(yield_per=500).execute(query).mappings()
+            return list(faults(rows, expected))
+
+    def newest(self) -> tuple[int, str]:
+        """Return number and hash of the last entry that is there, even if it does not fit what was read."""
+        columns = schema.entries.c
+        query = sa.select(columns.seq, columns.hash).order_by(columns.seq.desc()).limit(1)
+        with self._storage.translated("read"), self._storage.reading() as connection:
+            row = connection.execute(query).first()
+        return (row.seq, row.hash) if row else (0, GENESIS)
+
+    def _prepare(self, read_only: bool) -> None:
+        storage = self._storage
+        with storage.translated("opened"):
+            if not read_only:
+                with storage.writing() as connection:
+                    schema.prepare(connection, storage.place)
+            with storage.reading() as connection:
+                schema.check_version(connection, storage.place)
+                self._head = self._read_on(connection)
+        storage.opened()
+
+    def _current(self) -> Head:
+        with self._storage.translated("read"), self._storage.reading() as connection:
+            head = self._read_on(connection)
+        if head.seq > self._head.seq:
+            self._head = head
+        return head
+
+    def _read_on(self, connection: sa.Connection) -> Head:
+        """Return the last known head, with what was appended since by whomever."""
+        head = self._head
+        query = (
+            sa.select(schema.entries).where(schema.entries.c.seq >= head.seq).order_by(schema.entries.c.seq)
+        )
+        rows = connection.execute(query).mappings().all()
+        if head.seq and (not rows or rows[0]["hash"] != head.hash):
+            place = self._storage.place
+            raise LedgerError(f"{place} no longer holds entry {head.seq}, which was read from it.")
+        for row in rows:
+            if row["seq"] > head.seq:
+                head = head.after(entry_of(row))
+        return head
+
+
+def _storage(url: str, read_only: bool, busy_seconds: float) -> Storage:
+    try:
+        parsed = sa.make_url(url)
+    except ArgumentError as error:
+        raise LedgerError(
+            f"{url} is no database URL, expected one such as sqlite:///var/ledger.db."
+        ) from error
+    name = parsed.get_backend_name()
+    if name not in _STORAGES:
+        raise LedgerError(f"{parsed} is of {name}, expected {' or '.join(_STORAGES)}.")
+    return _STORAGES[name](parsed, read_only, busy_seconds)
+
+
+def _check(head: Head, expected: Mapping[str, State]) -> None:
+    for rollout, state in expected.items():
+        found = head.state(rollout)
+        if found.seq != state.seq:
+            raise ConflictError(
+                f"{rollout} is in {found.position} since entry {found.seq}, no longer in {state.position}."
+            )
