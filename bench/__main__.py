@@ -7,12 +7,13 @@ import sys
 import click
 
 from bench.demo_seeds import seeds
+from bench.drift import drift
 from bench.flags import flags
 from bench.flips import flips
 from bench.generation import generate
 
 cli = click.Group(
-    commands={"flips": flips, "flags": flags, "generate": generate, "seeds": seeds},
+    commands={"flips": flips, "drift": drift, "flags": flags, "generate": generate, "seeds": seeds},
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
 )
 

@@ -1,9 +1,10 @@
-"""A reference of the served features, taken from a stretch of events that is known to be good."""
+"""The served features of a stretch of events, and the reference that is taken from a good one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -11,19 +12,33 @@ import numpy as np
 from exporters.canary_events import KINDS, Event, Score
 from exporters.decoding import LineDecoder, Rejections
 from exporters.reference import Reference, ReferenceError
+from exporters.statistics import Array
 
 _BLOCK_BYTES = 1 << 22
 
 
-def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) -> Reference:
-    """Return the reference of the features that the live path fed to a model.
+class Rows(NamedTuple):
+    """The features that were served, as they were.
+
+    Args:
+        source: where they come from, for people.
+        columns: values by feature, shape (rows,) each; NaN is missing.
+        window: Unix seconds of the first and the last row.
+    """
+
+    source: str
+    columns: dict[str, Array]
+    window: tuple[float, float]
+
+
+def rows_of(paths: Iterable[Path], *, variant: str | None = None) -> Rows:
+    """Return the features that the live path fed to a model.
 
     Args:
         paths: files of events, as docs/events.md describes them.
         variant: only scores that this variant served, `candidate` or `active`; None for all.
-        made_at: Unix seconds.
     Raises:
-        ReferenceError: a file cannot be read, or the scores have too few features.
+        ReferenceError: a file cannot be read, or no score has features.
     """
     named = tuple(paths)
     try:
@@ -36,10 +51,21 @@ def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) 
         raise ReferenceError("the events hold no score of slot active with features\n  See docs/events.md.")
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in names}
     times = [score.ts for score in scores]
-    window = (min(times), max(times))
-    return Reference.fit(
-        columns, source=", ".join(path.name for path in named), made_at=made_at, window=window
-    )
+    return Rows(", ".join(path.name for path in named), columns, (min(times), max(times)))
+
+
+def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) -> Reference:
+    """Return the reference of the features that the live path fed to a model.
+
+    Args:
+        paths: files of events.
+        variant: only scores that this variant served; None for all.
+        made_at: Unix seconds.
+    Raises:
+        ReferenceError: as for `rows_of`, or the scores have too few features.
+    """
+    rows = rows_of(paths, variant=variant)
+    return Reference.fit(rows.columns, source=rows.source, made_at=made_at, window=rows.window)
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[Score]:

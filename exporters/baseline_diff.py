@@ -1,22 +1,35 @@
-"""What two saved baselines say of each other."""
+"""What two saved baselines say of each other, or of the events that came since."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
-from exporters.reference import FeatureBins, Reference
+from exporters.baseline import Rows, rows_of
+from exporters.reference import MIN_ROWS, FeatureBins, Reference
 from exporters.screener_baseline import KIND, ScreenerBaseline
-from exporters.statistics import Array, population_stability_index
+from exporters.sources.interface import MAX_LINE_BYTES
+from exporters.statistics import (
+    Array,
+    histogram,
+    kolmogorov_smirnov,
+    kolmogorov_smirnov_of_values,
+    population_stability_index,
+)
 
 MOVED_RATIO = 0.2
 """Of the old spread from the 10th to the 90th percentile: half a standard deviation, like a PSI of 0.3."""
 
 MOVED_PSI = 0.3
+MOVED_KS = 0.2
+
+Side: TypeAlias = Reference | ScreenerBaseline | Rows
+"""What can be compared: a saved baseline of either kind, or the served features themselves."""
+
 _SHARES = np.arange(1, 10) / 10
 
 
@@ -47,13 +60,29 @@ def load(path: Path) -> Reference | ScreenerBaseline:
     return ScreenerBaseline.load(path) if kind == KIND else Reference.load(path)
 
 
-def differences(old: Reference | ScreenerBaseline, new: Reference | ScreenerBaseline) -> list[Difference]:
-    """Return what two baselines of one kind say; raises ValueError for two kinds."""
+def side(path: Path) -> Side:
+    """Return what a file holds to compare: a baseline, or a canary's events; raises RollguardError."""
+    try:
+        with path.open("rb") as file:
+            is_events = bool(msgspec.json.decode(file.readline(MAX_LINE_BYTES), type=_Kind).event)
+    except (OSError, ValueError, RecursionError):
+        is_events = False
+    return rows_of([path]) if is_events else load(path)
+
+
+def differences(old: Side, new: Side) -> list[Difference]:
+    """Return what two of one kind say; raises ValueError for two that cannot be compared."""
     match old, new:
         case Reference(), Reference():
             return list(_features(old, new))
+        case Reference(), Rows():
+            return list(_drift(old, new))
+        case Rows(), Rows():
+            return list(_drift(Reference.fit(old.columns, source=old.source, made_at=0.0), new, old.columns))
         case ScreenerBaseline(), ScreenerBaseline():
             return list(_scans(old, new))
+        case Rows(), Reference():
+            raise ValueError("the reference comes first, then the events")
     raise ValueError("one is of features, the other of a screener")
 
 
@@ -69,6 +98,33 @@ def _features(old: Reference, new: Reference) -> Iterator[Difference]:
         ratio = far / spread if spread else float(far > 0)
         change = f"a decile moved by {ratio:.2f} of the spread"
         yield Difference(name, _shown(before), _shown(after), change, ratio > MOVED_RATIO)
+
+
+def _drift(old: Reference, new: Rows, values: Mapping[str, Array] | None = None) -> Iterator[Difference]:
+    """Yield the drift of rows against a reference; KS is exact where its values are there, too."""
+    for name in sorted({*old.features, *new.columns}):
+        before = old.features.get(name)
+        if before is None or name not in new.columns:
+            yield Difference(name, _shown(before), "", "only in one", True)
+            continue
+        found = _finite(new.columns[name])
+        counts = histogram(found, np.array(before.edges))
+        after = _shown(FeatureBins(before.edges, counts.tolist())) if len(found) else ""
+        if len(found) < MIN_ROWS:
+            yield Difference(name, _shown(before), after, f"{len(found)} values, too few to compare")
+            continue
+        reference = np.array(before.counts)
+        psi = population_stability_index(counts, reference)
+        ks = kolmogorov_smirnov(counts, reference)
+        if values is not None:
+            ks = kolmogorov_smirnov_of_values(found, np.sort(_finite(values[name])))
+        moved = psi > MOVED_PSI or ks > MOVED_KS
+        yield Difference(name, _shown(before), after, f"PSI {psi:.3f}, KS {ks:.3f}", moved)
+
+
+def _finite(column: Array) -> Array:
+    kept: Array = column[np.isfinite(column)]
+    return kept
 
 
 def _scans(old: ScreenerBaseline, new: ScreenerBaseline) -> Iterator[Difference]:
@@ -105,3 +161,4 @@ def _number(value: float | None) -> str:
 
 class _Kind(msgspec.Struct):
     kind: str = ""
+    event: str = ""

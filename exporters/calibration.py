@@ -12,23 +12,19 @@ BINS = 10
 """Equal-width bins of the probability."""
 
 
-def brier_score(probabilities: Array, outcomes: Array) -> float:
-    """Return the Brier score: the mean squared difference of probability and outcome.
+def brier_score(counts: Array, squares: Array) -> float:
+    """Return the Brier score: the mean squared difference of probability and outcome, from sums per bin.
 
     Args:
-        probabilities: of the event, shape (n,), in 0-1.
-        outcomes: 1 where it happened, 0 where not, shape (n,).
+        counts: values per bin, shape (bins,).
+        squares: sum of (probability - outcome)² per bin, outcomes 0 or 1, shape (bins,).
     Returns:
         A number in 0-1, 0 is best; 0.25 is what a probability of one half always gets. NaN for no values.
-    Raises:
-        ValueError: the shapes differ, or a value is outside its range.
     Source: Brier, Verification of forecasts expressed in terms of probability (1950), for one class as
         scikit-learn's brier_score_loss has it.
     """
-    _check(probabilities, outcomes)
-    if not len(probabilities):
-        return math.nan
-    return float(np.mean((probabilities - outcomes) ** 2))
+    total = counts.sum()
+    return float(squares.sum() / total) if total else math.nan
 
 
 def calibration_bin(probability: float) -> int:
@@ -71,12 +67,3 @@ def calibration_noise(counts: Array, probabilities: Array) -> float:
     n, p = counts[filled], np.clip(probabilities[filled] / counts[filled], 0.0, 1.0)
     deviations = np.sqrt(p * (1 - p) / n)
     return float(np.sum(n * deviations) * math.sqrt(2 / math.pi) / total)
-
-
-def _check(probabilities: Array, outcomes: Array) -> None:
-    if probabilities.shape != outcomes.shape or probabilities.ndim != 1:
-        raise ValueError(f"two rows of one shape are needed, got {probabilities.shape}, {outcomes.shape}")
-    if not np.all((probabilities >= 0) & (probabilities <= 1)) or not np.all(
-        (outcomes == 0) | (outcomes == 1)
-    ):
-        raise ValueError("probabilities lie in 0-1, outcomes are 0 or 1")

@@ -5,13 +5,13 @@ A window without events yields no sample, never a zero that a guard would take f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 
 from exporters.canary_events import HORIZONS_MS, ROUTES
 from exporters.canary_state import Cell, Cohort, Totals
 from exporters.drift import Drift
 from exporters.exposition import Family, by_label, single
+from exporters.outcomes import MIN_SAMPLE, cancel_to_fill, fill_rate, mean_markout, moments, win_rate
 from rollguard.metric import Metric
 
 MIN_TRADES = 50
@@ -30,7 +30,10 @@ FEATURES_UNKNOWN = Metric(
     "counter",
     "Values of served features that the reference does not have.",
 )
-WINRATE = Metric("winrate_rolling", "gauge", "Share of closed trades that won.", ("route",), "ratio")
+_SILENT = f"silent below {MIN_SAMPLE}"
+WINRATE = Metric(
+    "winrate_rolling", "gauge", f"Share of closed trades that won; {_SILENT} of them.", ("route",), "ratio"
+)
 PRECISION = Metric(
     "rolling_precision",
     "gauge",
@@ -39,12 +42,16 @@ PRECISION = Metric(
     "ratio",
 )
 FILL_RATE = Metric(
-    "fill_rate_rolling", "gauge", "Share of ended orders that were filled.", ("route",), "ratio"
+    "fill_rate_rolling",
+    "gauge",
+    f"Share of ended orders that were filled; {_SILENT} of them.",
+    ("route",),
+    "ratio",
 )
 CANCEL_TO_FILL = Metric(
     "cancel_to_fill_ratio",
     "gauge",
-    "Cancelled orders per filled one; +Inf where none was filled.",
+    f"Cancelled orders per filled one; +Inf where none was filled, {_SILENT} of both.",
     ("route",),
     "ratio",
 )
@@ -52,7 +59,7 @@ MARKOUTS = {
     horizon: Metric(
         f"avg_markout_{horizon}ms",
         "gauge",
-        f"Mean markout {horizon} ms after the fill, in the producer's unit.",
+        f"Mean markout {horizon} ms after the fill, in the producer's unit; {_SILENT}.",
         ("route",),
     )
     for horizon in HORIZONS_MS
@@ -124,18 +131,19 @@ def rolling(sums: Mapping[Cell, float]) -> Iterator[Family]:
     for horizon, metric in MARKOUTS.items():
         yield by_label(
             metric,
-            {r: _ratio(sums[r, f"markout_{horizon}"], sums[r, f"markouts_{horizon}"]) for r in ROUTES},
+            {r: mean_markout(sums[r, f"markout_{horizon}"], sums[r, f"markouts_{horizon}"]) for r in ROUTES},
         )
     for slot, metric in SCORES.items():
-        moments = _moments(sums[slot, "scores"], sums[slot, "score"], sums[slot, "score_squared"])
-        yield Family(metric, {("online", stat): value for stat, value in moments.items()})
+        found = moments(sums[slot, "scores"], sums[slot, "score"], sums[slot, "score_squared"])
+        stats = found._asdict() if found else {}
+        yield Family(metric, {("online", stat): value for stat, value in stats.items()})
 
 
 def cohort(found: Cohort) -> Iterator[Family]:
     """Yield what is judged since the stage began, on trades opened in it."""
     for route, (winrate, sample) in COHORTS.items():
         closed, won = found.closed[route], found.won[route]
-        yield single(winrate, _ratio(won, closed))
+        yield single(winrate, win_rate(won, closed, min_sample=1))
         yield single(sample, closed)
 
 
@@ -153,29 +161,18 @@ def drift(sample: int, measured: Iterable[Drift]) -> Iterator[Family]:
 
 
 def _trades(sums: Mapping[Cell, float]) -> Iterator[Family]:
-    rates = {route: _ratio(sums[route, "won"], sums[route, "closed"]) for route in ROUTES}
+    rates = {route: win_rate(sums[route, "won"], sums[route, "closed"]) for route in ROUTES}
     yield by_label(WINRATE, rates)
     closed = sum(sums[route, "closed"] for route in ROUTES)
     won = sum(sums[route, "won"] for route in ROUTES)
-    yield single(PRECISION, _ratio(won, closed) if closed >= MIN_TRADES else None)
+    yield single(PRECISION, win_rate(won, closed, MIN_TRADES))
 
 
 def _orders(sums: Mapping[Cell, float]) -> Iterator[Family]:
     rates, ratios = {}, {}
     for route in ROUTES:
         filled, cancelled = sums[route, "filled"], sums[route, "cancelled"]
-        rates[route] = _ratio(filled, filled + cancelled)
-        ratios[route] = math.inf if cancelled and not filled else _ratio(cancelled, filled)
+        rates[route] = fill_rate(filled, cancelled)
+        ratios[route] = cancel_to_fill(cancelled, filled)
     yield by_label(FILL_RATE, rates)
     yield by_label(CANCEL_TO_FILL, ratios)
-
-
-def _ratio(part: float, whole: float) -> float | None:
-    return part / whole if whole else None
-
-
-def _moments(n: float, total: float, squares: float) -> dict[str, float]:
-    if not n:
-        return {}
-    mean = total / n
-    return {"mean": mean, "std": math.sqrt(max(0.0, squares / n - mean * mean))}

@@ -223,8 +223,8 @@ class Operations:
         for (counts, _, _, squared), metric in zip(
             sums, (metrics.BRIER, metrics.BRIER_BASELINE), strict=True
         ):
-            n = counts.sum()
-            yield single(metric, float(squared.sum() / n) if n >= MIN_OUTCOMES else None)
+            enough = counts.sum() >= MIN_OUTCOMES
+            yield single(metric, calibration.brier_score(counts, squared) if enough else None)
         counts, scores, won, _ = sums[0]
         error = None
         if counts.sum() >= MIN_CALIBRATED:

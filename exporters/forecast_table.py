@@ -17,17 +17,20 @@ DAYS = 35
 Cell: TypeAlias = tuple[str, str]
 """Symbol and horizon."""
 
+_DIVERGENCE = "COALESCE(divergence, (test_rmse - val_rmse) / NULLIF(val_rmse, 0))"
+"""As the job wrote it, else as `exporters.statistics.divergence_ratio` has it."""
+
 _SINCE = {"sqlite": f"date('now', '-{DAYS} days')", "postgresql": f"CURRENT_DATE - {DAYS}"}
 _DAILY = """
 SELECT symbol, horizon, model_count, substr(CAST(validation_date AS TEXT), 1, 10) AS day,
-       COUNT(divergence) AS windows, SUM(divergence) AS divergences, MAX(divergence) AS divergence_max,
+       COUNT({divergence}) AS windows, SUM({divergence}) AS divergences, MAX({divergence}) AS divergence_max,
        SUM(CASE WHEN is_overfitting THEN 1 ELSE 0 END) AS overfitting, AVG(test_rmse) AS test_rmse
 FROM ensemble_validation_metrics
 WHERE validation_date >= {since} AND model_count IN (:models, :legacy)
 GROUP BY symbol, horizon, model_count, substr(CAST(validation_date AS TEXT), 1, 10)
 """
 _NEWEST = """
-SELECT symbol, horizon, model_count, divergence, val_rmse, test_rmse
+SELECT symbol, horizon, model_count, {divergence} AS divergence, val_rmse, test_rmse
 FROM (SELECT symbol, horizon, model_count, divergence, val_rmse, test_rmse, ROW_NUMBER() OVER (
           PARTITION BY symbol, horizon, model_count ORDER BY validation_date DESC, window_id DESC) AS place
       FROM ensemble_validation_metrics
@@ -117,9 +120,8 @@ def queries(url: str, models: int, legacy: int) -> tuple[Query, Query]:
     """
     since = _SINCE["sqlite" if url.startswith("sqlite") else "postgresql"]
     parameters: Mapping[str, Any] = {"models": models, "legacy": legacy}
-    daily, newest = (Query(name, text.format(since=since), parameters) for name, text in (
-        ("days", _DAILY), ("newest", _NEWEST)))  # fmt: skip
-    return daily, newest
+    daily, newest = (text.format(since=since, divergence=_DIVERGENCE) for text in (_DAILY, _NEWEST))
+    return Query("days", daily, parameters), Query("newest", newest, parameters)
 
 
 def days(rows: Iterable[Mapping[str, Any]]) -> list[Day]:

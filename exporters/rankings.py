@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
-
-from exporters.statistics import Array
 
 TOP = 50
 
@@ -64,12 +63,12 @@ def dominance(failures: Mapping[str, int]) -> dict[str, float]:
     return {gate: count / total for gate, count in sorted(failures.items()) if total}
 
 
-def histogram(scores: Array, edges: Array) -> Array:
-    """Return counts of scores per bin; one on an edge lies in the bin below it.
+def is_pyramid(ratings: Mapping[str, int], order: Sequence[str]) -> bool:
+    """Return whether each rating is rarer than the next one.
 
     Args:
-        scores: finite numbers, shape (n,).
-        edges: strictly ascending, shape (bins - 1,); the first and the last bin are open.
+        ratings: symbols by rating; none of a rating counts as 0.
+        order: ratings, from the rarest to the most frequent.
     """
-    counts: Array = np.bincount(np.searchsorted(edges, scores), minlength=len(edges) + 1)
-    return counts
+    counts = [ratings.get(rating, 0) for rating in order]
+    return all(rarer < commoner for rarer, commoner in pairwise(counts))

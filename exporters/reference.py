@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from exporters.statistics import Array
+from exporters.statistics import Array, histogram
 from rollguard.errors import FileProblemsError, Problem, RollguardError
 
 MIN_ROWS = 300
@@ -130,8 +130,7 @@ def _bins(name: str, column: Array) -> FeatureBins:
     edges = np.unique(np.quantile(values, _QUANTILES, method="inverted_cdf"))  # values themselves
     if edges[0] == values.min():  # a tie at the bottom would hide whatever falls below it
         edges = np.concatenate([[np.nextafter(edges[0], -np.inf)], edges])
-    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
-    return FeatureBins(edges=edges.tolist(), counts=counts.tolist())
+    return FeatureBins(edges=edges.tolist(), counts=histogram(values, edges).tolist())
 
 
 def _problems(reference: Reference) -> list[tuple[str, str]]:

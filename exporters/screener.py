@@ -28,6 +28,9 @@ from exporters.tallies import Counter, Distribution, Tally, restore
 logger = logging.getLogger(__name__)
 
 LISTEN = "127.0.0.1:9842"
+MIN_RATED = 50
+"""Rated symbols below which shares of a scan say nothing of the engine: a scan of a few chosen ones."""
+
 MIN_FAILURES = 20
 """Failed checks below which no gate's share is shown."""
 
@@ -161,8 +164,9 @@ class Screener:
         yield by_label(metrics.RATING_COUNT, known | scan.ratings)
         enough = sum(scan.gates.values()) >= MIN_FAILURES
         yield by_label(metrics.GATE_FAILURES, dominance(scan.gates) if enough else {})
-        yield single(metrics.FLAGGED, scan.flagged / judged if judged else None)
-        yield single(metrics.PATTERN_TYPES, len(scan.patterns) if judged else None)
+        whole = judged >= MIN_RATED
+        yield single(metrics.FLAGGED, scan.flagged / judged if whole else None)
+        yield single(metrics.PATTERN_TYPES, len(scan.patterns) if whole else None)
         yield single(metrics.OVERLAP, self._scans.overlap())
         yield single(metrics.SHIFT, self._scans.shift())
         drift = self._baseline.drift(finite(scan.scores)) if self._baseline else None

@@ -11,10 +11,9 @@ import msgspec
 import numpy as np
 
 from exporters import screener_log, screener_scans
-from exporters.rankings import histogram
 from exporters.sources.file import FileSource
 from exporters.sources.sql import SqlSource
-from exporters.statistics import Array, population_stability_index
+from exporters.statistics import Array, histogram, population_stability_index
 from rollguard.errors import RollguardError
 
 KIND = "screener"

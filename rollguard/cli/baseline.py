@@ -10,9 +10,11 @@ import click
 import msgspec
 
 from exporters.baseline import reference_of
-from exporters.baseline_diff import differences, load
+from exporters.baseline_diff import differences, load, side
+from exporters.rankings import is_pyramid
 from exporters.reference import Reference
 from exporters.screener_baseline import ScreenerBaseline, screener_baseline
+from exporters.screener_metrics import RATINGS
 from rollguard.cli.common import examples, json_option, print_json
 from rollguard.cli.export import DatabaseType
 
@@ -77,14 +79,19 @@ def show(file: Path, as_json: bool) -> None:
         _show_scan(found)
 
 
-@baseline.command(epilog=examples("rollguard baseline diff var/reference.json var/newer.json"))
+@baseline.command(
+    epilog=examples(
+        "rollguard baseline diff var/reference.json var/newer.json",
+        "rollguard baseline diff var/reference.json var/events.jsonl",
+    )
+)
 @click.argument("old", type=_File)
 @click.argument("new", type=_File)
 @json_option
 def diff(old: Path, new: Path, as_json: bool) -> None:
-    """Compare two baselines; exits with 1 where something moved much."""
+    """Compare two baselines, or with one a canary's events; exits with 1 where something moved much."""
     try:
-        found = differences(load(old), load(new))
+        found = differences(side(old), side(new))
     except ValueError as error:
         raise click.ClickException(f"{old} and {new} cannot be compared: {error}.") from error
     if as_json:
@@ -105,9 +112,11 @@ def _show_features(found: Reference) -> None:
 
 
 def _show_scan(found: ScreenerBaseline) -> None:
-    click.echo(f"scan {found.scan_id}: {found.n} symbols, {found.ready} ready")
+    scores = sum(found.counts)
+    click.echo(f"scan {found.scan_id}: {found.n} symbols, {found.ready} ready; {scores} scores in the table")
     for title, values in (("scores", found.scores), ("ratings", found.ratings)):
         click.echo(f"  {title:<10} {', '.join(f'{name} {value:g}' for name, value in values.items())}")
+    click.echo(f"  pyramid    {'yes' if is_pyramid(found.ratings, RATINGS) else 'no'}")
     edges = [f"{edge:g}" for edge in found.edges]
     for low, high, count in zip(["", *edges], [*edges, ""], found.counts, strict=True):
         click.echo(f"  {low:>4} to {high:<4} {count}")

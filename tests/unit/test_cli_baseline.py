@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from scipy.stats import ks_2samp
 
 from exporters.reference import Reference
 from exporters.screener_baseline import ScreenerBaseline
@@ -60,7 +62,14 @@ def test_features_are_saved_from_events_and_shown_with_their_provenance(tmp_path
 
 def test_a_scan_is_shown(tmp_path: Path) -> None:
     shown = run("show", scan(tmp_path / "s.json", [100, 200, 100])).output
-    for text in ("scan s1: 487 symbols, 42 ready", "StrongBuy 10, Buy 30", "mean 38", "20 to 60", "fine"):
+    for text in (
+        "scan s1: 487 symbols, 42 ready; 400 scores",
+        "pyramid    no",
+        "StrongBuy 10, Buy 30",
+        "mean 38",
+        "20 to 60",
+        "fine",
+    ):
         assert text in shown
 
 
@@ -80,6 +89,50 @@ def test_a_feature_that_moved_half_its_deviation_is_marked(tmp_path: Path, shift
     found = run("diff", reference(tmp_path / "a.json"), reference(tmp_path / "b.json", shift))
     assert found.exit_code == code
     assert ("* spread" in found.output) == bool(code)
+
+
+def events(path: Path, shift: float = 0.0, count: int = 2000) -> Path:
+    lines = [
+        {"event": "score", "ts": 1e9, "slot": "active", "score": 0.5, "features": {"spread": s, "depth": d}}
+        for s, d in zip(
+            np.random.default_rng(4).normal(size=count) + shift,
+            np.random.default_rng(5).exponential(size=count),
+            strict=True,
+        )
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.mark.parametrize("old", [reference, events])
+@pytest.mark.parametrize(("shift", "code"), [(0.0, 0), (0.8, 1)])
+def test_events_are_compared_with_a_reference_or_with_other_events(
+    tmp_path: Path, old: Callable[[Path], Path], shift: float, code: int
+) -> None:
+    found = run("diff", "--json", old(tmp_path / "old"), events(tmp_path / "new", shift))
+    assert found.exit_code == code
+    drift = {one["what"]: one for one in json.loads(found.output)}
+    assert (drift["spread"]["moved"], drift["depth"]["moved"]) == (bool(code), False)
+    assert drift["spread"]["change"].startswith("PSI ")
+
+
+def test_ks_of_two_files_of_events_is_exact(tmp_path: Path) -> None:
+    found = run("diff", "--json", events(tmp_path / "old"), events(tmp_path / "new", 0.2))
+    expected = ks_2samp(*(np.random.default_rng(4).normal(size=2000) + shift for shift in (0, 0.2)))
+    drift = {one["what"]: one["change"] for one in json.loads(found.output)}
+    assert drift["spread"].endswith(f"KS {expected.statistic:.3f}")
+
+
+def test_too_few_events_are_not_judged(tmp_path: Path) -> None:
+    found = run("diff", reference(tmp_path / "old"), events(tmp_path / "new", 5.0, count=299))
+    assert found.exit_code == 0
+    assert "299 values, too few to compare" in found.output
+
+
+def test_events_do_not_come_before_their_reference(tmp_path: Path) -> None:
+    found = run("diff", events(tmp_path / "old"), reference(tmp_path / "new"))
+    assert found.exit_code == 1
+    assert "the reference comes first" in found.output
 
 
 def test_a_feature_that_is_only_in_one_is_marked(tmp_path: Path) -> None:

@@ -88,40 +88,40 @@ def test_before_any_event_counters_are_zero_and_windows_say_nothing(canary: Cana
 
 
 def test_trades_are_counted_by_route(canary: Canary) -> None:
-    canary.feed({"event": "trade_opened", "ts": NOW, "route": "canary"}, closed("paper", True))
-    canary.feed(closed("paper", False), closed("full", True))
+    canary.feed({"event": "trade_opened", "ts": NOW, "route": "canary"}, *[closed("paper", True)] * 10)
+    canary.feed(*[closed("paper", False)] * 10, *[closed("full", True)] * 20)
     found = canary.read()
     assert found['trades_opened_total{route="canary"}'] == 1
-    assert found['trades_closed_total{route="paper"}'] == 2
-    assert found['trades_won_total{route="paper"}'] == 1
+    assert found['trades_closed_total{route="paper"}'] == 20
+    assert found['trades_won_total{route="paper"}'] == 10
     assert found['winrate_rolling{route="paper"}'] == 0.5
     assert found['winrate_rolling{route="full"}'] == 1
     assert 'winrate_rolling{route="canary"}' not in found
 
 
 def test_what_leaves_the_window_leaves_the_rate_but_not_the_counter(canary: Canary) -> None:
-    canary.feed(closed("paper", True), closed("paper", False))
+    canary.feed(*[closed("paper", True)] * 20)
     canary.clock.now += WINDOW + 20
     assert 'winrate_rolling{route="paper"}' not in canary.read()
-    assert canary.read()['trades_closed_total{route="paper"}'] == 2
+    assert canary.read()['trades_closed_total{route="paper"}'] == 20
 
 
 def test_fills_and_cancellations(canary: Canary) -> None:
-    canary.feed(order("filled"), order("cancelled"), order("cancelled"), order("cancelled"))
+    canary.feed(*[order("filled"), order("cancelled"), order("cancelled"), order("cancelled")] * 5)
     found = canary.read()
     assert found['fill_rate_rolling{route="canary"}'] == 0.25
     assert found['cancel_to_fill_ratio{route="canary"}'] == 3
 
 
 def test_cancellations_without_a_fill_are_the_worst_not_the_best(canary: Canary) -> None:
-    canary.feed(order("cancelled"))
+    canary.feed(*[order("cancelled")] * 20)
     found = canary.read()
     assert found['fill_rate_rolling{route="canary"}'] == 0
     assert found['cancel_to_fill_ratio{route="canary"}'] == float("inf")
 
 
 def test_markouts_by_horizon(canary: Canary) -> None:
-    canary.feed(markout(1.5), markout(-0.5), markout(4, horizon_ms=100))
+    canary.feed(*[markout(1.5), markout(-0.5)] * 10, *[markout(4, horizon_ms=100)] * 20)
     found = canary.read()
     assert found['avg_markout_1000ms{route="canary"}'] == 0.5
     assert found['avg_markout_100ms{route="canary"}'] == 4
@@ -178,7 +178,7 @@ def test_the_cohort_outlives_the_window(canary: Canary) -> None:
 
 
 def test_a_new_stage_starts_the_cohort_again(canary: Canary) -> None:
-    canary.feed(stage(), closed("canary", True), closed("paper", True), stage(NOW + 1))
+    canary.feed(stage(), *[closed("canary", True)] * 20, closed("paper", True), stage(NOW + 1))
     found = canary.read()
     assert found["sample_canary"] == found["sample_baseline_active"] == 0
     assert "winrate_canary" not in found
@@ -245,7 +245,7 @@ def test_without_a_reference_there_is_no_drift(clock: Clock, samples: Samples) -
 
 
 def test_late_events_within_the_window_count_where_they_belong(canary: Canary) -> None:
-    canary.feed(closed("paper", True), closed("paper", False, NOW - WINDOW + 60))
+    canary.feed(*[closed("paper", True)] * 20, *[closed("paper", False, NOW - WINDOW + 60)] * 20)
     assert canary.read()['winrate_rolling{route="paper"}'] == 0.5
     canary.clock.now += 120
     assert canary.read()['winrate_rolling{route="paper"}'] == 1
@@ -253,10 +253,10 @@ def test_late_events_within_the_window_count_where_they_belong(canary: Canary) -
 
 def test_events_too_late_for_the_window_move_counters_only(canary: Canary) -> None:
     old = NOW - WINDOW - 61
-    canary.feed(score(1), closed("paper", True), order("filled"))
+    canary.feed(score(1), *[closed("paper", True)] * 20, order("filled"))
     canary.feed(*served(count=1, ts=old), closed("paper", False, old), order("cancelled", ts=old))
     found = canary.read()
-    assert found['trades_closed_total{route="paper"}'] == 2
+    assert found['trades_closed_total{route="paper"}'] == 21
     assert found['winrate_rolling{route="paper"}'] == 1
     assert found['model_score_distribution{split="online",stat="mean"}'] == 1
     assert found["drift_sample"] == 0
@@ -275,7 +275,7 @@ def test_the_future_moves_nothing(canary: Canary) -> None:
 def test_another_reference_starts_drift_afresh_and_keeps_the_rest(
     canary: Canary, caplog: pytest.LogCaptureFixture
 ) -> None:
-    canary.feed(*served(count=400), closed("paper", True))
+    canary.feed(*served(count=400), *[closed("paper", True)] * 20)
     other = Reference.fit({"spread": np.arange(300.0)}, source="", made_at=0)
     state, canary.measures = canary.measures.save(), canary.fresh(reference=other)
     canary.measures.restore(state)

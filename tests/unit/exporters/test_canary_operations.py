@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
 from exporters.canary_measures import CanaryMeasures
 from exporters.sources.file import FileSource
@@ -46,6 +48,21 @@ def test_brier_is_of_each_arms_own_scores(canary: Canary) -> None:
     found = canary.read()
     assert found["brier_online"] == pytest.approx((40 * 0.04 + 10 * 0.64) / 50)
     assert found["brier_baseline_active"] == pytest.approx(0.25)
+
+
+def test_what_is_shown_of_events_is_what_scikit_learn_says_of_them(canary: Canary) -> None:
+    rng = np.random.default_rng(2)
+    scores = rng.uniform(size=400)
+    outcomes = rng.uniform(size=400) < scores**2
+    for score, won in zip(scores.tolist(), outcomes.tolist(), strict=True):
+        canary.closed("canary", score, won)
+    found = canary.read()
+    assert found["brier_online"] == pytest.approx(brier_score_loss(outcomes, scores), abs=1e-12)
+    frequency, mean = calibration_curve(outcomes, scores, n_bins=10)
+    counts, _ = np.histogram(scores, np.linspace(0, 1, 11))
+    noise = np.sum(counts * np.sqrt(mean * (1 - mean) / counts)) * np.sqrt(2 / np.pi) / 400
+    expected = np.sum(counts * np.abs(frequency - mean)) / 400 - noise
+    assert found["ece_online"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_brier_is_silent_below_50_trades(canary: Canary) -> None:

@@ -18,6 +18,7 @@ from exporters.follower import Follower
 from exporters.forecast import Forecast
 from exporters.forecast_table import Scope, days, newest, totals
 from exporters.sources.interface import Block, Result
+from exporters.statistics import divergence_ratio
 from tests.unit.exporters.conftest import Clock, Samples
 
 SCHEMA = Path(__file__).parents[2] / "data" / "forecast.sql"
@@ -107,6 +108,22 @@ def test_the_day_and_the_newest_windows_are_shown(tables: Tables, samples: Sampl
     }
     assert {name: found[name] for name in expected} == expected
     assert found["forecast_db_query_duration_seconds"] > 0
+
+
+def test_a_divergence_that_was_not_written_is_that_of_the_errors(
+    tables: Tables, samples: Samples, clock: Clock
+) -> None:
+    tables.window("AAPL", 0.0, val=0.045, test=0.048)
+    tables.window("MSFT", 0.0, val=0.0, test=0.048)
+    tables.run("UPDATE ensemble_validation_metrics SET divergence = NULL")
+    tables.window("SPY", 0.2)
+    found = shown(Forecast(tables.url, clock=clock), samples, clock)
+    expected = divergence_ratio(0.045, 0.048)
+    assert expected is not None
+    series = 'forecast_divergence_ratio{horizon="1D",symbol="%s"}'
+    assert found[series % "AAPL"] == pytest.approx(expected, abs=1e-12)
+    assert series % "MSFT" not in found
+    assert found["forecast_divergence_ratio_avg"] == pytest.approx((expected + 0.2) / 2, abs=1e-12)
 
 
 def test_overfitting_days_count_back_without_a_gap(tables: Tables, samples: Samples, clock: Clock) -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from exporters.rankings import dominance, histogram, overlap_ratio, shift_points, top
+from exporters.rankings import dominance, is_pyramid, overlap_ratio, shift_points, top
+from exporters.screener_metrics import RATINGS
 
 
 def test_the_top_is_by_score_and_ties_by_name() -> None:
@@ -37,5 +37,14 @@ def test_dominance_is_the_share_of_all_failures() -> None:
     assert dominance({}) == {}
 
 
-def test_a_score_on_an_edge_lies_in_the_bin_below_it() -> None:
-    assert histogram(np.array([0.0, 10.0, 10.1, 25.0]), np.array([10.0, 20.0])).tolist() == [2, 1, 1]
+@pytest.mark.parametrize(
+    ("counts", "pyramid"),
+    [((10, 30, 100, 350), True), ((10, 10, 100, 350), False), ((0, 1, 2, 3), True), ((4, 3, 2, 1), False)],
+)
+def test_a_pyramid_is_rarer_at_each_step_to_the_top(counts: tuple[int, ...], pyramid: bool) -> None:
+    assert is_pyramid(dict(zip(RATINGS, counts, strict=True)), RATINGS) is pyramid
+
+
+def test_a_rating_that_nothing_has_is_the_rarest() -> None:
+    assert is_pyramid({"Buy": 1, "Watch": 2, "Pass": 3}, RATINGS)
+    assert not is_pyramid({"StrongBuy": 1, "Buy": 2, "Watch": 3}, RATINGS)

@@ -36,7 +36,7 @@ def once(clock: Clock, events: Path) -> str:
 
 
 def test_once_prints_the_metrics_as_of_the_newest_event(events: Path, clock: Clock) -> None:
-    events.write_text(WON + "\n")
+    events.write_text(f"{WON}\n" * 20)
     printed = once(clock, events)
     assert 'winrate_rolling{route="paper"} 1.0\n' in printed
     assert 'rollguard_exporter_up{source="events"} 1.0\n' in printed

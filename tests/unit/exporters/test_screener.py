@@ -207,6 +207,18 @@ def test_a_scan_of_the_table_has_known_answers(table: Table, samples: Samples) -
     assert "se_top50_shift_points" not in found
 
 
+@pytest.mark.parametrize(("symbols", "said"), [(49, False), (50, True)])
+def test_a_scan_of_a_few_chosen_symbols_is_not_judged(
+    table: Table, samples: Samples, symbols: int, said: bool
+) -> None:
+    table.scan("few", lambda number: 100.0 - number, symbols=symbols)
+    exporter = screener(database=table.url)
+    look(exporter)
+    found = shown(exporter, samples)
+    assert ("se_flagged_ratio" in found, "se_pattern_types" in found) == (said, said)
+    assert found['se_rating_count{rating="StrongBuy"}'] == 10
+
+
 def test_a_scan_that_still_grows_is_not_shown(table: Table, samples: Samples) -> None:
     table.scan("first", lambda number: 100.0 - number, symbols=60)
     exporter = screener(database=table.url)

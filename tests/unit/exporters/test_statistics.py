@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy, ks_2samp
 
-from exporters.statistics import Array, kolmogorov_smirnov, population_stability_index
+from exporters.statistics import (
+    Array,
+    divergence_ratio,
+    histogram,
+    kolmogorov_smirnov,
+    kolmogorov_smirnov_of_values,
+    population_stability_index,
+)
 
 counts = st.integers(1, 12).flatmap(
     lambda bins: st.tuples(
@@ -62,3 +69,47 @@ def test_a_shift_of_one_deviation_reads_as_the_literature_says() -> None:
     base, moved = (np.bincount(np.searchsorted(edges, rng.normal(m, size=100_000))) for m in (0, 1))
     assert population_stability_index(moved, base) == pytest.approx(0.93, abs=0.03)
     assert kolmogorov_smirnov(moved, base) == pytest.approx(0.383, abs=0.01)
+
+
+# Of the values themselves
+
+numbers = st.floats(-1e6, 1e6) | st.integers(-3, 3).map(float)
+values = st.lists(numbers, min_size=1, max_size=60).map(np.array)
+
+
+@given(values, values.filter(lambda found: len(found) > 1))
+def test_ks_of_values_is_scipys_to_the_bit_with_ties_too(online: Array, reference: Array) -> None:
+    expected = ks_2samp(online, reference, method="asymp").statistic
+    assert kolmogorov_smirnov_of_values(online, np.sort(reference)) == expected
+
+
+def test_ks_of_values_that_do_not_overlap_is_one_and_of_nothing_unknown() -> None:
+    low, high, nothing = np.arange(3.0), np.arange(3.0) + 9, np.array([])
+    assert kolmogorov_smirnov_of_values(low, high) == kolmogorov_smirnov_of_values(high, low) == 1
+    assert math.isnan(kolmogorov_smirnov_of_values(nothing, high))
+    assert math.isnan(kolmogorov_smirnov_of_values(low, nothing))
+
+
+@given(values, st.lists(numbers, min_size=1, max_size=12, unique=True).map(sorted).map(np.array))
+def test_a_histogram_counts_like_a_search_for_each_value(found: Array, edges: Array) -> None:
+    expected = np.bincount(np.searchsorted(edges, found), minlength=len(edges) + 1)
+    assert histogram(found, edges).tolist() == expected.tolist()
+
+
+def test_a_value_on_an_edge_lies_in_the_bin_below_it() -> None:
+    assert histogram(np.array([0.0, 10.0, 10.1, 25.0]), np.array([10.0, 20.0])).tolist() == [2, 1, 1]
+    assert histogram(np.array([]), np.array([10.0])).tolist() == [0, 0]
+
+
+def test_binned_ks_reads_hardly_below_that_of_the_values() -> None:
+    rng = np.random.default_rng(5)
+    reference, online = rng.normal(size=20_000), rng.normal(0.3, 1.1, size=20_000)
+    edges = np.quantile(reference, np.arange(1, 10) / 10)
+    exact = kolmogorov_smirnov_of_values(online, np.sort(reference))
+    assert 0 <= exact - kolmogorov_smirnov(histogram(online, edges), histogram(reference, edges)) < 0.006
+
+
+def test_a_divergence_is_relative_to_the_validation() -> None:
+    assert divergence_ratio(0.045, 0.048) == pytest.approx(1 / 15, abs=1e-12)
+    assert divergence_ratio(0.05, 0.04) == pytest.approx(-0.2, abs=1e-12)
+    assert divergence_ratio(0.0, 0.1) is None
