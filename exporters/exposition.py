@@ -54,10 +54,13 @@ class Family:
         metric: its description.
         samples: value by label values, in the order of the metric's labels; a Histogram for histograms. What
             is None is not shown. A label set that is not here vanishes.
+        overflow: values that have no series of their own, as there are too many label sets; None where there
+            is no such limit.
     """
 
     metric: Metric
     samples: Mapping[Any, float | None] | Mapping[Any, Histogram | None]
+    overflow: float | None = None
 
 
 def single(metric: Metric, value: float | None) -> Family:

@@ -168,15 +168,17 @@ class Follower:
         yield from health.sources(
             {one.source.name: self._health(one.source) for one in self.inputs}, self.exporter.newest
         )
-        yield from health.itself(self._saved_at, time.perf_counter() - start)
+        yield from health.itself(families, self._saved_at, time.perf_counter() - start)
 
-    def sources(self) -> Iterator[str]:
-        """Yield a line for people about each source."""
+    def status(self) -> Iterator[str]:
+        """Yield a line for people about each source, the newest event and the checkpoint."""
         for one in self.inputs:
             found = self._health(one.source)
             state = "is read" if found.up else "cannot be read"
             lag = f", {found.lag:.0f} {found.unit} behind" if found.unit else ""
             yield f"{one.source.name}: {one.source} {state}{lag}"
+        for what, moment in (("newest event", self.exporter.newest), ("checkpoint", self._saved_at)):
+            yield f"{what}: none yet" if moment is None else f"{what}: {self._clock() - moment:.0f} s ago"
 
     def _health(self, source: Source[Any]) -> health.SourceHealth:
         progress = self._progress[source.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporters.exposition import Family, by_label, single
@@ -36,7 +36,13 @@ CHECKPOINT = Metric(
 SCRAPE_DURATION = Metric(
     _NAME.format("scrape_duration_seconds"), "gauge", "Time to collect this.", (), "seconds"
 )
-METRICS = (UP, LAG_BYTES, LAG_ENTRIES, LAG_SECONDS, LAST_EVENT, CHECKPOINT, SCRAPE_DURATION)
+OVERFLOW = Metric(
+    _NAME.format("label_overflow_total"),
+    "counter",
+    "Values of the metric that have no series of their own, as it has too many label sets.",
+    ("metric",),
+)
+METRICS = (UP, LAG_BYTES, LAG_ENTRIES, LAG_SECONDS, LAST_EVENT, CHECKPOINT, SCRAPE_DURATION, OVERFLOW)
 """What every exporter offers, whatever it watches."""
 
 
@@ -71,12 +77,16 @@ def sources(found: Mapping[str, SourceHealth], newest: float | None) -> Iterator
     yield single(LAST_EVENT, newest)
 
 
-def itself(saved_at: float | None, seconds: float) -> Iterator[Family]:
+def itself(found: Iterable[Family], saved_at: float | None, seconds: float) -> Iterator[Family]:
     """Yield the health of the exporter itself.
 
     Args:
+        found: its own metrics.
         saved_at: Unix seconds of the checkpoint; None where there is none.
         seconds: what collecting took.
     """
+    overflows = {family.metric.name: family.overflow for family in found if family.overflow is not None}
+    if overflows:
+        yield by_label(OVERFLOW, overflows)
     yield single(CHECKPOINT, saved_at)
     yield single(SCRAPE_DURATION, seconds)

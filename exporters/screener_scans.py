@@ -11,10 +11,14 @@ import numpy as np
 from exporters import rankings
 from exporters.sources.sql import Query
 from exporters.statistics import Array
+from exporters.tallies import OTHER
 
 ENGINE = "setup_engine"
 KEPT_SCANS = 4
 """Enough for a scan, the one before it of the same screeners, and a deliberate pair between them."""
+
+MAX_NAMES = 100
+"""Ratings, gates and patterns of a scan that are told apart."""
 
 _UNDER = "$.details.screeners.setup_engine"
 _FIELDS = ("rating", "setup_score", "pattern_primary", "failed_checks", "invalidation_flags")
@@ -93,15 +97,15 @@ class Scan(msgspec.Struct):
         if row.rating is None:
             return
         self.judged += 1
-        rating = row.rating.replace(" ", "")
-        self.ratings[rating] = self.ratings.get(rating, 0) + 1
+        _count(self.ratings, row.rating.replace(" ", ""))
         if row.setup_score is not None:
             self.scores.append(row.setup_score)
-        if row.pattern_primary and row.pattern_primary not in self.patterns:
-            self.patterns.append(row.pattern_primary)
+        fresh = row.pattern_primary and row.pattern_primary not in self.patterns
+        if fresh and len(self.patterns) < MAX_NAMES:
+            self.patterns.append(str(row.pattern_primary))
         self.flagged += bool(_names(row.invalidation_flags))
         for gate in set(_names(row.failed_checks)):
-            self.gates[gate] = self.gates.get(gate, 0) + 1
+            _count(self.gates, gate)
 
 
 class Scans:
@@ -176,6 +180,13 @@ def finite(scores: Iterable[float]) -> Array:
     found = np.array(list(scores), dtype=np.float64)
     kept: Array = found[np.isfinite(found)]
     return kept
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+    """Count a name; one beyond the cap is counted as other."""
+    if name not in counts and len(counts) >= MAX_NAMES:
+        name = OTHER
+    counts[name] = counts.get(name, 0) + 1
 
 
 def _names(text: str | None) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import html
 import logging
 import socket
 import sys
@@ -15,14 +14,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from exporters.exposition import OPENMETRICS, TEXT, Exposition, Family
+from exporters.page import page
 from rollguard.errors import RollguardError
 
 logger = logging.getLogger(__name__)
 
 _TEXT = "text/plain; charset=utf-8"
-_PAGE = """<!doctype html><html lang="en"><head><title>{title}</title></head>
-<body><h1>{title}</h1><p><a href="/metrics">Metrics</a></p><p>{behind}</p><ul>{sources}</ul></body></html>
-"""
 _GZIP_LEVEL = 1
 """The library's level 9 costs fifteen times as much for a sixth less."""
 
@@ -40,8 +37,8 @@ class Scraped(Protocol):
     def behind(self) -> str:
         """Return why the numbers are not yet whole, a sentence; empty once they are."""
 
-    def sources(self) -> Iterable[str]:
-        """Return a line for people about each source."""
+    def status(self) -> Iterable[str]:
+        """Return lines for people: how it goes with each source, and with the whole."""
 
 
 class MetricsServer:
@@ -115,32 +112,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._metrics()
-        elif path == "/":
-            self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self._page().encode())
-        else:
-            self._answer(HTTPStatus.NOT_FOUND, _TEXT, b"There are / and /metrics.\n")
-
-    def _page(self) -> str:
-        scraped = self.server.scraped
-        return _PAGE.format(
-            title=html.escape(self.server.title),
-            behind=html.escape(scraped.behind()),
-            sources="".join(f"<li>{html.escape(line)}</li>" for line in scraped.sources()),
-        )
-
-    def _metrics(self) -> None:
-        if behind := self.server.scraped.behind():
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{behind}\n".encode())
-            return
         try:
-            content_type, body = self.server.metrics(self.headers.get("Accept", ""))
+            if path == "/metrics":
+                answer = self._metrics()
+            elif path == "/":
+                answer = HTTPStatus.OK, "text/html; charset=utf-8", self._page()
+            else:
+                answer = HTTPStatus.NOT_FOUND, _TEXT, b"There are / and /metrics.\n"
         except Exception:
             logger.exception("the metrics cannot be collected")
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"The log of the exporter says why.\n")
-        else:
-            self._answer(HTTPStatus.OK, content_type, body)
+            answer = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, b"The log of the exporter says why.\n"
+        self._answer(*answer)
+
+    def _page(self) -> bytes:
+        scraped = self.server.scraped
+        text = page(self.server.title, scraped.behind(), scraped.status(), scraped.families())
+        return text.encode(errors="replace")
+
+    def _metrics(self) -> tuple[HTTPStatus, str, bytes]:
+        if behind := self.server.scraped.behind():
+            return HTTPStatus.SERVICE_UNAVAILABLE, _TEXT, f"{behind}\n".encode()
+        return HTTPStatus.OK, *self.server.metrics(self.headers.get("Accept", ""))
 
     def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
         self.send_response(status)

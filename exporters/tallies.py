@@ -54,6 +54,35 @@ def restore(tallies: Iterable[Tally], states: Mapping[str, msgspec.Raw]) -> None
         raise
 
 
+class Bound:
+    """Keeps the label sets of a metric below a number, and counts what comes beyond.
+
+    Args:
+        metric: whose they are.
+        most: label sets that are kept apart.
+    """
+
+    def __init__(self, metric: Metric, most: int) -> None:
+        self._metric = metric
+        self._most = most
+        self.overflow = 0.0 if metric.labels else None
+        """Values since the start that had no series of their own; None of a metric without labels."""
+
+    def fitted(self, labels: Labels, known: int) -> Labels:
+        """Return the labels that a new label set is counted under: its own, or those of all beyond.
+
+        Args:
+            labels: which is not known yet.
+            known: how many are.
+        """
+        if len(labels) != len(self._metric.labels):
+            raise ValueError(f"{self._metric.name} has the labels {self._metric.labels}, not {labels}")
+        if known < self._most or self.overflow is None:
+            return labels
+        self.overflow += 1
+        return (OTHER,) * len(labels)
+
+
 CountState: TypeAlias = list[tuple[list[str], float]]
 
 
@@ -69,18 +98,18 @@ class Counter:
     def __init__(self, metric: Metric, known: Iterable[Labels] = (), max_labels: int = MAX_LABELS) -> None:
         self.metric = metric
         self._known = tuple(known) if metric.labels else ((),)
-        self._max_labels = max_labels
+        self._bound = Bound(metric, max_labels)
         self.restore(None)
 
     def add(self, *labels: str, amount: float = 1.0) -> None:
         """Count something."""
         if labels not in self._counts:
-            labels = _bounded(self.metric, labels, len(self._counts), self._max_labels)
+            labels = self._bound.fitted(labels, len(self._counts))
         self._counts[labels] = self._counts.get(labels, 0.0) + amount
 
     def family(self, end: float) -> Family:
         """Return it as it stands."""
-        return Family(self.metric, dict(self._counts))
+        return Family(self.metric, dict(self._counts), self._bound.overflow)
 
     def state(self) -> CountState:
         """Return it for a checkpoint."""
@@ -130,7 +159,7 @@ class Distribution:
         self.metric = metric
         self.bounds = tuple(map(float, bounds))
         self._known = tuple(known) if metric.labels else ((),)
-        self._max_labels = max_labels
+        self._bound = Bound(metric, max_labels)
         self.restore(None)
 
     def observe(self, *labels: str, value: float) -> None:
@@ -158,7 +187,7 @@ class Distribution:
             labels: Histogram(self.bounds, tuple(buckets[:-1]), buckets[-1])
             for labels, buckets in self._found.items()
         }
-        return Family(self.metric, found)
+        return Family(self.metric, found, self._bound.overflow)
 
     def state(self) -> list[DistributionState]:
         """Return it for a checkpoint."""
@@ -182,11 +211,5 @@ class Distribution:
     def _buckets(self, labels: Labels) -> list[float]:
         """Return the counts of some labels, and behind them the sum of the values."""
         if labels not in self._found:
-            labels = _bounded(self.metric, labels, len(self._found), self._max_labels)
+            labels = self._bound.fitted(labels, len(self._found))
         return self._found.setdefault(labels, [0.0] * (len(self.bounds) + 2))
-
-
-def _bounded(metric: Metric, labels: Labels, known: int, most: int) -> Labels:
-    if len(labels) != len(metric.labels):
-        raise ValueError(f"{metric.name} has the labels {metric.labels}, not {labels}")
-    return labels if known < most else (OTHER,) * len(labels)

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import msgspec
 
 from exporters.exposition import Family, Labels
-from exporters.tallies import MAX_LABELS, OTHER
+from exporters.tallies import MAX_LABELS, Bound
 from exporters.windows import BUCKETS, MAX_FUTURE_SECONDS
 from rollguard.metric import Metric
 
@@ -133,12 +133,12 @@ class Window:
         self._span_seconds = window_seconds / BUCKETS
         self._min_sample = min_sample
         self._sketch = sketch
-        self._max_labels = max_labels
+        self._bound = Bound(metric, max_labels)
         self._spans: dict[Labels, dict[int, Summary]] = {}
         self._newest = 0
 
     def observe(self, *labels: str, ts: float, value: float, of: float = 0.0) -> None:
-        """Take a value in where it belongs; what no window can hold is left out.
+        """Take a value in where it belongs; what no window can hold, or has too many labels, is left out.
 
         Args:
             labels: its label values.
@@ -146,8 +146,8 @@ class Window:
             value: a finite number.
             of: its denominator.
         """
-        if labels not in self._spans and len(self._spans) >= self._max_labels:
-            labels = (OTHER,) * len(self.metric.labels)
+        if labels not in self._spans and self._bound.fitted(labels, len(self._spans)) != labels:
+            return  # the newest value of all others together would be nobody's
         span = math.floor(ts / self._span_seconds)
         if span > self._newest:
             self._newest = span
@@ -169,7 +169,7 @@ class Window:
                     found.add(spans[span])
             if found.n >= self._min_sample:
                 shown[labels] = self._aggregate(found)
-        return Family(self.metric, shown)
+        return Family(self.metric, shown, self._bound.overflow)
 
     def state(self) -> WindowState:
         """Return it for a checkpoint."""

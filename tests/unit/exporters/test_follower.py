@@ -11,6 +11,7 @@ from exporters.exposition import Family, single
 from exporters.follower import Follower, Input
 from exporters.sources.file import FileSource
 from exporters.sources.interface import Block
+from exporters.tallies import Counter
 from rollguard.metric import Metric
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 LINES = Metric("lines_total", "counter", "Lines.")
+WORDS = Metric("words_total", "counter", "Words.", ("word",))
 ASKED_AT = Metric("asked_at", "gauge", "The window's end.")
 
 
@@ -30,15 +32,19 @@ class Lines:
     def __init__(self, source: FileSource) -> None:
         self.source = source
         self.count = 0
+        self.words = Counter(WORDS, max_labels=2)
 
     def inputs(self) -> tuple[Input[Block]]:
         return (Input(self.source, self.feed),)
 
     def feed(self, block: Block) -> None:
         self.count += block.lines.count(b"\n")
+        for word in block.lines.decode().split():
+            self.words.add(word)
 
     def families(self, end: float) -> Iterator[Family]:
         yield single(LINES, self.count)
+        yield self.words.family(end)
         yield single(ASKED_AT, end)
 
     def save(self) -> bytes:
@@ -229,3 +235,35 @@ def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, sam
     assert found['rollguard_exporter_lag_bytes{source="events"}'] == len("half a line")
     assert found["rollguard_exporter_checkpoint_timestamp_seconds"] == clock.now
     assert 0 <= found["rollguard_exporter_scrape_duration_seconds"] < 1
+
+
+def test_it_shows_how_much_has_no_series_of_its_own(
+    events: Path, tmp_path: Path, clock: Clock, samples: Samples
+) -> None:
+    process = start(tmp_path, clock)
+    process.read()
+    name = 'rollguard_exporter_label_overflow_total{metric="words_total"}'
+    assert samples(process.follower.families())[name] == 0
+    write(events, 3)  # line 0 of some length: two words have their own
+    process.read()
+    found = samples(process.follower.families())
+    assert found[name] == 11
+    assert found['words_total{word="other"}'] == 11
+
+
+def test_it_tells_people_how_it_goes(events: Path, tmp_path: Path, clock: Clock) -> None:
+    process = start(tmp_path, clock)
+    process.read()
+    told = list(process.follower.status())
+    assert told[0].startswith(f"events: {events} cannot be read")
+    assert told[1:] == ["newest event: none yet", "checkpoint: none yet"]
+    write(events, 1)
+    process.measures.newest = clock.now - 7
+    process.read()
+    clock.now += 1
+    told = list(process.follower.status())
+    assert told == [
+        f"events: {events} is read, 0 bytes behind",
+        "newest event: 8 s ago",
+        "checkpoint: 1 s ago",
+    ]

@@ -296,6 +296,18 @@ def test_no_row_raises(rows: list[dict[str, Any]]) -> None:
     exporter.save()
 
 
+def test_names_of_a_table_do_not_grow_without_end() -> None:
+    scans = Scans()
+    row = {"scan_id": "s", "screeners": '["setup_engine"]'}
+    for number in range(1000):
+        gates = json.dumps([f"gate {number}"])
+        names = {"symbol": f"S{number}", "rating": f"R{number}", "pattern_primary": f"P{number}"}
+        scans.take([row | names | {"id": number, "failed_checks": gates}])
+    (scan,) = scans.kept
+    assert (len(scan.ratings), len(scan.gates), len(scan.patterns)) == (101, 101, 100)
+    assert scan.ratings["other"] == scan.gates["other"] == 900
+
+
 def test_no_more_scans_are_kept_than_are_needed() -> None:
     scans = Scans()
     for number in range(50):

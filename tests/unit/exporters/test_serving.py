@@ -6,27 +6,33 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from exporters.exposition import Family, single
+from exporters.exposition import Family, by_label, single
+from exporters.intake import REJECTED
 from exporters.serving import ListenError, MetricsServer
 from rollguard.metric import Metric
 
 TEMPERATURE = Metric("temperature", "gauge", "Of the room.")
+PEOPLE = Metric("people", "gauge", "Who is in the room & how long.", ("name",))
 
 
 class Room:
     def __init__(self) -> None:
         self.value = 20.0
         self.waits_for = ""
+        self.people = {"Ann": 3.0, "Bob": 1.0}
+        self.rejected = {"shape": 3, "late": 0}
 
     def families(self) -> Iterator[Family]:
         if self.value < -273.15:
             raise ValueError("colder than cold")
         yield single(TEMPERATURE, self.value)
+        yield by_label(PEOPLE, self.people)
+        yield by_label(REJECTED, self.rejected)
 
     def behind(self) -> str:
         return self.waits_for
 
-    def sources(self) -> list[str]:
+    def status(self) -> list[str]:
         return ["thermometer: <pt100> is read"]
 
 
@@ -53,11 +59,19 @@ def test_every_scrape_is_fresh(served: Served) -> None:
     assert "temperature 21.5\n" in served.get().text
 
 
+def test_a_label_that_is_gone_is_gone_at_the_next_scrape(served: Served) -> None:
+    assert 'people{name="Bob"} 1.0\n' in served.get().text
+    del served.room.people["Bob"]
+    assert "Bob" not in served.get().text
+    assert 'people{name="Ann"} 3.0\n' in served.get().text
+
+
 def test_the_form_is_the_one_asked_for(served: Served) -> None:
     plain, modern = served.get(), served.get(accept="application/openmetrics-text; version=1.0.0")
     assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
     assert modern.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
-    assert modern.text.endswith("temperature 20.0\n# EOF\n")
+    assert "temperature 20.0\n" in modern.text
+    assert modern.text.endswith("\n# EOF\n")
 
 
 def test_it_is_compressed_for_who_can_read_that(served: Served) -> None:
@@ -85,6 +99,17 @@ def test_a_person_finds_the_way(served: Served) -> None:
     assert "thermometer: &lt;pt100&gt; is read" in page.text
 
 
+def test_the_page_lists_what_is_offered_and_what_was_passed_over(served: Served) -> None:
+    found = served.get("/").text
+    assert "passed over: 3 shape</li>" in found
+    assert "<td>people{name}</td><td>gauge</td><td>2</td><td>Who is in the room &amp; how long.</td>" in found
+    served.room.people.clear()
+    served.room.rejected.clear()
+    found = served.get("/").text
+    assert "<td>people{name}</td><td>gauge</td><td>silent</td>" in found
+    assert "passed over: nothing</li>" in found
+
+
 def test_another_path_is_not_found(served: Served) -> None:
     assert served.get("/other").status_code == 404
     assert served.get("/metrics?name=x").status_code == 200
@@ -94,7 +119,7 @@ def test_a_collector_that_fails_gives_no_half_answer_and_stops_nothing(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     served.room.value = -300
-    assert served.get().status_code == 500
+    assert served.get().status_code == served.get("/").status_code == 500
     assert "colder than cold" in caplog.text
     served.room.value = 20
     assert served.get().status_code == 200

@@ -33,6 +33,15 @@ def test_a_million_label_sets_are_counted_together() -> None:
     samples = counter.family(0.0).samples
     assert samples["other", "other"] == 999_999.0
     assert len(samples) == 4
+    assert counter.family(0.0).overflow == 999_999
+
+
+def test_nothing_overflows_without_labels_or_within_the_cap() -> None:
+    counter = Counter(COUNTER, KNOWN, max_labels=3)
+    counter.add("A", "won")
+    counter.add("B", "won")
+    assert counter.family(0.0).overflow == 0
+    assert Counter(Metric("a_total", "counter", "A.")).family(0.0).overflow is None
 
 
 def test_a_counter_goes_on_after_a_restart_with_its_known_labels() -> None:
@@ -75,3 +84,4 @@ def test_histograms_beyond_the_cap_are_one() -> None:
     for number in range(100):
         found.observe(f"lane {number}", value=0.5)
     assert found.family(0.0).samples["other",] == Histogram((1.0,), (98.0, 0.0), 49.0)
+    assert found.family(0.0).overflow == 98

@@ -120,11 +120,12 @@ def test_below_the_minimal_sample_nothing_is_shown() -> None:
     assert value_of(found, 101.0) == 1.5
 
 
-def test_labels_beyond_the_cap_are_one() -> None:
+def test_labels_beyond_the_cap_are_left_out_and_counted() -> None:
     found = window("sum", max_labels=2)
     for symbol in range(1000):
         found.observe(f"S{symbol}", ts=100.0, value=1.0)
-    assert dict(found.family(101.0).samples) == {("S0",): 1.0, ("S1",): 1.0, ("other",): 998.0}
+    assert dict(found.family(101.0).samples) == {("S0",): 1.0, ("S1",): 1.0}
+    assert found.family(101.0).overflow == 998
 
 
 def test_a_window_of_another_length_starts_empty() -> None:
