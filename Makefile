@@ -49,7 +49,7 @@ generate: setup ## render the rollouts into alerts/generated
 up: setup ## Prometheus, Alertmanager and Rollguard on this machine, until Ctrl-C
 	$(BIN)/rollguard up $(ARGS)
 
-bench: setup ## measure how long a rollback takes (ARGS=generate: how long rules take to render)
+bench: setup ## measure how long a rollback takes (ARGS=--help: what else is measured)
 	$(BIN)/python -m bench $(ARGS)
 
 lock: python ## remake constraints.txt from pyproject.toml (ARGS=--upgrade for newer versions)

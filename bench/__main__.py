@@ -11,9 +11,17 @@ from bench.drift import drift
 from bench.flags import flags
 from bench.flips import flips
 from bench.generation import generate
+from bench.ingest import ingest
 
 cli = click.Group(
-    commands={"flips": flips, "drift": drift, "flags": flags, "generate": generate, "seeds": seeds},
+    commands=[
+        drift,
+        flags,
+        flips,
+        generate,
+        ingest,
+        seeds,
+    ],
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
 )
 

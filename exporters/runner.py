@@ -22,6 +22,10 @@ _GRACE_SECONDS = 3.0
 """For a look that is under way when the exporter is to stop; a query that hangs is not waited for."""
 
 
+_KEPT_BYTES = 1 << 23
+"""glibc gives the top of its heap back where that is larger than twice the largest block ever freed."""
+
+
 class SourceError(RollguardError):
     """A source cannot be read, and nobody waits until it can."""
 
@@ -63,6 +67,7 @@ def run(
         ListenError: the address is taken.
         SourceError: with `once`, a source cannot be read.
     """
+    bytearray(_KEPT_BYTES)  # freed at once: a fifth of the time would go into memory given back and asked for
     if settings.once:
         return _once(exporter, output or sys.stdout, clock)
     checkpoint = CheckpointFile(settings.checkpoint, exporter.name, exporter.version)

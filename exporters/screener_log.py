@@ -15,13 +15,17 @@ from exporters.statistics import Array
 DISABLED = b"SetupEngine scanner disabled via SETUP_ENGINE_ENABLED=false"
 _TIMING_MARK = b"SE timing "
 _SCAN_MARK = b"SE score distribution ["
-_MS = rb"(\d{1,9}(?:\.\d{1,9})?)ms"
+_MS = rb"(?:0|[1-9]\d{0,8})(?:\.\d{1,9})?ms"
+_COUNT = rb"(?:0|[1-9]\d{0,8})"
 _TIMING = re.compile(
-    rb"SE timing [^\s:]{1,40}: prep=" + _MS + rb" detectors=" + _MS + rb" readiness=" + _MS
-    + rb" total=" + _MS + rb" score=(?:-?\d{1,9}(?:\.\d{1,9})?|None|nan)"
-    + rb" errors=(\d{1,9}) no_data=(\d{1,9})[ \r]*$",
+    rb"SE timing [^\s:]{1,40}: prep=(" + _MS + rb" detectors=" + _MS + rb" readiness=" + _MS
+    + rb" total=" + _MS + rb") score=(?:-?\d{1,9}(?:\.\d{1,9})?|None|nan)"
+    + rb" errors=(" + _COUNT + rb" no_data=" + _COUNT + rb")[ \r]*$",
     re.MULTILINE,
 )  # fmt: skip
+_WORDS = b"abcdefghijklmnopqrstuvwxyz_="
+_COMMAS = bytes.maketrans(b" ", b",")
+_numbers = msgspec.json.Decoder(list[float]).decode
 _NUMBER = rb"(-?\d{1,9}(?:\.\d{1,9})?|None|nan)"
 _SCAN = re.compile(
     rb"SE score distribution \[([^\]\s]{1,100})\]: n=(\d{1,9}) min=" + _NUMBER + rb" max=" + _NUMBER
@@ -78,7 +82,8 @@ def parse(lines: bytes) -> Found:
         lines: whole ones.
     """
     timings = _TIMING.findall(lines)
-    numbers = np.fromstring(b" ".join(chain.from_iterable(timings)).decode("ascii"), sep=" ").reshape(-1, 6)
+    text = b",".join(chain.from_iterable(timings)).translate(_COMMAS, _WORDS)
+    numbers = np.array(_numbers(b"[%b]" % text)).reshape(-1, 6)  # twice as fast as numbers of their own
     scans = list(_scans(lines)) if _SCAN_MARK in lines else []
     marked = lines.count(_TIMING_MARK) + (lines.count(_SCAN_MARK) if _SCAN_MARK in lines else 0)
     return Found(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib import import_module
 
 import click
 
 from rollguard import __version__
-from rollguard.cli import baseline, budget, check, diff, export, files, operate, run
 from rollguard.errors import FileProblemsError, RollguardError
 
 FOUND_SOMETHING, COULD_NOT_RUN = 1, 2
@@ -25,36 +25,51 @@ The usual way:
 Exit codes: 0 all is well, 1 something was found, 2 the command could not run.
 """
 
+_WHERE = {
+    "init": "files.init",
+    "check": "check.check",
+    "generate": "files.generate",
+    "test": "files.test",
+    "budget": "budget.budget_command",
+    "diff": "diff.diff",
+    "schema": "files.schema",
+    "up": "run.up",
+    "serve": "run.serve",
+    "export": "export.export",
+    "baseline": "baseline.baseline",
+    "status": "operate.status",
+    "start": "operate.start",
+    "promote": "operate.promote",
+    "rollback": "operate.rollback",
+    "history": "operate.history",
+    "verify": "operate.verify",
+    "completion": "run.completion",
+}
+"""Module and function of each command."""
+
+
+class _Commands(click.Group):
+    """Imports a command once it is asked for: all of them take half a second and 40 MiB."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_WHERE)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _WHERE:
+            return None
+        module, function = _WHERE[cmd_name].split(".")
+        command: click.Command = getattr(import_module(f"rollguard.cli.{module}"), function)
+        return command
+
 
 @click.group(
-    epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Commands,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="rollguard")
 def cli() -> None:
     """Guard staged rollouts: when a guard fires, the flag flips back, durably, and says why."""
-
-
-for _command in (
-    files.init,
-    check.check,
-    files.generate,
-    files.test,
-    budget.budget_command,
-    diff.diff,
-    files.schema,
-    run.up,
-    run.serve,
-    export.export,
-    baseline.baseline,
-    operate.status,
-    operate.start,
-    operate.promote,
-    operate.rollback,
-    operate.history,
-    operate.verify,
-    run.completion,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:

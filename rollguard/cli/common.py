@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import httpx
 
 from rollguard import durations
 from rollguard.errors import FileProblemsError, Problem
@@ -29,6 +28,8 @@ class UrlType(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the URL as it is, or fail with what was expected."""
+        import httpx  # noqa: PLC0415 - 12 MB that most commands need not
+
         try:
             url = httpx.URL(value)
         except httpx.InvalidURL:

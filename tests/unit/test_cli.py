@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,14 +57,27 @@ def token(tmp_path: Path) -> Path:
 
 
 def commands(group: click.Group, *before: str) -> Iterator[tuple[str, ...]]:
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
         yield (*before, name)
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from commands(command, *before, name)
 
 
 COMMANDS = sorted(commands(cli.cli))
 LEAVES = [command for command in COMMANDS if not any(other[:-1] == command for other in COMMANDS)]
+
+
+# Start
+
+
+def test_a_command_imports_what_it_needs_and_no_more() -> None:
+    code = "import sys; from rollguard.cli import cli; cli.get_command(None, 'export'); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "exporters.screener" in loaded
+    assert not loaded & {"generators", "starlette", "httpx", "redis"}
 
 
 # Help

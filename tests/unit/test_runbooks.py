@@ -173,8 +173,9 @@ def test_every_command_exists(path: Path) -> None:
         command: click.Command = cli
         while isinstance(command, click.Group):
             name = words.pop(0)
-            assert name in command.commands, f"rollguard {line}"
-            command = command.commands[name]
+            found = command.get_command(click.Context(command), name)
+            assert found is not None, f"rollguard {line}"
+            command = found
         options = {option for parameter in command.params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, f"rollguard {line}"
 
