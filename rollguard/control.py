@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rollguard import decide, flags
+from rollguard import decide, flags, lifecycle, refusals
 from rollguard import state as states
-from rollguard.conventions import ENABLED
-from rollguard.durations import render
+from rollguard.conventions import ENABLED, FALLBACK
 from rollguard.errors import RollguardError
 from rollguard.firing import Firing
-from rollguard.guards import longest_look_back
 from rollguard.ledger import ConflictError, Ledger
+from rollguard.lifecycle import RefusedError
 from rollguard.notification import GuardAlert, Notification
 from rollguard.platform import WATCHDOG, is_platform
-from rollguard.spec import Rollout
+from rollguard.spec import Action, Rollout
 from rollguard.state import Entry, State, Transition
 
 log = logging.getLogger(__name__)
@@ -32,10 +30,6 @@ FRESH_SECONDS = 30.0
 
 class UnknownRolloutError(RollguardError):
     """There is no rollout of that name."""
-
-
-class RefusedError(RollguardError):
-    """The state of the rollout does not allow what a person asked for."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +135,10 @@ class ControlPlane:
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
             evidence = self._ignorance()
-            transition = _allowed(
-                lambda: states.start(rollout, state, actor=actor, reason=reason, evidence=evidence)
-            )
-            self._refuse_in_cooldown(rollout, state)
+            transition = lifecycle.start(rollout, state, actor=actor, reason=reason, evidence=evidence)
+            self._refuse_too_early(rollout, state)
             self._refuse_while(rollout, rollout.stages[0].name, "rollback")
-            return self._commit_one(transition, state)
+            return self._commit_by_hand(transition)
 
     def promote(self, name: str, *, actor: str, reason: str = "", origin: str | None = None) -> Entry:
         """Step to the next stage, or to ENABLED after the last; raises as `start` does.
@@ -163,21 +155,49 @@ class ControlPlane:
                 raise RefusedError(f"{name} is in {state.position} by now, no longer in {origin}.")
             left = self.hold_left(rollout, state)
             evidence = self._ignorance() | ({"hold_left_seconds": round(left, 3)} if left else {})
-            transition = _allowed(
-                lambda: states.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
-            )
+            transition = lifecycle.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
+            self._refuse_too_early(rollout, state)
             self._refuse_while(rollout, state.position, "rollback", "hold")
             self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
-            return self._commit_one(transition, state)
+            return self._commit_by_hand(transition)
 
-    def rollback(self, name: str, *, actor: str, reason: str) -> Entry:
-        """Roll back by hand; raises as `start` does. No cooldown and no guard delays it."""
+    def rollback(self, name: str, *, actor: str, reason: str, to: str = FALLBACK) -> Entry:
+        """Roll back by hand; raises as `start` does. No cooldown, guard or pause delays it.
+
+        Args:
+            name: of the rollout; the running ones that require it fall with it.
+            actor: who.
+            reason: why.
+            to: `fallback`, which ends the run; `previous` or an earlier stage's name, which does not.
+        """
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
-            transition = _allowed(
-                lambda: states.rollback(rollout, state, actor=actor, reason=reason or "manual")
+            breached = decide.armed(rollout, state.position, self._firing.of(name), "rollback")
+            evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
+            why = reason or "manual"
+            return self._commit_by_hand(
+                lifecycle.rollback(rollout, state, actor=actor, reason=why, to=to, evidence=evidence)
             )
-            return self._commit_one(transition, state)
+
+    def pause(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Take the guards' hands off a run, until it is resumed; raises as `start` does."""
+        with self._lock:
+            self._rollout(name)
+            return self._commit_by_hand(lifecycle.pause(self.state(name), actor=actor, reason=reason))
+
+    def resume(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """End a pause; what fires counts at once. Raises as `start` does."""
+        with self._lock:
+            self._rollout(name)
+            entry = self._commit_by_hand(lifecycle.resume(self.state(name), actor=actor, reason=reason))
+            self._decide(None)
+            return entry
+
+    def acknowledge(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Note that a person has looked at why a run went back; raises as `start` does."""
+        with self._lock:
+            self._rollout(name)
+            return self._commit_by_hand(lifecycle.acknowledge(self.state(name), actor=actor, reason=reason))
 
     def state(self, name: str) -> State:
         """Return a rollout's state by the ledger."""
@@ -199,14 +219,8 @@ class ControlPlane:
         return self._firing.of(name)
 
     def cooldown_left(self, rollout: Rollout, state: State) -> float:
-        """Return how long a start is still refused, seconds.
-
-        The cooldown is at least as long as a breach may echo in the guards' windows.
-        """
-        if state.rolled_back_at is None or state.status != "ROLLBACK":
-            return 0.0
-        cooldown = max(rollout.rollback.cooldown, longest_look_back(rollout)) / self._scale
-        return max(0.0, state.rolled_back_at + cooldown - self.clock.wall())
+        """Return how long start and promote are still refused since it went back, seconds."""
+        return decide.cooldown_left(rollout, state, self.clock.wall(), self._scale)
 
     def hold_left(self, rollout: Rollout, state: State) -> float:
         """Return how much of the stage's hold has not passed yet, seconds."""
@@ -262,29 +276,34 @@ class ControlPlane:
             current = self.ledger.states()
             if current != self._shown:
                 self._show(current)  # another process wrote, or our own commit could not be read back
+            now = self.clock.wall()
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
                 state = current.get(name, State(name))
-                transitions += decide.decide(rollout, state, self._firing.of(name, since=state.started_at))
-            expected = {item.rollout: current[item.rollout] for item in transitions}
+                firing = self._firing.of(name, since=state.started_at)
+                transitions += decide.decide(rollout, state, firing, now=now, scale=self._scale)
             try:
-                return self._commit(transitions, expected, received_at)
+                return self._commit(transitions, current, received_at)
             except ConflictError:
                 if attempt == 2:
                     raise
         return []
 
-    def _commit_one(self, transition: Transition, state: State) -> Entry:
+    def _commit_by_hand(self, transition: Transition) -> Entry:
         try:
-            return self._commit([transition], {state.rollout: state}, None)[0]
+            return self._commit([transition], self.ledger.states(), None)[0]
         except ConflictError as error:
             raise RefusedError(str(error)) from error
 
     def _commit(
-        self, transitions: Sequence[Transition], expected: Mapping[str, State], received_at: float | None
+        self, transitions: Sequence[Transition], current: Mapping[str, State], received_at: float | None
     ) -> list[Entry]:
+        """Write transitions, with what falls with them, unless a state has changed since."""
         if not transitions:
             return []
+        transitions = decide.cascade(transitions, self.rollouts, current)
+        names = {item.rollout for item in transitions}
+        expected = {name: current.get(name, State(name)) for name in names}
         entries = self.ledger.append(transitions, self.clock.wall(), expected)
         self._publish(entries, received_at)
         return entries
@@ -307,23 +326,9 @@ class ControlPlane:
         self.evaluator.set_flags(flags.definitions(self.rollouts.values(), current))
         self._shown = dict(current)
 
-    def _refuse_in_cooldown(self, rollout: Rollout, state: State) -> None:
-        left = self.cooldown_left(rollout, state)
-        if left > 0:
-            ends = f"its cooldown ends in {render(math.ceil(left))}"
-            raise RefusedError(f"{rollout.name} was rolled back by {state.reason}; {ends}.")
+    def _refuse_too_early(self, rollout: Rollout, state: State) -> None:
+        refusals.in_cooldown(state, self.cooldown_left(rollout, state))
+        refusals.without_required(rollout, self.ledger.states())
 
-    def _refuse_while(self, rollout: Rollout, position: str, *actions: Any) -> None:
-        for action in actions:
-            breached = decide.armed(rollout, position, self._firing.of(rollout.name), action)
-            if breached:
-                names = ", ".join(sorted({guard.name for guard, _ in breached}))
-                raise RefusedError(f"{rollout.name}: {names} fires in {position} (action {action}).")
-
-
-def _allowed(transition: Callable[[], Transition]) -> Transition:
-    """Return a transition that the state allows; said before what only delays it."""
-    try:
-        return transition()
-    except states.TransitionError as error:
-        raise RefusedError(str(error)) from error
+    def _refuse_while(self, rollout: Rollout, position: str, *actions: Action) -> None:
+        refusals.while_firing(rollout, position, self._firing.of(rollout.name), actions)

@@ -55,8 +55,12 @@ STAGE_ENTERED = Metric(
     "rollout_stage_entered_timestamp_seconds", "gauge", "When the stage or state began.", unit="seconds"
 )
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
-SWITCHES = Metric("mode_switch_total", "counter", "Transitions of a rollout.")
-ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks, by guard or by hand.", ("reason",))
+PAUSED = Metric("rollout_paused", "gauge", "1 while a person keeps the guards from acting.")
+UNACKNOWLEDGED = Metric(
+    "rollout_unacknowledged", "gauge", "1 from a rollback or a step back until a person has looked at it."
+)
+SWITCHES = Metric("mode_switch_total", "counter", "Changes of a rollout's stage or state.")
+ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks and steps back, by guard or by hand.", ("reason",))
 PENDING = Metric(
     "rollguard_target_pending", "gauge", "1 while a target does not show the decided state.", ("target",)
 )

@@ -24,6 +24,9 @@ DISABLED, ENABLED, ROLLBACK = "disabled", "enabled", "rollback"
 STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
 """Values of the label ``rollout_stage`` beside the stages' own names; no stage may be called so."""
 
+FALLBACK, PREVIOUS = "fallback", "previous"
+"""Where a rollback may lead beside a stage's own name; no stage may be called so."""
+
 PLATFORM_JOBS = ("rollguard", "prometheus", "alertmanager")
 """Jobs by which Prometheus scrapes the servers themselves; no rollout's job may be called so."""
 

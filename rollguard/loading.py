@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rollguard import durations, guards, target_checks
-from rollguard.conventions import ENABLED, PLATFORM_JOBS, STATES_WITHOUT_STAGE
+from rollguard.conventions import ENABLED, FALLBACK, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.model import PATTERNS_IN_WORDS
 from rollguard.platform import PLATFORM, is_platform
@@ -313,6 +313,7 @@ def _cross_checks(document: Document) -> Iterator[Problem]:
     yield from _check_guards(document, data, stages)
     for index, criterion in enumerate(_dicts(data.get("advance"))):
         yield from _unknown_stages(document, ("advance", index, "stages"), criterion.get("stages"), stages)
+    yield from _check_rollback(document, data.get("rollback"), stages)
     yield from _check_job(document, data.get("scrape"))
     yield from target_checks.check(document, _dicts(data.get("targets")), stages)
 
@@ -326,7 +327,7 @@ def _check_stages(document: Document, stages: Sequence[Any]) -> Iterator[Problem
         here = ("stages", index, "name")
         if name in stages[:index]:
             yield document.problem(here, f"is {name}, which an earlier stage has.", "Give each its own name.")
-        if name in (*STATES_WITHOUT_STAGE, "fallback"):
+        if name in (*STATES_WITHOUT_STAGE, FALLBACK, PREVIOUS):
             yield document.problem(here, f"is {name}, which names a state.", "Call the stage otherwise.")
 
 
@@ -351,6 +352,13 @@ def _json_type(value: object) -> str:
     if isinstance(value, bool):
         return "booleans"
     return "numbers" if isinstance(value, int | float) else "strings"
+
+
+def _check_rollback(document: Document, rollback: object, stages: Sequence[Any]) -> Iterator[Problem]:
+    to = rollback.get("to") if isinstance(rollback, dict) else None
+    known = [FALLBACK, PREVIOUS, *stages]
+    if isinstance(to, str) and stages and to not in known:
+        yield document.problem(("rollback", "to"), f"is {to}, expected one of {', '.join(known)}.")
 
 
 def _check_job(document: Document, scrape: object) -> Iterator[Problem]:

@@ -19,7 +19,7 @@ from rollguard.guards import all_guards
 from rollguard.metric import Metric as Offered
 from rollguard.notification import GuardAlert
 from rollguard.spec import Rollout
-from rollguard.state import Entry, State
+from rollguard.state import CASCADE, MOVES, Entry, State
 
 REJECTED = ("unauthorized", "too_large", "syntax", "shape", "version", "storage")
 FLAG_STATES = ("DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK")
@@ -119,10 +119,10 @@ class Metrics(Listener):
     def _count(self, entries: Iterable[Entry]) -> None:
         with self._lock:
             for entry in entries:
-                if entry.kind != "would_rollback":
+                if entry.kind in MOVES:
                     self._switches[entry.rollout] += 1
-                if entry.kind == "rollback":
-                    self._rollbacks[entry.rollout, entry.guard or "manual"] += 1
+                if entry.kind in ("rollback", "step_back"):
+                    self._rollbacks[entry.rollout, _cause(entry)] += 1
 
     def _ledger_metrics(self) -> Iterator[Metric]:
         readable = _family(offers.LEDGER_READABLE)
@@ -163,12 +163,14 @@ class Metrics(Listener):
             offers.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
         entered, percent = _of_rollouts(offers.STAGE_ENTERED), _of_rollouts(offers.PERCENT)
+        paused, unseen = _of_rollouts(offers.PAUSED), _of_rollouts(offers.UNACKNOWLEDGED)
         for rollout, state in pairs:
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
             percent.add_metric([rollout.name], percent_of(rollout, state))
-        yield entered
-        yield percent
+            paused.add_metric([rollout.name], int(bool(state.paused_by)))
+            unseen.add_metric([rollout.name], int(not state.acknowledged))
+        yield from (entered, percent, paused, unseen)
         yield from self._counts()
 
     def _target_statuses(self) -> Iterable[TargetStatus]:
@@ -197,6 +199,11 @@ class Metrics(Listener):
                 since.add_metric([status.rollout, status.target], status.pending_since)
         yield pending
         yield since
+
+
+def _cause(entry: Entry) -> str:
+    """Return the guard of a rollback, or that it was a person's or followed from another."""
+    return entry.guard or (CASCADE if entry.actor == CASCADE else "manual")
 
 
 def _positions(rollout: Rollout) -> Sequence[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
@@ -17,15 +18,25 @@ from starlette.routing import Route
 
 from rollguard import bodies, status
 from rollguard.applier import Applier
-from rollguard.control import ControlPlane, RefusedError, UnknownRolloutError
+from rollguard.control import ControlPlane, UnknownRolloutError
 from rollguard.errors import RollguardError
 from rollguard.ledger import ConflictError, LedgerError, parse_head
+from rollguard.lifecycle import RefusedError
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
 from rollguard.ofrep import Ofrep, Streams
-from rollguard.state import Entry
 
 log = logging.getLogger(__name__)
+
+
+VERBS = ("start", "promote", "rollback", "pause", "resume", "acknowledge")
+"""What a person may do with a rollout: methods of the control plane, by name."""
+
+_EXTRAS = {
+    "from": ("promote", "origin", "the stage that the rollout is believed to be in"),
+    "to": ("rollback", "to", "fallback, previous or an earlier stage"),
+}
+"""Keys of a body that one verb has beside actor and reason: whose, as which argument, what it says."""
 
 
 class TokenError(RollguardError):
@@ -139,21 +150,14 @@ class Server:
 
     async def _act(self, request: Request) -> Response:
         name, verb = request.path_params["name"], request.path_params["verb"]
-        acts: dict[str, Callable[..., Entry]] = {
-            "start": self._control.start,
-            "promote": self._control.promote,
-            "rollback": self._control.rollback,
-        }
+        acts = {act: getattr(self._control, act) for act in VERBS}
         if verb not in acts:
             raise HTTPException(404, f"{verb} is none of {', '.join(acts)}")
         asked = await bodies.json_object(request)
         actor, reason = asked.get("actor") or "unknown", asked.get("reason") or ""
         if not isinstance(actor, str) or not isinstance(reason, str):
             raise HTTPException(400, "actor and reason are expected to be text")
-        origin = asked.get("from")
-        if origin is not None and (verb != "promote" or not isinstance(origin, str)):
-            raise HTTPException(400, "from is for promote: the stage that the rollout is believed to be in")
-        more = {"origin": origin} if origin is not None else {}
+        more = _more(verb, asked)
         entry = await run_in_threadpool(acts[verb], name, actor=actor[:200], reason=reason[:2000], **more)
         return JSONResponse(status.entry(entry))
 
@@ -211,6 +215,18 @@ class Server:
         if kind not in self._logged:
             self._logged.add(kind)
             log.warning("%s (the next ones of this kind are only counted)", text)
+
+
+def _more(verb: str, asked: Mapping[str, Any]) -> dict[str, str]:
+    """Return the arguments that are a verb's own."""
+    found = {}
+    for key, (whose, argument, meaning) in _EXTRAS.items():
+        value = asked.get(key)
+        if value is not None and (verb != whose or not isinstance(value, str)):
+            raise HTTPException(400, f"{key} is for {whose}: {meaning}")
+        if value is not None:
+            found[argument] = value
+    return found
 
 
 async def _told(_: Request, error: Exception) -> Response:

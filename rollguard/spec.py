@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rollguard import instants
-from rollguard.conventions import DISABLED, ENABLED, ROLLBACK
+from rollguard.conventions import DISABLED, ENABLED, FALLBACK, ROLLBACK
 from rollguard.durations import Duration
 from rollguard.instants import Instant
 from rollguard.model import (
@@ -259,8 +259,10 @@ class Criterion(Model):
 class Rollback(Model):
     """What a rollback does, and how soon."""
 
-    to: Literal["fallback"] = "fallback"
-    cooldown: Duration = Field(900.0, description="Delays the next start; never a rollback.")
+    to: StageName = Field(
+        FALLBACK, description="fallback, previous, or an earlier stage: where a guard's first breach leads."
+    )
+    cooldown: Duration = Field(900.0, description="Delays the next start or promotion; never a rollback.")
     within: Duration = Field(60.0, gt=0, description="From breach to flag off, at most.")
 
 
@@ -302,6 +304,13 @@ class Rollout(Model):
         names = [stage.name for stage in self.stages]
         following = names.index(name) + 1 if name in names else len(names)
         return self.stages[following] if following < len(names) else None
+
+    def stages_before(self, name: str | None) -> tuple[str, ...]:
+        """Return the stages that a run has behind it: all when ENABLED (None), none in what is no stage."""
+        names = [stage.name for stage in self.stages]
+        if name is None:
+            return tuple(names)
+        return tuple(names[: names.index(name)] if name in names else ())
 
     def armed_stages(self, guard: Guard) -> tuple[str, ...]:
         """Return where a guard may act, in the rollout's order."""

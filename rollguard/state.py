@@ -1,4 +1,4 @@
-"""The state of a rollout, which is the fold of its ledger entries, and the transitions between states."""
+"""The state of a rollout, which is the fold of its ledger entries."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from rollguard import conventions
-from rollguard.errors import RollguardError
-from rollguard.spec import Rollout
 
 Status: TypeAlias = Literal["DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK"]
-Kind: TypeAlias = Literal["start", "promote", "rollback", "would_rollback"]
+Kind: TypeAlias = Literal[
+    "start", "promote", "step_back", "rollback", "pause", "resume", "acknowledge", "would_rollback"
+]
+
+MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")
+"""The kinds of entries that change where a rollout is; the others leave flag and targets alone."""
 
 
-class TransitionError(RollguardError):
-    """The rollout's state does not allow what was asked."""
+CASCADE = "cascade"
+"""The actor of a rollback that follows from that of a rollout which is required."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,16 @@ class State:
         run: number of its starts; 0 before the first.
         entered_at: when status or stage began, Unix seconds.
         reason: why it is here: a guard's name or a person's words.
-        rolled_back_at: when it was last rolled back, Unix seconds; the cooldown counts from it.
+        rolled_back_at: when it last went back, Unix seconds; the cooldown counts from it.
         seq: the ledger entry that led here; 0 before the first.
         started_at: when the run began, Unix seconds.
         noted: guards that fired in this run of a rollout in mode observe, and were noted.
         guard: the guard that led here; None where a person did.
+        newest: its last ledger entry, whatever that changed; never below `seq`.
+        paused_by: who took the guards' and the clock's hands off; empty while nobody has.
+        acknowledged: False from a rollback, or a step back, until somebody has looked at it.
+        stepped_back: whether this run has gone back a stage; the next breach ends it.
+        excused: guards that fired as it went back a stage: until the cooldown is over they may echo.
     """
 
     rollout: str
@@ -47,6 +55,11 @@ class State:
     started_at: float = 0.0
     noted: frozenset[str] = frozenset()
     guard: str | None = None
+    newest: int = 0
+    paused_by: str = ""
+    acknowledged: bool = True
+    stepped_back: bool = False
+    excused: frozenset[str] = frozenset()
 
     @property
     def position(self) -> str:
@@ -72,7 +85,7 @@ class Transition:
         run: the run it belongs to; a start opens the next one.
         to_status: status afterwards.
         to_stage: stage afterwards; None outside ROLLING_OUT.
-        actor: ``guard``, ``advance`` or a person's name.
+        actor: ``guard``, ``cascade`` or a person's name.
         guard: the guard that decided; None where a person or the clock did.
         reason: the guard's name or the person's words.
         evidence: what was known, as plain JSON data: labels, annotations, how it became known.
@@ -111,108 +124,42 @@ class Entry:
 
 
 def fold(state: State, entry: Entry) -> State:
-    """Return the state after an entry of the same rollout; what was only observed is noted."""
-    if entry.kind == "would_rollback":
-        return replace(state, noted=state.noted | {entry.guard or ""})
-    if entry.kind == "start":
-        state = replace(state, started_at=entry.at, noted=frozenset())
-    return replace(
-        state,
+    """Return the state after an entry of the same rollout."""
+    changed = _moved(state, entry) if entry.kind in MOVES else replace(state, **_marked(state, entry))
+    return replace(changed, newest=entry.seq)
+
+
+def _moved(state: State, entry: Entry) -> State:
+    """Return the state elsewhere: what concerned the place before is gone."""
+    begins, back = entry.kind == "start", entry.kind in ("step_back", "rollback")
+    return State(
+        state.rollout,
         status=entry.to_status,
         stage=entry.to_stage,
         run=entry.run,
         entered_at=entry.at,
         reason=entry.reason,
-        rolled_back_at=entry.at if entry.kind == "rollback" else state.rolled_back_at,
+        rolled_back_at=entry.at if back else state.rolled_back_at,
         seq=entry.seq,
+        started_at=entry.at if begins else state.started_at,
+        noted=frozenset() if begins else state.noted,
         guard=entry.guard,
+        acknowledged=not back,
+        stepped_back=entry.kind == "step_back" or (state.stepped_back and not begins),
+        excused=frozenset([entry.guard or "", *entry.evidence.get("also_firing", ())])
+        if back
+        else frozenset(),
     )
 
 
-def start(
-    rollout: Rollout,
-    state: State,
-    *,
-    actor: str,
-    reason: str = "",
-    evidence: Mapping[str, Any] | None = None,
-) -> Transition:
-    """Return the start of the next run, in the first stage; a release that is fully on gives way to the next.
-
-    Raises:
-        TransitionError: a stage is under way.
-    """
-    if state.status == "ROLLING_OUT":
-        raise TransitionError(f"{rollout.name} is in stage {state.stage}; roll it back to start anew.")
-    return Transition(
-        rollout.name,
-        "start",
-        state.run + 1,
-        "ROLLING_OUT",
-        rollout.stages[0].name,
-        actor=actor,
-        reason=reason,
-        evidence=evidence or {},
-    )
-
-
-def promote(
-    rollout: Rollout,
-    state: State,
-    *,
-    actor: str,
-    reason: str = "",
-    evidence: Mapping[str, Any] | None = None,
-) -> Transition:
-    """Return the step to the next stage, or to ENABLED after the last.
-
-    Raises:
-        TransitionError: no stage is under way, or the rollout file lost it.
-    """
-    if state.stage is None:
-        begin = f"`rollguard start {rollout.name}` begins the next run"
-        raise TransitionError(f"{rollout.name} is in {state.position}: no stage is under way; {begin}.")
-    if state.stage not in {stage.name for stage in rollout.stages}:
-        mend = "roll it back to start anew"
-        raise TransitionError(f"{rollout.name} is in {state.stage}, which its file no longer has; {mend}.")
-    following = rollout.stage_after(state.stage)
-    return Transition(
-        rollout.name,
-        "promote",
-        state.run,
-        "ROLLING_OUT" if following else "ENABLED",
-        following.name if following else None,
-        actor=actor,
-        reason=reason,
-        evidence=evidence or {},
-    )
-
-
-def rollback(
-    rollout: Rollout,
-    state: State,
-    *,
-    actor: str = "guard",
-    guard: str | None = None,
-    reason: str,
-    evidence: Mapping[str, Any] | None = None,
-) -> Transition:
-    """Return the end of the run; for a guard of a rollout in mode observe, only the note of it.
-
-    Raises:
-        TransitionError: no run is under way.
-    """
-    if not state.running:
-        raise TransitionError(f"{rollout.name} is in {state.position}: no run is under way.")
-    observed = rollout.observed and guard is not None
-    return Transition(
-        rollout.name,
-        "would_rollback" if observed else "rollback",
-        state.run,
-        state.status if observed else "ROLLBACK",
-        state.stage if observed else None,
-        actor=actor,
-        guard=guard,
-        reason=reason,
-        evidence=evidence or {},
-    )
+def _marked(state: State, entry: Entry) -> dict[str, Any]:
+    """Return what an entry changes that leaves the rollout where it is."""
+    match entry.kind:
+        case "pause":
+            return {"paused_by": entry.actor}
+        case "resume":
+            return {"paused_by": ""}
+        case "acknowledge":
+            return {"acknowledged": True}
+        case _:
+            return {"noted": state.noted | {entry.guard or ""}}

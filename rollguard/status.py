@@ -46,6 +46,8 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
         "reason": state.reason,
         "entered_at": state.entered_at,
         "held_by": held_by,
+        "paused_by": state.paused_by,
+        "acknowledged": state.acknowledged,
         "alerts_unknown": control.alerts_unknown,
         "hold_left_seconds": control.hold_left(rollout, state),
         "cooldown_left_seconds": control.cooldown_left(rollout, state),

@@ -1,4 +1,4 @@
-"""Commands on a running control plane: status, start, promote, rollback, history, verify."""
+"""Commands on a running control plane: status, the steps of a rollout, history, verify."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ import click
 
 from rollguard.cli.client import Client, RefusedByServerError
 from rollguard.cli.common import UrlType, examples, json_option, print_json, table, token_option
-from rollguard.conventions import CONTROL_PLANE_PORT
+from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
 from rollguard.durations import render
 from rollguard.ledger import Ledger, parse_head
+from rollguard.state import MOVES
 
 server_option = click.option(
     "--server",
@@ -94,11 +95,14 @@ def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
     since = render(round(max(0.0, time.time() - row["entered_at"]))) if row["run"] else "-"
     firing = [guard["guard"] for guard in row["guards"] if guard["firing"]]
     pending = sum(not target["applied"] for target in row["targets"])
-    held = [*row["held_by"]]
+    held = [f"paused by {row['paused_by']}"] if row["paused_by"] else []
+    held += row["held_by"]
     if row["hold_left_seconds"] > 0:
         held.append(f"hold, {render(round(row['hold_left_seconds']))} left")
     if row["cooldown_left_seconds"] > 0:
         held.append(f"cooldown, {render(round(row['cooldown_left_seconds']))} left")
+    if not row["acknowledged"]:
+        held.append("not acknowledged")
     return (
         row["rollout"],
         row["state"] + (" (observed)" if row["mode"] == "observe" else ""),
@@ -114,8 +118,8 @@ def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
 
 def _show_details(client: Client, row: dict[str, Any]) -> None:
     if row["entry"]:
-        newest = client.get("history", rollout=row["rollout"], after=row["entry"] - 1)
-        click.echo(f"\n{text(newest[0])}")
+        since = client.get("history", rollout=row["rollout"], after=row["entry"] - 1)
+        click.echo("\n" + "\n".join(map(text, since)))
     click.echo(f"next: {_next_step(row)}")
     guards = [("GUARD", "ACTION", "ARMED", "FIRING")]
     guards += [
@@ -139,6 +143,10 @@ def _show_details(client: Client, row: dict[str, Any]) -> None:
 
 
 def _next_step(row: dict[str, Any]) -> str:
+    if row["paused_by"]:
+        return f"rollguard resume {row['rollout']}"
+    if not row["acknowledged"]:
+        return f"rollguard acknowledge {row['rollout']} --reason …"
     verb = "promote" if row["state"] == "ROLLING_OUT" else "start"
     left = row["cooldown_left_seconds"]
     when = f", in {render(math.ceil(left))}" if left else ""
@@ -156,8 +164,10 @@ def _user() -> str:
         return f"uid {os.getuid()}"
 
 
-def _act(client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
-    asked = {"actor": actor or _user(), "reason": reason}
+def _act(
+    client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: str
+) -> None:
+    asked = {"actor": actor or _user(), "reason": reason, **more}
     if verb == "promote":  # said twice, it must not be two steps
         asked["from"] = client.get(f"rollouts/{rollout}")["position"]
     entry = client.post(f"rollouts/{rollout}/{verb}", asked)
@@ -209,15 +219,60 @@ def promote(client: Client, rollout: str, actor: str | None, reason: str, as_jso
     _act(client, "promote", rollout, actor, reason, as_json)
 
 
-@click.command(epilog=examples("rollguard rollback model-canary --reason 'customers complain'"))
+@click.command(
+    epilog=examples(
+        "rollguard rollback model-canary --reason 'customers complain'",
+        "rollguard rollback model-canary --to previous --reason 'too many at once'",
+    )
+)
+@click.argument("rollout")
+@actor_option
+@click.option("--reason", required=True, help="Why; kept in the ledger.")
+@click.option(
+    "--to",
+    default=FALLBACK,
+    show_default=True,
+    metavar="STAGE",
+    help="fallback ends the run; previous, or an earlier stage's name, goes back to that stage.",
+)
+@json_option
+@_connected
+def rollback(client: Client, rollout: str, actor: str | None, reason: str, to: str, as_json: bool) -> None:
+    """Take ROLLOUT back now, by hand, and with it the rollouts that require it."""
+    _act(client, "rollback", rollout, actor, reason, as_json, to=to)
+
+
+@click.command(epilog=examples("rollguard pause model-canary --reason 'the exchange has a test session'"))
 @click.argument("rollout")
 @actor_option
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @json_option
 @_connected
-def rollback(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
-    """Take ROLLOUT back now, by hand."""
-    _act(client, "rollback", rollout, actor, reason, as_json)
+def pause(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Leave ROLLOUT where it is: until it is resumed, no guard rolls it back. `rollback` still does."""
+    _act(client, "pause", rollout, actor, reason, as_json)
+
+
+@click.command(epilog=examples("rollguard resume model-canary"))
+@click.argument("rollout")
+@actor_option
+@reason_option
+@json_option
+@_connected
+def resume(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """End the pause of ROLLOUT. What fires counts at once."""
+    _act(client, "resume", rollout, actor, reason, as_json)
+
+
+@click.command(epilog=examples("rollguard acknowledge model-canary --reason 'INC-17: a column was swapped'"))
+@click.argument("rollout")
+@actor_option
+@click.option("--reason", required=True, help="What was found; kept in the ledger.")
+@json_option
+@_connected
+def acknowledge(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Say that you have looked at why ROLLOUT went back: the next start or promotion needs it."""
+    _act(client, "acknowledge", rollout, actor, reason, as_json)
 
 
 @click.command(
@@ -310,8 +365,9 @@ def line(entry: dict[str, Any]) -> str:
     at = datetime.fromtimestamp(entry["at"], UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     before = entry["from_stage"] or entry["from_status"].lower()
     after = entry["to_stage"] or entry["to_status"].lower()
+    where = f"{before} → {after}" if entry["kind"] in (*MOVES, "would_rollback") else f"in {after}"
     who = f"guard {entry['guard']}" if entry["guard"] else _printable(entry["actor"])
     why = f": {_printable(entry['reason'])}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
     kind = entry["kind"].replace("_", " ")
-    what = f"{entry['rollout']}  run {entry['run']}  {kind}  {before} → {after}"
+    what = f"{entry['rollout']}  run {entry['run']}  {kind}  {where}"
     return f"{entry['seq']:>4}  {at}Z  {what}  by {who}{why}"

@@ -221,7 +221,7 @@ def _storage(url: str, read_only: bool, busy_seconds: float) -> Storage:
 def _check(head: Head, expected: Mapping[str, State]) -> None:
     for rollout, state in expected.items():
         found = head.state(rollout)
-        if found.seq != state.seq:
+        if found.newest != state.newest:
             raise ConflictError(
-                f"{rollout} is in {found.position} since entry {found.seq}, no longer in {state.position}."
+                f"{rollout} is in {found.position} by entry {found.newest}, no longer in {state.position}."
             )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
+from rollguard.conventions import FALLBACK
 from rollguard.errors import RollguardError
 from rollguard.spec import Rollout
 from rollguard.state import State
 
-FALLBACK = "fallback"
 _Values = TypeVar("_Values")
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import redis
 
+from rollguard.conventions import FALLBACK
 from rollguard.platform import acting_guards
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import secrets
-from rollguard.targets.interface import FALLBACK, TargetError, wanted
+from rollguard.targets.interface import TargetError, wanted
 
 TIMEOUT_SECONDS = 5.0
 

@@ -79,7 +79,7 @@ def test_a_decision_upon_an_old_state_is_refused_whoever_changed_it(open_ledger:
     first.append([START], NOW)
     seen = second.states()
     first.append([FALL], NOW + 1)
-    with pytest.raises(ConflictError, match="is in rollback since entry 2, no longer in canary"):
+    with pytest.raises(ConflictError, match="is in rollback by entry 2, no longer in canary"):
         second.append([PROMOTE], NOW + 2, seen)
 
 

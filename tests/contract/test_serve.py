@@ -192,19 +192,25 @@ def test_promtool_has_no_remark_about_the_metrics(
 # The command line against it
 
 
+KINDS = ("start", "promote", "pause", "resume", "step", "rollback", "acknowledge")
+
+
 def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> None:
     assert json.loads(served.command("start", NAME, "--json").stdout)["kind"] == "start"
     for arguments in (
         ("promote", NAME),
+        ("pause", NAME, "--reason", "a test session"),
+        ("resume", NAME),
+        ("rollback", NAME, "--to", "previous", "--reason", "too early"),
         ("rollback", NAME, "--reason", "customers complain"),
+        ("acknowledge", NAME, "--reason", "INC-17", "--actor", "ann"),
     ):
         found = served.command(*arguments)
         assert found.returncode == 0
     said = served.command("history").stdout.splitlines()
-    assert [line.split()[3:7] for line in said] == [
-        ["model-canary", "run", "1", kind] for kind in ("start", "promote", "rollback")
-    ]
-    assert said[2].endswith(": customers complain")
+    assert [line.split()[3:7] for line in said] == [["model-canary", "run", "1", kind] for kind in KINDS]
+    assert said[5].endswith(": customers complain")
+    assert said[6].endswith("acknowledge  in rollback  by ann: INC-17")
 
 
 def test_what_is_refused_is_1_and_says_why(untouched: Served) -> None:
@@ -236,7 +242,7 @@ def test_what_an_alert_said_stands_below_its_rollback_with_the_next_step(served:
     for command in ("status", "history"):
         said = served.command(command, NAME).stdout
         assert "rollback  full → rollback  by guard WinRateDrop\n      Value 0.41: below 0.5.\n" in said
-    assert f"next: rollguard start {NAME}, in " in served.command("status", NAME).stdout
+    assert f"next: rollguard acknowledge {NAME} --reason" in served.command("status", NAME).stdout
 
 
 def test_a_second_control_plane_on_a_ledger_ends_and_names_the_first(served: Served, tmp_path: Path) -> None:

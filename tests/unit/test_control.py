@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from rollguard.control import Clock, ControlPlane, Listener, RefusedError, UnknownRolloutError
+from rollguard.control import Clock, ControlPlane, Listener, UnknownRolloutError
 from rollguard.ledger import ConflictError, Ledger, LedgerError
+from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
 from rollguard.spec import Rollout
@@ -337,6 +338,7 @@ def test_a_start_is_refused_during_the_cooldown(control: ControlPlane, time: Tim
     take_to(control, "canary")
     notify(control, alert())
     notify(control, alert(firing=False))
+    control.acknowledge(NAME, actor="ann")
     time.now += 60
     with pytest.raises(RefusedError, match="was rolled back by WinRateDrop; its cooldown ends in 29m"):
         control.start(NAME, actor="ann")
@@ -354,6 +356,7 @@ def test_the_cooldown_lasts_as_long_as_a_breach_may_echo(
 def test_a_start_is_taken_after_the_cooldown(control: ControlPlane, time: Time) -> None:
     control.start(NAME, actor="ann")
     control.rollback(NAME, actor="ann", reason="x")
+    control.acknowledge(NAME, actor="ann")
     time.now += 30 * 60
     assert control.start(NAME, actor="ann").run == 2
 
@@ -361,6 +364,7 @@ def test_a_start_is_taken_after_the_cooldown(control: ControlPlane, time: Time) 
 def test_a_cooldown_does_not_delay_a_rollback(control: ControlPlane, time: Time) -> None:
     control.start(NAME, actor="ann")
     control.rollback(NAME, actor="ann", reason="x")
+    control.acknowledge(NAME, actor="ann")
     time.now += 30 * 60
     control.start(NAME, actor="ann")
     assert len(notify(control, alert(starts_at=time.now))) == 1

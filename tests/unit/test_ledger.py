@@ -199,7 +199,7 @@ def test_a_decision_upon_an_old_state_is_refused(ledger: Ledger) -> None:
     ledger.append([START], NOW)
     seen = ledger.states()
     ledger.append([FALL], NOW + 1)
-    with pytest.raises(ConflictError, match="is in rollback since entry 2, no longer in canary"):
+    with pytest.raises(ConflictError, match="is in rollback by entry 2, no longer in canary"):
         ledger.append([PROMOTE], NOW + 2, seen)
 
 

@@ -208,6 +208,21 @@ def test_a_guard_that_the_file_lost_keeps_its_count(make_app: Callable[..., App]
     assert rollbacks(make_app(less, ledger=first.ledger))["WinRateDrop"] == 1
 
 
+def test_a_pause_shows_and_switches_nothing(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    app.control.pause(NAME, actor="ann")
+    assert app.sample("rollout_paused", rollout=NAME) == 1
+    assert app.sample("mode_switch_total", rollout=NAME) == 1
+
+
+def test_a_rollback_shows_until_somebody_has_looked(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    fire(app)
+    assert app.sample("rollout_unacknowledged", rollout=NAME) == 1
+    app.control.acknowledge(NAME, actor="ann")
+    assert app.sample("rollout_unacknowledged", rollout=NAME) == 0
+
+
 def test_a_decision_takes_its_time_from_the_notification(app: App) -> None:
     app.control.start(NAME, actor="ann")
     fire(app)

@@ -352,6 +352,20 @@ def test_the_verbs_take_a_rollout_through_its_run(app: App) -> None:
     assert status_of(app) == "ROLLBACK"
 
 
+def test_a_rollback_may_lead_to_an_earlier_stage(running: App) -> None:
+    answer = running.post(f"/api/v1/rollouts/{NAME}/rollback", json={"actor": "ann", "to": "canary"})
+    assert (answer.json()["kind"], answer.json()["to_stage"]) == ("step_back", "canary")
+
+
+def test_the_status_says_who_paused_and_whether_somebody_has_looked(running: App) -> None:
+    running.post(f"/api/v1/rollouts/{NAME}/pause", json={"actor": "ann"})
+    row = running.get(f"/api/v1/rollouts/{NAME}").json()
+    assert (row["paused_by"], row["acknowledged"]) == ("ann", True)
+    running.post(f"/api/v1/rollouts/{NAME}/rollback", json={"actor": "ann"})
+    row = running.get(f"/api/v1/rollouts/{NAME}").json()
+    assert (row["paused_by"], row["acknowledged"]) == ("", False)
+
+
 def test_a_verb_without_a_body_is_by_somebody_unknown(app: App) -> None:
     assert app.post(f"/api/v1/rollouts/{NAME}/start").json()["actor"] == "unknown"
 
@@ -369,6 +383,8 @@ def test_a_verb_without_a_body_is_by_somebody_unknown(app: App) -> None:
         (f"/api/v1/rollouts/{NAME}/promote", b'{"from": 3}', 400),
         (f"/api/v1/rollouts/{NAME}/start", b'{"from": "disabled"}', 400),
         (f"/api/v1/rollouts/{NAME}/rollback", b'{"from": "full"}', 400),
+        (f"/api/v1/rollouts/{NAME}/start", b'{"to": "canary"}', 400),
+        (f"/api/v1/rollouts/{NAME}/rollback", b'{"to": 3}', 400),
     ],
 )
 def test_what_cannot_be_done_says_why(app: App, path: str, body: bytes, status: int) -> None:

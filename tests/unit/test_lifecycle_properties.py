@@ -1,0 +1,144 @@
+"""Any order, delay, loss and repetition of events: what is rolled back stays so, and nothing is skipped."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rollguard.control import Clock, ControlPlane
+from rollguard.decide import armed
+from rollguard.ledger import Ledger
+from rollguard.lifecycle import RefusedError
+from rollguard.loading import load_rollout
+from rollguard.notification import GuardAlert, Notification
+
+PARENT, CHILD = "model-canary", "child"
+ROLLOUT = load_rollout(Path(__file__).parents[2] / "rollouts" / "model-canary.yaml").model_copy(
+    update={"targets": ()}
+)
+REQUIRES = ROLLOUT.model_copy(
+    update={
+        "rollout": CHILD,
+        "requires": (PARENT,),
+        "flag": ROLLOUT.flag.model_copy(update={"key": CHILD}),
+        "rollback": ROLLOUT.rollback.model_copy(update={"to": "previous"}),
+    }
+)
+GUARDS = ("WinRateDrop", "DriftDetected", "CanaryWinrateRollback", "WinRateDropNoData")
+
+names = st.sampled_from([PARENT, CHILD])
+guards = st.sampled_from(GUARDS)
+
+
+class Lifecycle(RuleBasedStateMachine):
+    """Two rollouts of which one requires the other, an Alertmanager that loses things, and people."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.ledger = Ledger.open(f"sqlite:///{self.folder.name}/ledger.db")
+        self.now = 1_700_000_000.0
+        self.firing: dict[tuple[str, str], GuardAlert] = {}
+        self.told: list[GuardAlert] = []
+        self.restart()
+
+    @rule()
+    def restart(self) -> None:
+        clock = Clock(lambda: self.now, lambda: self.now)
+        self.control = ControlPlane([ROLLOUT, REQUIRES], self.ledger, clock=clock)
+
+    @rule(seconds=st.sampled_from([1.0, 60.0, 1900.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(name=names, guard=guards, lost=st.booleans())
+    def fires(self, name: str, guard: str, lost: bool) -> None:
+        alert = GuardAlert(name, guard, True, self.now, guard, {}, {})
+        self.firing.setdefault((name, guard), alert)
+        self.told.append(alert)
+        if not lost:
+            self.control.notify(Notification((alert,)), self.now)
+
+    @rule(name=names, guard=guards, lost=st.booleans())
+    def resolves(self, name: str, guard: str, lost: bool) -> None:
+        found = self.firing.pop((name, guard), None)
+        if found and not lost:
+            gone = GuardAlert(name, guard, False, found.starts_at, guard, {}, {})
+            self.control.notify(Notification((gone,)), self.now)
+
+    @precondition(lambda self: self.told)
+    @rule(data=st.data())
+    def an_old_notification_comes_again(self, data: st.DataObject) -> None:
+        self.control.notify(Notification((data.draw(st.sampled_from(self.told)),)), self.now)
+
+    @rule()
+    def polls(self) -> None:
+        self.control.polled(self.firing.values(), self.now)
+        for name, rollout in self.control.rollouts.items():
+            state = self.control.state(name)
+            breached = armed(rollout, state.position, self.firing.values(), "rollback")
+            assert not breached or not state.running or state.paused_by or state.stepped_back, (
+                "a lost rollback"
+            )
+
+    @rule(name=names, verb=st.sampled_from(["start", "promote", "pause", "resume", "acknowledge"]))
+    def a_person_acts(self, name: str, verb: str) -> None:
+        with suppress(RefusedError):
+            getattr(self.control, verb)(name, actor="ann")
+
+    @rule(name=names, to=st.sampled_from(["fallback", "previous"]))
+    def a_person_rolls_back(self, name: str, to: str) -> None:
+        try:
+            self.control.rollback(name, actor="ann", reason="x", to=to)
+        except RefusedError:
+            assert not self.control.state(name).running
+
+    @invariant()
+    def a_rolled_back_flag_is_off(self) -> None:
+        for name, state in self.ledger.states().items():
+            if state.status == "ROLLBACK":
+                served = self.control.evaluator.evaluate(name, {"targetingKey": "ann"}).variant
+                assert served == ROLLOUT.flag.fallback
+
+    @invariant()
+    def no_run_goes_on_after_its_rollback(self) -> None:
+        over: dict[str, int] = {}
+        looked_at: dict[str, bool] = {}
+        for entry in self.ledger.entries():
+            if entry.kind in ("start", "promote"):
+                assert looked_at.get(entry.rollout, True), "nobody has acknowledged"
+                assert entry.run > over.get(entry.rollout, 0), "a run that is over goes on"
+            if entry.kind in ("rollback", "step_back"):
+                looked_at[entry.rollout] = False
+            if entry.kind == "rollback":
+                over[entry.rollout] = entry.run
+            looked_at[entry.rollout] = looked_at.get(entry.rollout, True) or entry.kind == "acknowledge"
+
+    @invariant()
+    def what_requires_a_rollout_has_fallen_with_it(self) -> None:
+        states = self.ledger.states()
+        if PARENT in states and states[PARENT].status == "ROLLBACK" and CHILD in states:
+            assert not states[CHILD].running
+
+    @invariant()
+    def no_decision_is_taken_twice_and_the_chain_holds(self) -> None:
+        decisions = [
+            (entry.rollout, entry.run, entry.guard, entry.kind)
+            for entry in self.ledger.entries()
+            if entry.guard
+        ]
+        assert len(decisions) == len(set(decisions))
+        assert self.ledger.verify() == []
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.folder.cleanup()
+
+
+TestLifecycle = Lifecycle.TestCase
+TestLifecycle.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
