@@ -1,4 +1,4 @@
-"""How `rollguard up` starts an exporter: what the rollout file says, as options of `rollguard export`."""
+"""What a rollout file says of its exporter, as options of `rollguard export`."""
 
 from __future__ import annotations
 
@@ -32,10 +32,21 @@ def command(scrape: Scrape, root: Path, scale: float, note: Callable[[str], None
     exporter = scrape.exporter
     assert exporter is not None
     start = [sys.executable, "-m", "rollguard", "export", exporter.kind, "--listen", scrape.targets[0]]
-    return [*start, *_options(exporter, root, scale, note)]
+    found = options(exporter, root, scale, note)
+    return [*start, *(part for name, text in found for part in (f"--{name}", text))]
 
 
-def _options(exporter: Exporter, root: Path, scale: float, note: Callable[[str], None]) -> Iterator[str]:
+def options(
+    exporter: Exporter, root: Path, scale: float, note: Callable[[str], None]
+) -> Iterator[tuple[str, str]]:
+    """Yield the options of an exporter, by name.
+
+    Args:
+        exporter: as the rollout file has it.
+        root: where relative paths start.
+        scale: what every duration is divided by.
+        note: told what will not be measured.
+    """
     for name, value in exporter.options:
         if value is None:
             continue
@@ -49,7 +60,7 @@ def _options(exporter: Exporter, root: Path, scale: float, note: Callable[[str],
         if name in _MADE and not Path(text).exists():
             note(_missing(exporter, name, text))
             continue
-        yield from (f"--{name}", text)
+        yield name, text
 
 
 def _missing(exporter: Exporter, name: str, path: str) -> str:
