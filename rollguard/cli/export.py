@@ -62,7 +62,7 @@ def _take_from_rollout(ctx: click.Context, param: click.Parameter, path: Path | 
     if scrape.exporter is None or scrape.exporter.kind != ctx.info_name:
         raise click.UsageError(f"{path} has no scrape.exporter.{ctx.info_name}.", ctx)
     found = exporting.options(
-        scrape.exporter, Path(), 1.0, lambda text: click.echo(f"note: {text}", err=True)
+        scrape.exporter, Path(), float, lambda text: click.echo(f"note: {text}", err=True)
     )
     ctx.default_map = {"listen": scrape.targets[0], **dict(found)}
 

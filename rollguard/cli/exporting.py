@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
-from generators.timing import Timing
 from rollguard import durations
 from rollguard.spec import Exporter, Scrape
 
@@ -20,31 +20,35 @@ _MADE = {
 """Files that `rollguard baseline save` makes: without one, what is not measured; and what it is made from."""
 
 
-def command(scrape: Scrape, root: Path, scale: float, note: Callable[[str], None]) -> list[str]:
+Scaled: TypeAlias = Callable[[float], float]
+"""What becomes of a duration, in seconds, where time is scaled."""
+
+
+def command(scrape: Scrape, root: Path, scaled: Scaled, note: Callable[[str], None]) -> list[str]:
     """Return the command of an exporter.
 
     Args:
         scrape: with an exporter, which listens on the first of the targets.
         root: where relative paths start.
-        scale: what every duration is divided by.
+        scaled: told each duration.
         note: told what will not be measured.
     """
     exporter = scrape.exporter
     assert exporter is not None
     start = [sys.executable, "-m", "rollguard", "export", exporter.kind, "--listen", scrape.targets[0]]
-    found = options(exporter, root, scale, note)
+    found = options(exporter, root, scaled, note)
     return [*start, *(part for name, text in found for part in (f"--{name}", text))]
 
 
 def options(
-    exporter: Exporter, root: Path, scale: float, note: Callable[[str], None]
+    exporter: Exporter, root: Path, scaled: Scaled, note: Callable[[str], None]
 ) -> Iterator[tuple[str, str]]:
     """Yield the options of an exporter, by name.
 
     Args:
         exporter: as the rollout file has it.
         root: where relative paths start.
-        scale: what every duration is divided by.
+        scaled: told each duration.
         note: told what will not be measured.
     """
     for name, value in exporter.options:
@@ -54,7 +58,7 @@ def options(
         if name in _PATHS and "://" not in text:
             text = str(root / text)
         elif name in _DURATIONS:
-            text = durations.render(Timing(scale).seconds(value))
+            text = durations.render(scaled(value))
         elif text.startswith(_SQLITE):
             text = _SQLITE + str(root / text.removeprefix(_SQLITE))
         if name in _MADE and not Path(text).exists():

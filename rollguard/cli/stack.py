@@ -165,6 +165,7 @@ class Stack:
 
     def _exporters(self) -> Iterator[Child]:
         """Yield an exporter for each job that has one, whichever rollouts share it."""
+        scaled = Timing(self.scale).seconds
         started: set[str] = set()
         for rollout in self.rollouts:
             scrape = rollout.scrape
@@ -172,7 +173,7 @@ class Stack:
             if scrape.exporter is None or name in started:
                 continue
             started.add(name)
-            command = exporting.command(scrape, self.root, self.scale, self.notes.append)
+            command = exporting.command(scrape, self.root, scaled, self.notes.append)
             metrics = f"http://{scrape.targets[0]}/metrics"
             yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)
 
