@@ -9,6 +9,9 @@ NOTIFICATIONS = Metric("rollguard_notifications_total", "counter", "Notification
 REJECTED = Metric(
     "rollguard_notifications_rejected_total", "counter", "Notifications that were refused.", ("reason",)
 )
+REFUSED = Metric(
+    "rollguard_requests_refused_total", "counter", "Calls of webhook and API that were refused.", ("code",)
+)
 BROKEN = Metric(
     "rollguard_alerts_broken_total", "counter", "Alerts within a notification that could not be read."
 )

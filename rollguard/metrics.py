@@ -21,7 +21,7 @@ from rollguard.notification import GuardAlert
 from rollguard.spec import Rollout
 from rollguard.state import CASCADE, MOVES, Entry, State
 
-REJECTED = ("unauthorized", "too_large", "syntax", "shape", "version", "storage")
+REJECTED = ("unauthorized", "too_large", "timeout", "syntax", "shape", "version", "storage")
 FLAG_STATES = ("DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK")
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -48,6 +48,7 @@ class Metrics(Listener):
         self.registry = CollectorRegistry()
         self.notifications = self._counter(offers.NOTIFICATIONS)
         self.rejected = self._counter(offers.REJECTED)
+        self.refused = self._counter(offers.REFUSED)
         self.broken = self._counter(offers.BROKEN)
         self.unknown_alerts = self._counter(offers.UNKNOWN)
         self.polls = self._counter(offers.POLLS)
@@ -57,6 +58,8 @@ class Metrics(Listener):
         self.last_heartbeat = self._gauge(offers.LAST_HEARTBEAT)
         for reason in REJECTED:
             self.rejected.labels(reason)
+        for code in ("401", "403"):
+            self.refused.labels(code)
         for result in ("success", "failure"):
             self.polls.labels(result)
         self.registry.register(self)

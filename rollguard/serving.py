@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,16 +14,18 @@ from pathlib import Path
 import uvicorn
 
 from rollguard.applier import Applier, ApplierThreads
+from rollguard.connections import Connection
 from rollguard.control import Clock, ControlPlane, Listener
 from rollguard.errors import RollguardError
 from rollguard.ledger import Ledger
 from rollguard.metrics import Metrics
 from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.reconcile import POLL_SECONDS, Reconciler
-from rollguard.server import Server, TokenError, read_token
+from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.state import Entry
 from rollguard.targets import build
+from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Options:
     Args:
         rollouts: loaded rollouts.
         state: URL of the ledger's database.
-        token_file: holds the bearer token.
+        token_files: hold the bearer tokens, each file those of a role; None for every role.
         listen: host:port.
         alertmanager: base URL, to reconcile with; None to rely on notifications alone.
         root: folder that the targets' relative paths start from.
@@ -42,11 +45,12 @@ class Options:
         scale: what cooldowns and holds are divided by.
         poll_seconds: between two polls of Alertmanager.
         origins: web origins whose pages may ask for flags.
+        tls: files of the certificate and its key, for HTTPS; None for HTTP.
     """
 
     rollouts: Sequence[Rollout]
     state: str
-    token_file: Path
+    token_files: Sequence[tuple[Role | None, Path]]
     listen: str = "127.0.0.1:9840"
     alertmanager: str | None = None
     root: Path = Path()
@@ -54,6 +58,7 @@ class Options:
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
     origins: Sequence[str] = ()
+    tls: tuple[Path, Path] | None = None
 
 
 class _Waker(Listener):
@@ -74,7 +79,7 @@ def running(options: Options) -> Iterator[Server]:
     Raises:
         LedgerError, LockError, TokenError: before anything was started.
     """
-    token = _token(options.token_file)
+    tokens = _tokens(options.token_files)
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
@@ -92,17 +97,19 @@ def running(options: Options) -> Iterator[Server]:
         try:
             with _reconciling(control, metrics, options) as reconciler:
                 wake = reconciler.wake if reconciler else lambda: None
-                yield Server(control, applier, metrics, token, wake=wake, origins=options.origins)
+                yield Server(control, applier, metrics, tokens, wake=wake, origins=options.origins)
         finally:
             threads.stop()
 
 
-def _token(path: Path) -> bytes:
-    try:
-        return read_token(path)
-    except TokenError as error:
-        hint = f"Make one: (umask 077 && openssl rand -hex 32 > {path})"
-        raise TokenError(f"{error}\n  {hint}") from error
+def _tokens(files: Sequence[tuple[Role | None, Path]]) -> Tokens:
+    for _, path in files:
+        try:
+            read_tokens(path)
+        except TokenError as error:
+            hint = f"Make one: (umask 077 && openssl rand -hex 32 > {path})"
+            raise TokenError(f"{error}\n  {hint}") from error
+    return Tokens([TokenFile(path, role) for role, path in files])
 
 
 @contextmanager
@@ -123,27 +130,51 @@ class ListenError(RollguardError):
     """The address cannot be listened on."""
 
 
+class TlsError(RollguardError):
+    """The certificate or its key cannot be used."""
+
+
 def serve(options: Options) -> None:
     """Run the control plane until SIGTERM or SIGINT.
 
     Raises:
-        ListenError, LedgerError, LockError, TokenError: before anything was started.
+        ListenError, LedgerError, LockError, TlsError, TokenError: before anything was started.
     """
+    certificate, key = _tls(options.tls)
     with _socket(options.listen) as listening, running(options) as server:
         config = uvicorn.Config(
             server.app(),
+            http=Connection,
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=65,
             timeout_graceful_shutdown=5,
             limit_concurrency=256 + MAX_STREAMS,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
         )
-        log.info("listening on http://%s", options.listen)
+        log.info("listening on %s://%s", "https" if certificate else "http", options.listen)
         # uvicorn ends on these, and then raises them again: ending as asked is no failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         _Uvicorn(config, server.streams).run(sockets=[listening])
+
+
+def _tls(files: tuple[Path, Path] | None) -> tuple[Path | None, Path | None]:
+    """Return the files of certificate and key, tried; Python's defaults ask for TLS 1.2 or newer.
+
+    Raises:
+        TlsError: the files cannot be used.
+    """
+    if files is None:
+        return None, None
+    certificate, key = files
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key, lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        raise TlsError(f"{certificate} with the key {key} cannot be used for TLS: {error}.") from error
+    return files
 
 
 class _Uvicorn(uvicorn.Server):

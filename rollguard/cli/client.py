@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from rollguard.errors import RollguardError
-from rollguard.server import TokenError, read_token
+from rollguard.tokens import TokenError, read_tokens
 
 TIMEOUT_SECONDS = 10.0
 _HINT = "Name the control plane's by --token-file; `rollguard up` writes one to .rollguard/token."
@@ -30,9 +31,10 @@ class Client:
     Args:
         server: base URL.
         token_file: holds the bearer token.
+        ca_file: certificates by which the server's is trusted; None for the system's.
     """
 
-    def __init__(self, server: str, token_file: Path) -> None:
+    def __init__(self, server: str, token_file: Path, ca_file: Path | None = None) -> None:
         self._server = server.rstrip("/")
         self._token_file = token_file
         self._http = httpx.Client(
@@ -40,6 +42,7 @@ class Client:
             timeout=TIMEOUT_SECONDS,
             headers={"Authorization": f"Bearer {_token(token_file)}"},
             trust_env=False,
+            verify=_trust(ca_file),
         )
 
     def __enter__(self) -> Client:
@@ -77,7 +80,7 @@ class Client:
                 f"the control plane at {self._server} refuses the token in {self._token_file}.\n  {_HINT}"
             )
         text = _error_text(answer)
-        refused = answer.status_code in {404, 409}
+        refused = answer.status_code in {403, 404, 409}
         raise (RefusedByServerError if refused else ServerError)(text)
 
     def _content(self, answer: httpx.Response) -> Any:
@@ -89,9 +92,16 @@ class Client:
             ) from error
 
 
+def _trust(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise ServerError(f"the certificates in {ca_file} cannot be used: {error}.") from error
+
+
 def _token(path: Path) -> str:
     try:
-        return read_token(path).decode("ascii")
+        return read_tokens(path)[0].decode("ascii")
     except TokenError as error:
         raise TokenError(f"{error}\n  {_HINT}") from error
 

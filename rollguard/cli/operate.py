@@ -33,6 +33,13 @@ server_option = click.option(
     show_default=True,
     help="Base URL of the control plane.",
 )
+ca_option = click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    envvar="ROLLGUARD_CA_FILE",
+    show_envvar=True,
+    help="Certificates that vouch for an HTTPS control plane. Default: the system's.",
+)
 actor_option = click.option("--actor", default=None, help="Who decides; default: your user name.")
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
 state_option = click.option(
@@ -46,10 +53,10 @@ _ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows 
 
 
 @contextmanager
-def _client(server: str, token_file: Path) -> Iterator[Client]:
+def _client(server: str, token_file: Path, ca_file: Path | None) -> Iterator[Client]:
     """Yield a client; a refusal is a finding, not a failure."""
     try:
-        with Client(server, token_file) as client:
+        with Client(server, token_file, ca_file) as client:
             yield client
     except RefusedByServerError as error:
         click.echo(f"refused: {error}", err=True)
@@ -61,9 +68,10 @@ def _connected(command: Callable[..., None]) -> Callable[..., None]:
 
     @server_option
     @token_option
+    @ca_option
     @wraps(command)
-    def connected(server: str, token_file: Path, **arguments: Any) -> None:
-        with _client(server, token_file) as client:
+    def connected(server: str, token_file: Path, ca_file: Path | None, **arguments: Any) -> None:
+        with _client(server, token_file, ca_file) as client:
             command(client, **arguments)
 
     return connected
@@ -288,14 +296,21 @@ def acknowledge(client: Client, rollout: str, actor: str | None, reason: str, as
 @json_option
 @server_option
 @token_option
+@ca_option
 def history(
-    rollout: str | None, after: int, state: str | None, as_json: bool, server: str, token_file: Path
+    rollout: str | None,
+    after: int,
+    state: str | None,
+    as_json: bool,
+    server: str,
+    token_file: Path,
+    ca_file: Path | None,
 ) -> None:
     """Show the ledger: what was decided, when, by whom and why. With --json one object a line."""
     if state:
         entries = _entries_of(state, rollout, after)
     else:
-        with _client(server, token_file) as client:
+        with _client(server, token_file, ca_file) as client:
             entries = client.get("history", rollout=rollout, after=after)
     for entry in entries:
         click.echo(json.dumps(entry, ensure_ascii=False) if as_json else text(entry))
@@ -315,7 +330,10 @@ def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any
 @json_option
 @server_option
 @token_option
-def verify(state: str | None, head: str | None, as_json: bool, server: str, token_file: Path) -> None:
+@ca_option
+def verify(
+    state: str | None, head: str | None, as_json: bool, server: str, token_file: Path, ca_file: Path | None
+) -> None:
     """Walk the ledger's hash chain, and name the first entry that was changed or lost."""
     expected = _head(head)
     if state:
@@ -324,7 +342,7 @@ def verify(state: str | None, head: str | None, as_json: bool, server: str, toke
             seq, digest = ledger.newest()
         found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults}
     else:
-        with _client(server, token_file) as client:
+        with _client(server, token_file, ca_file) as client:
             found = client.get("verify", head=head)
     if as_json:
         print_json(found)

@@ -19,10 +19,10 @@ from rollguard.cli.common import (
     rollouts_option,
     routing_option,
     scale_option,
-    token_option,
 )
 from rollguard.conventions import CONTROL_PLANE_PORT
 from rollguard.loading import load_rollouts
+from rollguard.tokens import ROLES, Role
 
 
 @click.command(
@@ -39,7 +39,27 @@ from rollguard.loading import load_rollouts
     show_default=True,
     help="Ledger's URL: of SQLite, or of PostgreSQL for two control planes at once.",
 )
-@token_option
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    envvar="ROLLGUARD_TOKEN_FILE",
+    show_envvar=True,
+    help=f"File with bearer tokens for everything. Default: {STATE_FOLDER}/token, without --role-token.",
+)
+@click.option(
+    "--role-token",
+    "role_tokens",
+    type=(click.Choice(ROLES), click.Path(path_type=Path)),
+    multiple=True,
+    metavar="ROLE FILE",
+    help="File with bearer tokens of a role: alerts, operate or read; may be given several times.",
+)
+@click.option(
+    "--tls",
+    type=(click.Path(path_type=Path), click.Path(path_type=Path)),
+    metavar="CERTIFICATE KEY",
+    help="PEM files to speak HTTPS with.",
+)
 @click.option(
     "--alertmanager",
     type=UrlType(),
@@ -73,7 +93,9 @@ def serve(
     listen: str,
     rollouts: Path,
     state: str,
-    token_file: Path,
+    token_file: Path | None,
+    role_tokens: tuple[tuple[Role, Path], ...],
+    tls: tuple[Path, Path] | None,
     alertmanager: str,
     root: Path,
     memory: Path,
@@ -83,11 +105,13 @@ def serve(
 ) -> None:
     """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
     log_to_stderr()
+    everything = token_file or (None if role_tokens else STATE_FOLDER / "token")
     serving.serve(
         serving.Options(
             rollouts=load_rollouts(rollouts),
             state=state,
-            token_file=token_file,
+            token_files=[*role_tokens, *([(None, everything)] if everything else [])],
+            tls=tls,
             listen=listen,
             alertmanager=alertmanager,
             root=root,

@@ -230,6 +230,7 @@ def test_an_unknown_rollout_is_1(untouched: Served) -> None:
 
 
 def test_a_wrong_token_is_2_and_says_where_the_right_one_is(served: Served) -> None:
+    served.token_file = served.folder / "another"
     served.token_file.write_text("another-token-0123456789")
     found = served.command("status")
     assert found.returncode == 2

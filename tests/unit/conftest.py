@@ -18,6 +18,7 @@ from rollguard.loading import load_rollout
 from rollguard.metrics import Metrics
 from rollguard.server import Server
 from rollguard.spec import Rollout
+from rollguard.tokens import TokenFile, Tokens
 
 TOKEN = "a-token-of-a-test-0123456789"
 NOW = 1_700_000_000.0
@@ -83,7 +84,9 @@ def make_app(tmp_path: Path, rollout: Rollout, portal: BlockingPortal) -> Iterat
         metrics = Metrics(control, applier.statuses)
         control.listen(metrics)
         woken: list[bool] = []
-        server = Server(control, applier, metrics, TOKEN.encode(), wake=lambda: woken.append(True), **options)
+        (tmp_path / "token").write_text(TOKEN)
+        tokens = options.pop("tokens", None) or Tokens([TokenFile(tmp_path / "token")])
+        server = Server(control, applier, metrics, tokens, wake=lambda: woken.append(True), **options)
         return App(control, applier, metrics, ledgers[-1], server, portal, woken)
 
     yield make

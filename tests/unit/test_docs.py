@@ -24,6 +24,7 @@ from rollguard.metrics import Metrics
 from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.target_spec import PLACES
+from rollguard.tokens import Tokens
 from rollguard.yamlfile import dump, parse
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +117,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Server, Metrics]]:
     control = ControlPlane(ROLLOUTS, ledger)
     applier = Applier(ROLLOUTS, {}, ledger.states)
     metrics = Metrics(control, applier.statuses)
-    yield Server(control, applier, metrics, b"0123456789abcdef"), metrics
+    yield Server(control, applier, metrics, Tokens([])), metrics
     ledger.close()
 
 

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
+from threading import Thread
 
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
+from rollguard import connections
 from rollguard.processes import free_port
 from rollguard.serving import ListenError, _socket
 
@@ -39,3 +44,47 @@ def test_an_address_of_ipv6_stands_in_brackets() -> None:
 def test_an_address_that_is_none_is_named(place: str) -> None:
     with pytest.raises(ListenError, match="cannot listen on"):
         _socket(place)
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    """Where a server listens that waits a moment for a request's head."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.05)
+    config = uvicorn.Config(PlainTextResponse("here"), http=connections.Connection, log_level="error")
+    server = uvicorn.Server(config)
+    with _socket("127.0.0.1:0") as listening:
+        thread = Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        yield listening.getsockname()
+        server.should_exit = True
+        thread.join(10)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n"], ids=["nothing", "half a head"])
+def test_a_caller_that_does_not_say_what_it_wants_is_cut_off(address: tuple[str, int], said: bytes) -> None:
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(said)
+        assert connection.recv(1) == b""
+
+
+def test_a_caller_that_trickles_its_head_is_cut_off(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=0.005) as connection:
+        said = b""
+        while not said:
+            connection.sendall(b"G")
+            try:
+                said = connection.recv(1) or b"closed"
+            except TimeoutError:
+                continue
+    assert said == b"closed"
+
+
+def test_a_connection_that_was_used_may_rest(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        said = b""
+        while not said.endswith(b"here"):
+            said += connection.recv(1000)
+        connection.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)

@@ -1,0 +1,120 @@
+"""The JSON API: all that the command line does with a control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import anyio.to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from rollguard import bodies, openapi, status
+from rollguard.access import Access
+from rollguard.applier import Applier
+from rollguard.control import ControlPlane, UnknownRolloutError
+from rollguard.ledger import parse_head
+from rollguard.state import Entry
+
+PREFIX = "/api/v1"
+THREADS = 8
+"""How many calls are worked on at a time; notifications have threads of their own."""
+
+_Result = TypeVar("_Result")
+
+
+class Api:
+    """The API's routes.
+
+    Args:
+        control: is asked.
+        applier: knows how far the targets are.
+        access: asks callers for their tokens.
+    """
+
+    def __init__(self, control: ControlPlane, applier: Applier, access: Access) -> None:
+        self._control = control
+        self._applier = applier
+        self._access = access
+        self._threads: anyio.CapacityLimiter | None = None
+
+    def routes(self) -> list[Route]:
+        """Return them, each with the role that it asks for."""
+        guarded = self._access.guarded
+        verbs = [
+            Route(f"{PREFIX}/rollouts/{{name}}/{verb}", guarded("operate", self._act(verb)), methods=["POST"])
+            for verb in openapi.VERBS
+        ]
+        return [
+            Route(f"{PREFIX}/openapi.json", self._document),
+            Route(f"{PREFIX}/rollouts", guarded("read", self._rollouts)),
+            Route(f"{PREFIX}/rollouts/{{name}}", guarded("read", self._rollout)),
+            *verbs,
+            Route(f"{PREFIX}/history", guarded("read", self._history)),
+            Route(f"{PREFIX}/verify", guarded("read", self._verify)),
+        ]
+
+    async def _document(self, _: Request) -> Response:
+        rollouts = self._control.rollouts
+        return JSONResponse(openapi.document({name: of.flag.key for name, of in rollouts.items()}))
+
+    async def _rollouts(self, _: Request) -> Response:
+        return JSONResponse(await self._run(status.overview, self._control, self._applier))
+
+    async def _rollout(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        for row in await self._run(status.overview, self._control, self._applier):
+            if row["rollout"] == name:
+                return JSONResponse(row)
+        raise UnknownRolloutError(f"{name} is no rollout.")
+
+    def _act(self, verb: str) -> Callable[[Request], Any]:
+        act: Callable[..., Entry] = getattr(self._control, verb)
+
+        async def acted(request: Request) -> Response:
+            asked = await bodies.json_object(request)
+            said = {"actor": _text(asked, "actor", 200) or "unknown", "reason": _text(asked, "reason", 2000)}
+            for key, (whose, argument, meaning) in openapi.EXTRAS.items():
+                if asked.get(key) is not None:
+                    if verb != whose:
+                        raise HTTPException(400, f"{key} is for {whose}: {meaning}")
+                    said[argument] = _text(asked, key, 200)
+            return JSONResponse(
+                status.entry(await self._run(lambda: act(request.path_params["name"], **said)))
+            )
+
+        return acted
+
+    async def _history(self, request: Request) -> Response:
+        rollout = request.query_params.get("rollout")
+        after = request.query_params.get("after", "0")
+        if not after.isdecimal() or len(after) > 15:
+            raise HTTPException(400, f"after is {after[:20]!r}, expected the number of an entry")
+        entries = await self._run(self._control.history, rollout, int(after))
+        return JSONResponse([status.entry(entry) for entry in entries])
+
+    async def _verify(self, request: Request) -> Response:
+        ledger = self._control.ledger
+        text = request.query_params.get("head")
+        head = parse_head(text) if text is not None else None
+        if text is not None and head is None:
+            raise HTTPException(400, f"head is {text[:80]!r}, expected NUMBER:HASH")
+        faults = await self._run(ledger.verify, head)
+        seq, digest = await self._run(ledger.newest)
+        return JSONResponse({"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]})
+
+    async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
+        self._threads = self._threads or anyio.CapacityLimiter(THREADS)
+        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._threads)
+
+
+def _text(asked: Mapping[str, Any], key: str, longest: int) -> str:
+    """Return text that every ledger can keep; half a character is replaced, nothing stands for none."""
+    given = asked.get(key)
+    if given is None:
+        return ""
+    if not isinstance(given, str):
+        raise HTTPException(400, f"{key} is expected to be text")
+    return given[:longest].encode(errors="replace").decode().replace("\0", "?")
