@@ -11,7 +11,9 @@ from bench.drift import drift
 from bench.flags import flags
 from bench.flips import flips
 from bench.generation import generate
+from bench.growth import growth
 from bench.ingest import ingest
+from bench.scrape import scrape
 
 cli = click.Group(
     commands=[
@@ -19,7 +21,9 @@ cli = click.Group(
         flags,
         flips,
         generate,
+        growth,
         ingest,
+        scrape,
         seeds,
     ],
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",

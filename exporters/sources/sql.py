@@ -171,8 +171,9 @@ class SqlSource:
         parameters = dict(query.parameters or {})
         if query.cursor:
             parameters["after"] = self._after[query.name]
-        found = connection.execute(sqlalchemy.text(query.text), parameters).mappings()
-        rows = [dict(row) for row in found.fetchmany(self._max_rows + (not query.cursor))]
+        found = connection.execute(sqlalchemy.text(query.text), parameters)
+        names, most = tuple(found.keys()), self._max_rows + (not query.cursor)
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchmany(most)]
         if len(rows) > self._max_rows:
             raise _UnusableError(f"it brings more than {self._max_rows} rows; narrow it")
         if query.cursor and rows:

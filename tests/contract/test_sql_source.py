@@ -96,6 +96,22 @@ def test_a_column_that_is_missing_spoils_its_own_query_alone_and_is_said_once(
     assert source.up
 
 
+def test_a_query_that_fails_half_way_is_said_and_brings_nothing(url: str) -> None:
+    text = "SELECT 1 / (id - 2) AS x FROM scores ORDER BY id"
+    if url.startswith("sqlite"):  # which makes its rows one by one
+        text = "SELECT json(CASE id WHEN 2 THEN '?' ELSE '1' END) AS x FROM scores"
+    broken, found = ask(SqlSource(url, [Query("broken", text), ALL]))
+    assert broken.error
+    assert not broken.rows
+    assert len(found.rows) == 2
+
+
+def test_a_statement_that_brings_no_rows_is_said(url: str) -> None:
+    nothing, found = ask(SqlSource(url, [Query("nothing", "ROLLBACK"), ALL]))
+    assert nothing.error
+    assert len(found.rows) == 2
+
+
 def test_too_many_rows_are_an_error_not_a_half(url: str) -> None:
     source = SqlSource(url, [ALL], max_rows=1)
     (result,) = ask(source)
