@@ -89,22 +89,24 @@ class Scan(msgspec.Struct):
     complete: bool = False
 
     def add(self, row: Row) -> None:
-        """Take a symbol in."""
+        """Take a symbol in; raises ValueError, and takes nothing, where its lists are none."""
+        screeners, gates = _names(row.screeners), set(_names(row.failed_checks))
+        flags = _names(row.invalidation_flags)
         self.complete = False
         if row.composite_score is not None:
             self.composites[row.symbol] = row.composite_score
-        self.screeners = sorted({*self.screeners, *_names(row.screeners)})
+        self.screeners = sorted({*self.screeners, *screeners})
         if row.rating is None:
             return
         self.judged += 1
+        self.flagged += bool(flags)
         _count(self.ratings, row.rating.replace(" ", ""))
         if row.setup_score is not None:
             self.scores.append(row.setup_score)
         fresh = row.pattern_primary and row.pattern_primary not in self.patterns
         if fresh and len(self.patterns) < MAX_NAMES:
             self.patterns.append(str(row.pattern_primary))
-        self.flagged += bool(_names(row.invalidation_flags))
-        for gate in set(_names(row.failed_checks)):
+        for gate in gates:
             _count(self.gates, gate)
 
 

@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from exporters.declaration import Declaration, load_declaration, shipped_declaration
 from exporters.offered import offered
+from rollguard import control_metrics
 from rollguard.errors import FileProblemsError
 from rollguard.loading import load_rollout
+from rollguard.metric import Metric
 from rollguard.spec import Exporter, Rollout
 
 SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
 
 CATALOGUE = {
-    "canary": """trades_opened_total trades_won_total winrate_rolling fill_rate_rolling avg_markout_100ms
-        avg_markout_500ms avg_markout_1000ms cancel_to_fill_ratio winrate_baseline_active
-        winrate_canary sample_canary rolling_precision brier_online brier_baseline_active ece_online
-        psi_feature ks_feature model_score_distribution shadow_score_distribution tau_entry_current
-        tau_hold_current trades_per_hour trades_per_hour_prev_release_p95
-        exec_ladder_aggressiveness_total onnx_parity_fail_total
-        parquet_schema_version_mismatch_total model_active_id model_shadow_id
-        shadow_signals_evaluated_total shadow_signals_approved_total warmup_skip_total
-        backpressure_total fail_safe_switch_total fail_safe_route_total parquet_gap_detected_ms
-        exchange_reference_mismatch_total""",
-    "screener": """se_scan_symbols se_scan_score se_scan_ready se_scans_total se_universe_symbols
-        se_coverage_ratio se_ready_ratio se_symbol_duration_seconds se_symbols_total
-        se_symbol_errors_total se_symbol_no_data_total se_worker_crashes_total se_rating_count
-        se_gate_failure_ratio se_flagged_ratio se_pattern_types se_top50_overlap_ratio
-        se_top50_shift_points se_score_drift_psi""",
-    "validation": """signals_total signal_divergence_ratio signal_age_seconds signals_stale_passed_total
-        signal_false_positive_total executions_total execution_slippage_ratio
-        execution_duration_seconds signal_processing_duration_seconds signal_processing_errors_total
-        signal_risk_extreme_total broker_api_consecutive_failures_max broker_api_duration_seconds
-        db_duration_seconds""",
-    "forecast": """forecast_divergence_ratio forecast_divergence_ratio_avg forecast_divergence_ratio_max
-        forecast_rmse forecast_rmse_baseline forecast_rmse_legacy forecast_overfitting_detections
-        forecast_overfitting_days forecasts_total forecast_calibrations_total
-        forecast_db_query_duration_seconds forecast_db_query_baseline_seconds forecast_db_up
-        forecast_critical_errors_total""",
+    "canary": """
+        trades_opened_total{route} trades_won_total{route} winrate_rolling{route}
+        fill_rate_rolling{route} avg_markout_100ms{route} avg_markout_500ms{route}
+        avg_markout_1000ms{route} cancel_to_fill_ratio{route} winrate_baseline_active winrate_canary
+        sample_canary rolling_precision brier_online brier_baseline_active ece_online
+        psi_feature{feature} ks_feature{feature} model_score_distribution{split,stat}
+        shadow_score_distribution{split,stat} tau_entry_current{model} tau_hold_current{model}
+        trades_per_hour trades_per_hour_prev_release_p95 exec_ladder_aggressiveness_total{bucket}
+        onnx_parity_fail_total parquet_schema_version_mismatch_total model_active_id{model}
+        model_shadow_id{model} shadow_signals_evaluated_total shadow_signals_approved_total
+        warmup_skip_total{symbol} backpressure_total{symbol} fail_safe_switch_total{reason}
+        fail_safe_route_total{symbol} parquet_gap_detected_ms exchange_reference_mismatch_total
+    """,
+    "screener": """
+        se_scan_symbols se_scan_score{stat} se_scan_ready se_scans_total se_universe_symbols
+        se_coverage_ratio se_ready_ratio se_symbol_duration_seconds{phase} se_symbols_total
+        se_symbol_errors_total se_symbol_no_data_total se_worker_crashes_total
+        se_rating_count{rating} se_gate_failure_ratio{gate} se_flagged_ratio se_pattern_types
+        se_top50_overlap_ratio se_top50_shift_points se_score_drift_psi
+    """,
+    "validation": """
+        signals_total{signal,check,result,reason} signal_divergence_ratio{signal} signal_age_seconds
+        signals_stale_passed_total signal_false_positive_total{check}
+        executions_total{strategy,result} execution_slippage_ratio execution_duration_seconds
+        signal_processing_duration_seconds signal_processing_errors_total signal_risk_extreme_total
+        broker_api_consecutive_failures_max broker_api_duration_seconds db_duration_seconds
+    """,
+    "forecast": """
+        forecast_divergence_ratio{symbol,horizon} forecast_divergence_ratio_avg
+        forecast_divergence_ratio_max forecast_rmse{symbol,horizon,split}
+        forecast_rmse_baseline{symbol,horizon} forecast_rmse_legacy{symbol,horizon}
+        forecast_overfitting_detections forecast_overfitting_days forecasts_total{result}
+        forecast_calibrations_total{result} forecast_db_query_duration_seconds
+        forecast_db_query_baseline_seconds forecast_db_up forecast_critical_errors_total
+    """,
 }
 OPTIONS = {
     "canary": {"events": "e"},
@@ -49,19 +62,40 @@ OPTIONS = {
     "features": {"events": "e"},
 }
 FEATURES = {
-    "confidence-calibration": "calibration_error calibration_trades risk_fraction risk_fraction_baseline",
-    "drawdown-kelly": "kelly_scale_factor drawdown_ratio position_size_ratio",
-    "atr-brackets": """atr_accuracy_ratio bracket_success_ratio r_multiple stop_loss_hits_total
-        stop_loss_hits_baseline""",
-    "adaptive-weights": "model_accuracy_ratio brier_score ensemble_weight",
-    "regime-awareness": """regime_accuracy_ratio regime_transition_delay_seconds regime_performance
-        regime_performance_baseline""",
-    "gpu-lifecycle": "model_load_duration_seconds gpu_memory_used_ratio inference_duration_seconds",
+    "confidence-calibration": """
+        calibration_error calibration_trades risk_fraction risk_fraction_baseline
+    """,
+    "drawdown-kelly": """
+        kelly_scale_factor drawdown_ratio position_size_ratio
+    """,
+    "atr-brackets": """
+        atr_accuracy_ratio bracket_success_ratio r_multiple stop_loss_hits_total
+        stop_loss_hits_baseline
+    """,
+    "adaptive-weights": """
+        model_accuracy_ratio{model} brier_score ensemble_weight{model}
+    """,
+    "regime-awareness": """
+        regime_accuracy_ratio regime_transition_delay_seconds regime_performance{regime}
+        regime_performance_baseline{regime}
+    """,
+    "gpu-lifecycle": """
+        model_load_duration_seconds gpu_memory_used_ratio inference_duration_seconds
+    """,
 }
-ALL_SIX = """uptime_ratio request_duration_seconds request_duration_baseline_seconds request_errors_total
-    requests_total data_quality_ratio risk_violations_total kelly_cap_exceeded_total
-    data_contract_violations_total pipeline_duration_seconds decision_duration_seconds market_data_age_seconds
-    daily_success_ratio orders_without_brackets_total api_budget_used_ratio"""
+ALL_SIX = """
+        uptime_ratio request_duration_seconds{variant} request_duration_baseline_seconds
+        request_errors_total{variant} requests_total{variant} data_quality_ratio
+        risk_violations_total kelly_cap_exceeded_total data_contract_violations_total
+        pipeline_duration_seconds decision_duration_seconds market_data_age_seconds
+        daily_success_ratio orders_without_brackets_total api_budget_used_ratio
+    """
+CONTROL_PLANE = "mode_switch_total rollback_total{reason} rollout_stage_entered_timestamp_seconds"
+
+
+def written(metrics: Iterable[Metric]) -> set[str]:
+    """Names with their labels, as the catalogue writes them."""
+    return {one.name + (f"{{{','.join(one.labels)}}}" if one.labels else "") for one in metrics}
 
 
 def rollout(kind: str, name: str = "model-canary", **options: object) -> Rollout:
@@ -73,14 +107,18 @@ def rollout(kind: str, name: str = "model-canary", **options: object) -> Rollout
 
 @pytest.mark.parametrize("kind", CATALOGUE)
 def test_the_catalogues_metrics_are_offered(kind: str) -> None:
-    assert set(CATALOGUE[kind].split()) <= {metric.name for metric in offered(rollout(kind))}
+    assert sorted(set(CATALOGUE[kind].split()) - written(offered(rollout(kind)))) == []
+
+
+def test_the_control_planes_metrics_of_the_catalogue_are_offered() -> None:
+    assert set(CONTROL_PLANE.split()) <= written(control_metrics.CONTROL_PLANE)
 
 
 @pytest.mark.parametrize("name", FEATURES)
 def test_a_feature_is_offered_its_own_metrics_and_those_of_all_six(name: str) -> None:
     expected = {*FEATURES[name].split(), *ALL_SIX.split()}
     others = {metric for other in FEATURES if other != name for metric in FEATURES[other].split()}
-    found = {metric.name for metric in offered(rollout("features", name))}
+    found = written(offered(rollout("features", name)))
     assert expected <= found
     assert not found & others
 

@@ -253,14 +253,16 @@ def test_the_shift_is_of_a_pair_in_a_row_and_gone_with_the_next_scan(table: Tabl
 
 def test_rows_that_cannot_be_understood_are_counted(table: Table, samples: Samples) -> None:
     table.scan("first", lambda number: 100.0 - number, symbols=50)
+    table.add("first", "BAD0", 1.0, details(rating="Strong Buy", invalidation_flags="stale"))
     table.add("first", "BAD1", 1.0, "{not json")
     table.add("first", "BAD2", 1.0, details(rating="Buy", failed_checks="volume"))
     table.add("first", "BAD3", 1.0, details(rating="Buy", setup_score="high"))
     table.commit()
     exporter = screener(database=table.url)
     look(exporter)
-    assert samples(exporter.families(NOW))[f'{REJECTED}{{reason="shape"}}'] == 2
+    assert samples(exporter.families(NOW))[f'{REJECTED}{{reason="shape"}}'] == 3
     assert shown(exporter, samples)['se_rating_count{rating="StrongBuy"}'] == 10
+    assert shown(exporter, samples)['se_rating_count{rating="Buy"}'] == 30
 
 
 def test_a_restart_goes_on_where_it_was(table: Table, samples: Samples) -> None:
