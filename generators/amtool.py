@@ -37,7 +37,11 @@ def alerts_of(rollouts: Sequence[Rollout]) -> list[Mapping[str, str]]:
     notice = {"severity": "info", "action": "notify"}
     return [
         *found,
-        *({"alertname": name, "rollout": item.name, **notice} for item in rollouts for name in NOTICES),
+        *(
+            {"alertname": name, "guard": name, "rollout": item.name, **notice}
+            for item in rollouts
+            for name in NOTICES
+        ),
     ]
 
 

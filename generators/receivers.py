@@ -18,6 +18,7 @@ WATCHDOG_RECEIVER = "rollguard-watchdog"
 PEOPLE = "rollguard-people"
 PLATFORM_RECEIVER = "rollguard-platform"
 EMAIL_RECEIVER = "rollguard-email"
+NOTICE_RECEIVER = "rollguard-notices"
 
 SETTINGS_FILE = Path("alerts/routing.yaml")
 """Where the settings are, unless told otherwise; without the file nobody but the control plane is told."""
@@ -122,9 +123,18 @@ def receivers(routing: Routing, addresses: Addresses, *, nobody: bool) -> list[d
         mail = {"email_configs": _mails(routing.email)} if routing.email else {}
         found.append({"name": PEOPLE, **(chat or mail)})
         found.append({"name": PLATFORM_RECEIVER, **chat, **mail})
+        found.append({"name": NOTICE_RECEIVER, **_once(chat), **_once(mail)})
         if chat and mail:
             found.append({"name": EMAIL_RECEIVER, **mail})
     return found
+
+
+def _once(integrations: dict[str, Any]) -> dict[str, Any]:
+    """Return integrations that do not tell that an alert has ended: a notice ends by itself."""
+    return {
+        kind: [{**config, "send_resolved": False} for config in configs]
+        for kind, configs in integrations.items()
+    }
 
 
 def _webhook(addresses: Addresses) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from generators.receivers import (
     EMAIL_RECEIVER,
+    NOTICE_RECEIVER,
     PEOPLE,
     PLATFORM_RECEIVER,
     WATCHDOG_RECEIVER,
@@ -121,16 +122,17 @@ def _people_routes(timing: Timing, routing: Routing) -> list[dict[str, Any]]:
     names = [alert.alert for alert in platform_alerts() if alert.alert != WATCHDOG]
     ours = {"group_by": ["alertname", ROLLOUT_LABEL], **_unhurried(timing)}
     platform = {"matchers": [f'{GUARD_LABEL}=~"{_any_of(names)}"'], "receiver": PLATFORM_RECEIVER, **ours}
+    # Each notice is a group of its own: none waits for the interval of another.
+    notices = {
+        "matchers": ['action="notify"', f'alertname=~"{_any_of(NOTICES)}"'],
+        "receiver": NOTICE_RECEIVER,
+        **ours,
+        "group_by": ["alertname", ROLLOUT_LABEL, "entry"],
+    }
     if not (routing.chat and routing.email):
-        return [platform]
-    copies = ('severity="critical"', f'alertname=~"{_any_of(NOTICES)}"')
-    return [
-        platform,
-        *(
-            {"matchers": [matcher], "receiver": EMAIL_RECEIVER, **ours, "continue": True}
-            for matcher in copies
-        ),
-    ]
+        return [platform, notices]
+    copy = {"matchers": ['severity="critical"'], "receiver": EMAIL_RECEIVER, **ours, "continue": True}
+    return [platform, notices, copy]
 
 
 def _unhurried(timing: Timing) -> dict[str, str]:

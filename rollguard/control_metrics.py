@@ -17,6 +17,9 @@ BROKEN = Metric(
 )
 UNKNOWN = Metric("rollguard_alerts_unknown_total", "counter", "Alerts of no loaded rollout.")
 POLLS = Metric("rollguard_reconcile_polls_total", "counter", "Polls of Alertmanager.", ("result",))
+NOTICES = Metric(
+    "rollguard_notices_total", "counter", "Notices to people, by whether Alertmanager took them.", ("result",)
+)
 DECISION_SECONDS = Metric(
     "rollguard_decision_duration_seconds",
     "histogram",

@@ -52,6 +52,7 @@ class Metrics(Listener):
         self.broken = self._counter(offers.BROKEN)
         self.unknown_alerts = self._counter(offers.UNKNOWN)
         self.polls = self._counter(offers.POLLS)
+        self.notices = self._counter(offers.NOTICES)
         self.decision_seconds = self._histogram(offers.DECISION_SECONDS)
         self.flip_seconds = self._histogram(offers.FLIP_SECONDS)
         self.last_poll = self._gauge(offers.LAST_POLL)
@@ -62,6 +63,7 @@ class Metrics(Listener):
             self.refused.labels(code)
         for result in ("success", "failure"):
             self.polls.labels(result)
+            self.notices.labels(result)
         self.registry.register(self)
         self._count(control.ledger.entries())
 
@@ -99,6 +101,10 @@ class Metrics(Listener):
         self.polls.labels("success" if succeeded else "failure").inc()
         if succeeded:
             self.last_poll.set(self._control.clock.wall())
+
+    def posted(self, count: int, succeeded: bool) -> None:
+        """Count notices to people."""
+        self.notices.labels("success" if succeeded else "failure").inc(count)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics that are read from state rather than counted."""

@@ -19,12 +19,14 @@ from rollguard.control import Clock, ControlPlane, Listener
 from rollguard.errors import RollguardError
 from rollguard.ledger import Ledger
 from rollguard.metrics import Metrics
+from rollguard.notices import Notices
 from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.state import Entry
 from rollguard.targets import build
+from rollguard.targets.memory import Memory
 from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Options:
         scale: what cooldowns and holds are divided by.
         poll_seconds: between two polls of Alertmanager.
         origins: web origins whose pages may ask for flags.
+        url: how people reach it; stands in the notices that they get. Empty for none.
         tls: files of the certificate and its key, for HTTPS; None for HTTP.
     """
 
@@ -58,6 +61,7 @@ class Options:
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
     origins: Sequence[str] = ()
+    url: str = ""
     tls: tuple[Path, Path] | None = None
 
 
@@ -95,7 +99,7 @@ def running(options: Options) -> Iterator[Server]:
         control.listen(_Waker(threads))
         threads.start()
         try:
-            with _reconciling(control, metrics, options) as reconciler:
+            with _telling(control, metrics, options), _reconciling(control, metrics, options) as reconciler:
                 wake = reconciler.wake if reconciler else lambda: None
                 yield Server(control, applier, metrics, tokens, wake=wake, origins=options.origins)
         finally:
@@ -124,6 +128,21 @@ def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> I
         yield reconciler
     finally:
         reconciler.stop()
+
+
+@contextmanager
+def _telling(control: ControlPlane, metrics: Metrics, options: Options) -> Iterator[None]:
+    if options.alertmanager is None:
+        yield
+        return
+    memory = Memory(options.memory, "notices")
+    notices = Notices(control, options.alertmanager, memory, link=options.url, on_post=metrics.posted)
+    control.listen(notices)
+    notices.start()
+    try:
+        yield
+    finally:
+        notices.stop()
 
 
 class ListenError(RollguardError):

@@ -65,7 +65,7 @@ from rollguard.tokens import ROLES, Role
     type=UrlType(),
     default="http://127.0.0.1:9093",
     show_default=True,
-    help="URL to reconcile with.",
+    help="URL to reconcile with, and to tell people by.",
 )
 @click.option(
     "--root",
@@ -78,7 +78,7 @@ from rollguard.tokens import ROLES, Role
     type=click.Path(path_type=Path, file_okay=False),
     default=STATE_FOLDER / "targets",
     show_default=True,
-    help="Where targets keep what they must remember: which command has run, which restart is due.",
+    help="What must be remembered beside the ledger: which command has run, of what people were told.",
 )
 @click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
 @click.option(
@@ -87,6 +87,11 @@ from rollguard.tokens import ROLES, Role
     multiple=True,
     metavar="ORIGIN",
     help="Web origin whose pages may ask for flags, such as https://app.example; may be given several times.",
+)
+@click.option(
+    "--url",
+    type=UrlType(),
+    help="How people reach this control plane: a link in the notices that Alertmanager sends them.",
 )
 @scale_option
 def serve(
@@ -101,6 +106,7 @@ def serve(
     memory: Path,
     poll: float,
     origins: tuple[str, ...],
+    url: str | None,
     scale: float,
 ) -> None:
     """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
@@ -119,6 +125,7 @@ def serve(
             scale=scale,
             poll_seconds=poll,
             origins=origins,
+            url=url or "",
         )
     )
 

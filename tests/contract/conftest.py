@@ -39,6 +39,7 @@ class Served:
             *(sys.executable, "-m", "rollguard", "serve", "--listen", self.url.removeprefix("http://")),
             *("--rollouts", str(self.rollouts), "--state", f"sqlite:///{self.ledger}"),
             *("--token-file", str(self.token_file), "--root", str(folder)),
+            *("--memory", str(folder / "memory")),
             *("--alertmanager", f"http://127.0.0.1:{free_port()}", "--poll", "1h"),
         ]
         self.process = Child("control plane", command, folder / "serve.log", f"{self.url}/readyz")

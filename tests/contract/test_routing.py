@@ -25,6 +25,7 @@ from rollguard.conventions import NOTICES
 from rollguard.loading import load_rollouts
 from rollguard.platform import platform_alerts
 from rollguard.processes import free_port
+from tests.contract.conftest import Served
 
 ROOT = Path(__file__).parents[2]
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
@@ -87,16 +88,16 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture
 def alertmanager(
     tmp_path: Path, receiver: Receiver, need_binary: Callable[[binaries.Binary], str]
-) -> Iterator[Callable[[dict[str, Any]], str]]:
+) -> Iterator[Callable[..., str]]:
     """Return a function that runs Alertmanager with a configuration, and returns its URL."""
     binary = need_binary(binaries.ALERTMANAGER)
     processes = []
 
-    def run(config: dict[str, Any]) -> str:
+    def run(config: dict[str, Any], url: str = "") -> str:
         path = tmp_path / "alertmanager.yml"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         (tmp_path / "token").write_text("0123456789abcdef")
-        url = f"http://127.0.0.1:{free_port()}"
+        url = url or f"http://127.0.0.1:{free_port()}"
         command = [
             *(binary, f"--config.file={path}", f"--storage.path={tmp_path / 'data'}"),
             *(f"--web.listen-address={url.removeprefix('http://')}", "--cluster.listen-address="),
@@ -232,3 +233,23 @@ def test_the_heartbeat_reaches_the_control_plane_and_nobody_else(
     eventually(lambda: key(labels) in receiver.came("firing"), "the heartbeat")
     eventually(lambda: receiver.chat, "another alert in chat")
     assert not any("Watchdog" in text for text in receiver.chat)
+
+
+def test_people_hear_of_every_step_although_alertmanager_was_down_meanwhile(
+    tmp_path: Path, receiver: Receiver, alertmanager: Callable[..., str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    served = Served(tmp_path / "served")
+    command = served.process.command
+    command[command.index("--alertmanager") + 1] = url
+    served.start()
+    try:
+        served.take_to("canary")  # which waits for nobody
+        alertmanager(generated(tmp_path, receiver), url)
+        assert served.notify(annotations={"description": "Value 0.41."}).status_code == 200
+        chat = receiver.chat
+        wanted = ("started from disabled", "promoted from shadow", "by guard WinRateDrop. Value 0.41.")
+        eventually(lambda: all(text in "".join(chat) for text in wanted), "three notices in chat")
+        assert not [text for text in chat if "RESOLVED" in text]
+    finally:
+        served.process.stop()

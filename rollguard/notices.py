@@ -1,0 +1,208 @@
+"""People are told through Alertmanager: each step of a rollout is posted to it as an alert."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from rollguard.control import ControlPlane, Listener
+from rollguard.conventions import FALLBACK, GUARD_LABEL, NOTICES, ROLLOUT_LABEL
+from rollguard.errors import RollguardError
+from rollguard.state import Entry
+from rollguard.targets.memory import Memory
+
+log = logging.getLogger(__name__)
+
+SHOWN_SECONDS = 300.0
+"""How long Alertmanager shows a notice, and so how long its receivers may fail before it is lost."""
+
+OLDEST_SECONDS = 24 * 3600.0
+"""Of what happened earlier nobody is told any more."""
+
+TIMEOUT_SECONDS = 5.0
+SHORTEST_RETRY_SECONDS = 0.5
+LONGEST_RETRY_SECONDS = 30.0
+BATCH = 100
+
+_STARTED, _PROMOTED, _HELD, _ROLLED_BACK = NOTICES
+_NOTICE_OF: Mapping[str, tuple[str, str, str]] = {
+    "start": (_STARTED, "info", "started"),
+    "promote": (_PROMOTED, "info", "promoted"),
+    "pause": (_HELD, "warning", "paused"),
+    "hold": (_HELD, "warning", "held"),
+    "step_back": (_ROLLED_BACK, "warning", "taken back"),
+    "rollback": (_ROLLED_BACK, "warning", "rolled back"),
+}
+"""Kinds of ledger entries: as which alert people hear of them, its severity, what happened in words."""
+
+
+def notice(entry: Entry, now: float, link: str = "") -> dict[str, Any] | None:
+    """Return the alert by which people hear of a ledger entry, as Alertmanager's API v2 takes it.
+
+    Args:
+        entry: of the ledger.
+        now: Unix seconds.
+        link: base URL of the control plane for people; empty for none.
+    Returns:
+        The alert; None for a kind of entry of which nobody is told, and for what happened long ago.
+    """
+    if entry.kind not in _NOTICE_OF or entry.at < now - OLDEST_SECONDS:
+        return None
+    name, severity, done = _NOTICE_OF[entry.kind]
+    labels = {
+        "alertname": name,
+        GUARD_LABEL: name,
+        ROLLOUT_LABEL: entry.rollout,
+        "action": "notify",
+        "severity": severity,
+        "run": str(entry.run),
+        "entry": str(entry.seq),  # each step is an alert of its own, and the same one when it is posted again
+    }
+    found: dict[str, Any] = {
+        "labels": labels,
+        "annotations": _annotations(entry, done),
+        "startsAt": _moment(entry.at),
+        "endsAt": _moment(now + SHOWN_SECONDS),
+    }
+    if link:
+        found["generatorURL"] = f"{link}/api/v1/history?rollout={entry.rollout}&after={entry.seq - 1}"
+    return found
+
+
+def _annotations(entry: Entry, done: str) -> dict[str, str]:
+    before = entry.from_stage or entry.from_status.lower()
+    after = entry.to_stage or (FALLBACK if entry.to_status == "ROLLBACK" else entry.to_status.lower())
+    where = f"from {before} to {after}" if before != after else f"in {after}"
+    who = f"guard {entry.guard}" if entry.guard else entry.actor
+    told = entry.evidence.get("annotations")
+    said: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    why = said.get("description") or (entry.reason if entry.reason != entry.guard else "")
+    links = {key: str(said[key]) for key in ("runbook_url", "dashboard_url") if said.get(key)}
+    return {
+        "summary": f"{entry.rollout}, run {entry.run}: {done} {where} by {who}.",
+        "description": f"{why} (entry {entry.seq} of the ledger)".strip(),
+        **links,
+    }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+class Notices(Listener):
+    """Posts what the ledger says to Alertmanager, in order, each entry at least once; nothing waits for it.
+
+    The ledger is the outbox. How far it was told is kept on disk, so that neither a kill nor an
+    Alertmanager that is down loses a notice. Two control planes on a ledger post the same alerts, which
+    Alertmanager takes for one.
+
+    Args:
+        control: whose ledger it is.
+        alertmanager: base URL.
+        memory: up to which entry people were told.
+        link: see `notice`.
+        on_post: is told of each post how many notices it had, and whether it succeeded.
+    """
+
+    def __init__(
+        self,
+        control: ControlPlane,
+        alertmanager: str,
+        memory: Memory,
+        *,
+        link: str = "",
+        on_post: Callable[[int, bool], None] = lambda _count, _succeeded: None,
+    ) -> None:
+        self._control = control
+        self._url = f"{alertmanager.rstrip('/')}/api/v2/alerts"
+        self._memory = memory
+        self._link = link.rstrip("/")
+        self._on_post = on_post
+        self._client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
+        self._wake = threading.Event()
+        self._stopping = False
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+
+    def start(self) -> None:
+        """Start telling, beginning with what was left."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop; what is not told yet is told after the next start."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(TIMEOUT_SECONDS + 1)
+        self._client.close()
+
+    def decided(self, entries: Sequence[Entry], received_at: float | None) -> None:
+        """Tell of committed entries soon; the caller does not wait."""
+        self._wake.set()
+
+    def step(self) -> bool:
+        """Post what was not told yet, and return whether people were told of everything."""
+        try:
+            while entries := self._untold():
+                if not self._post(entries):
+                    return False
+                self._memory.keep({"told": entries[-1].seq, "hash": entries[-1].hash})
+        except RollguardError as error:
+            self._failed(str(error))
+            return False
+        if self._failures:
+            log.info("people are told again by %s", self._url)
+        self._failures = 0
+        return True
+
+    def _untold(self) -> Sequence[Entry]:
+        told = self._memory.load()
+        seq = told.get("told")
+        if isinstance(seq, int) and seq > 0:
+            since = self._control.ledger.entries(None, seq - 1)
+            if since and since[0].hash == told.get("hash"):
+                return since[1 : BATCH + 1]
+        return self._control.ledger.entries()[:BATCH]  # nobody was told yet, or of another ledger
+
+    def _post(self, entries: Sequence[Entry]) -> bool:
+        now = self._control.clock.wall()
+        alerts = [found for entry in entries if (found := notice(entry, now, self._link))]
+        if not alerts:
+            return True
+        try:
+            answer = self._client.post(self._url, json=alerts)
+        except httpx.HTTPError as error:
+            return self._failed(str(error), len(alerts))
+        if answer.is_server_error:
+            return self._failed(f"it answers {answer.status_code}", len(alerts))
+        if answer.is_error:  # it would be refused for ever, and keep the next ones back
+            log.error(
+                "%s refuses notices with %s, which nobody hears: %s",
+                self._url,
+                answer.status_code,
+                answer.text[:300],
+            )
+        self._on_post(len(alerts), answer.is_success)
+        return True
+
+    def _failed(self, why: str, count: int = 0) -> bool:
+        if not self._failures:
+            log.warning("people cannot be told by %s, which is tried again: %s", self._url, why)
+        self._failures += 1
+        self._on_post(count, False)
+        return False
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                told = self.step()
+            except Exception:
+                log.exception("notices failed in a way nobody foresaw")
+                told, self._failures = False, self._failures + 1
+            pause = SHORTEST_RETRY_SECONDS * 2.0 ** min(self._failures, 10)
+            self._wake.wait(None if told else min(LONGEST_RETRY_SECONDS, pause))

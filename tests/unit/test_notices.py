@@ -1,0 +1,85 @@
+"""What people are told of a ledger entry."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rollguard.notices import notice
+from rollguard.state import Entry
+
+if TYPE_CHECKING:
+    from tests.unit.conftest import App
+
+NAME = "model-canary"
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+def entries(app: App) -> list[Entry]:
+    app.control.start(NAME, actor="ann", reason="v2")
+    app.control.promote(NAME, actor="ann")
+    app.control.rollback(NAME, actor="bob", reason="customers complain")
+    return app.ledger.entries()
+
+
+def test_each_step_is_an_alert_of_its_name(entries: list[Entry]) -> None:
+    found = [notice(entry, NOW) or {} for entry in entries]
+    assert [alert["labels"]["alertname"] for alert in found] == [
+        "RolloutStarted",
+        "RolloutPromoted",
+        "RolloutRolledBack",
+    ]
+    assert [alert["annotations"]["summary"] for alert in found] == [
+        f"{NAME}, run 1: started from disabled to shadow by ann.",
+        f"{NAME}, run 1: promoted from shadow to canary by ann.",
+        f"{NAME}, run 1: rolled back from canary to fallback by bob.",
+    ]
+    assert found[-1]["annotations"]["description"] == "customers complain (entry 3 of the ledger)"
+
+
+def test_a_guard_is_named_with_what_its_alert_said(app: App, entries: list[Entry]) -> None:
+    said = {"description": "Value 0.41.", "runbook_url": "https://r", "summary": "S.", "other": "x"}
+    changes = {"guard": "WinRateDrop", "reason": "WinRateDrop", "evidence": {"annotations": said}}
+    alert = notice(Entry(**{**vars(entries[-1]), **changes}), NOW) or {}
+    assert alert["annotations"] == {
+        "summary": f"{NAME}, run 1: rolled back from canary to fallback by guard WinRateDrop.",
+        "description": "Value 0.41. (entry 3 of the ledger)",
+        "runbook_url": "https://r",
+    }
+
+
+def test_no_notice_looks_like_a_guard_that_acts_nor_silences_others(entries: list[Entry]) -> None:
+    for entry in entries:
+        labels = (notice(entry, NOW) or {})["labels"]
+        assert labels["action"] == "notify"
+        assert labels["severity"] != "critical"
+
+
+def test_two_steps_are_two_alerts_and_one_posted_again_is_the_same(entries: list[Entry]) -> None:
+    promoted = entries[1]
+    again = Entry(**{**vars(promoted), "seq": 9})
+
+    def labels(entry: Entry, now: float) -> Any:
+        return (notice(entry, now) or {})["labels"]
+
+    assert labels(promoted, NOW) != labels(again, NOW)
+    assert labels(promoted, NOW) == labels(promoted, NOW + 60)
+
+
+def test_a_notice_still_counts_when_it_is_posted_late(entries: list[Entry]) -> None:
+    alert = notice(entries[0], NOW + 3600) or {}
+    assert datetime.fromisoformat(alert["startsAt"]).timestamp() == entries[0].at
+    assert datetime.fromisoformat(alert["endsAt"]).timestamp() > NOW + 3600
+
+
+def test_of_old_news_and_of_what_changes_nothing_nobody_is_told(entries: list[Entry]) -> None:
+    assert notice(entries[0], NOW + 25 * 3600) is None
+    assert notice(Entry(**{**vars(entries[0]), "kind": "acknowledge"}), NOW) is None
+
+
+def test_a_link_leads_to_the_entry(entries: list[Entry]) -> None:
+    alert = notice(entries[2], NOW, "https://rollguard.example") or {}
+    assert alert["generatorURL"] == f"https://rollguard.example/api/v1/history?rollout={NAME}&after=2"
