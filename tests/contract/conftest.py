@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from rollguard.processes import Child, free_port
+from tests.contract.exporter_process import Exporter
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
@@ -127,3 +128,12 @@ def in_canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with _serving(tmp_path_factory.mktemp("in-canary") / "served") as served:
         served.take_to("canary")
         yield served
+
+
+@pytest.fixture
+def exporter(tmp_path: Path) -> Iterator[Exporter]:
+    exporter = Exporter(tmp_path)
+    yield exporter
+    if exporter.process is not None and exporter.process.poll() is None:
+        exporter.process.kill()
+        exporter.process.wait()
