@@ -11,6 +11,7 @@ from typing import Any
 
 from rollguard import decide, flags, lifecycle, refusals
 from rollguard import state as states
+from rollguard.batches import Batches
 from rollguard.conventions import ENABLED, FALLBACK
 from rollguard.errors import RollguardError
 from rollguard.firing import Firing
@@ -89,6 +90,7 @@ class ControlPlane:
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
+        self._notified = Batches(self._lock, self._take)
         self._unknown: set[str] = set()
         self._shown: Mapping[str, State] = {}
         self._show(ledger.states())
@@ -104,14 +106,11 @@ class ControlPlane:
             notification: what Alertmanager sent.
             received_at: monotonic seconds.
         Returns:
-            The new ledger entries: none where nothing was to be done.
+            The new ledger entries, also of notifications that came with it; none where nothing is to be done.
         Raises:
-            LedgerError: nothing was decided; Alertmanager is to try again.
+            LedgerError, ConflictError: nothing was decided; Alertmanager is to try again.
         """
-        with self._lock:
-            self._firing.notified(self._known(notification.alerts), received_at)
-            entries = self._decide(received_at)
-            doubtful = self._doubtful()
+        entries, doubtful = self._notified.result((notification, received_at))
         if not doubtful or self.confirm():
             return entries
         # Nobody can be asked: a rollback that was not needed costs less than one that was lost.
@@ -259,6 +258,13 @@ class ControlPlane:
                 log.warning("alert %r is of no loaded rollout (%r); passed over", alert.guard, alert.rollout)
         return known
 
+    def _take(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
+        """Decide and commit once upon all notifications that wait; return also whether one may be old."""
+        for notification, received_at in batch:
+            self._firing.notified(self._known(notification.alerts), received_at)
+        entries = self._decide(min(received_at for _, received_at in batch))
+        return entries, self._doubtful()
+
     def _beat(self) -> None:
         for listener in self._listeners:
             listener.heartbeat()
@@ -280,8 +286,9 @@ class ControlPlane:
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
                 state = current.get(name, State(name))
-                firing = self._firing.of(name, since=state.started_at)
-                transitions += decide.decide(rollout, state, firing, now=now, scale=self._scale)
+                if state.running:
+                    firing = self._firing.of(name, since=state.started_at)
+                    transitions += decide.decide(rollout, state, firing, now=now, scale=self._scale)
             try:
                 return self._commit(transitions, current, received_at)
             except ConflictError:

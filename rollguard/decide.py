@@ -118,10 +118,12 @@ def armed(
         firing: alerts of any rollout.
         action: what the guards do.
     """
-    guards = {guard.name: guard for guard in acting_guards(rollout)}
-    found = []
-    for alert in firing:
-        guard = guards.get(alert.guard) if alert.firing and alert.rollout == rollout.name else None
-        if guard and guard.action == action and guard.armed_in(position):
-            found.append((guard, alert))
-    return found
+    alerts = [alert for alert in firing if alert.firing and alert.rollout == rollout.name]
+    if not alerts:
+        return []  # as for most rollouts at most times: a storm leaves no time to look up guards in vain
+    guards = {
+        guard.name: guard
+        for guard in acting_guards(rollout)
+        if guard.action == action and guard.armed_in(position)
+    }
+    return [(guards[alert.guard], alert) for alert in alerts if alert.guard in guards]
