@@ -113,9 +113,9 @@ def _signal(ts: float, number: int, rng: random.Random) -> Iterator[Line]:
 
 
 def validation(now: float, rng: random.Random) -> Iterator[Line]:
-    """Yield the last four minutes of a validation of signals."""
+    """Yield the last two minutes of a validation of signals."""
     for number in range(240):
-        ts = now - 240 + number
+        ts = now - 120 + number / 2
         passed = rng.random() < 0.93
         judged = {"event": "decision", "ts": ts, "signal": rng.choice(("BASE_ENTRY", "PYRAMID", "EXIT"))}
         verdict = {"result": "pass"} if passed else {"result": "fail", "reason": "divergence"}
@@ -132,14 +132,14 @@ def validation(now: float, rng: random.Random) -> Iterator[Line]:
 
 
 def features(now: float, rng: random.Random) -> Iterator[Line]:
-    """Yield the last four minutes of the six trading features, each of which measures everything it can."""
+    """Yield the last two minutes of the six trading features, each of which measures everything it can."""
     typical, often = _table(_TYPICAL), _table(_OFTEN)
     for number in range(80):
         for rollout in FEATURES:
             labels = {name: values[number % len(values)] for name, values in _LABELS.items()}
             numbers = {key: round(value * rng.uniform(0.9, 1.1), 6) for key, value in typical.items()}
             happened = {key: int(rng.random() < share) for key, share in often.items()}
-            yield {"ts": now - 240 + 3 * number, "rollout": rollout} | labels | numbers | happened
+            yield {"ts": now - 120 + 1.5 * number, "rollout": rollout} | labels | numbers | happened
 
 
 def celery_log(now: float, rng: random.Random) -> Iterator[str]:

@@ -65,7 +65,8 @@ def reference_of(paths: Iterable[Path], *, variant: str | None, made_at: float) 
         ReferenceError: as for `rows_of`, or the scores have too few features.
     """
     rows = rows_of(paths, variant=variant)
-    return Reference.fit(rows.columns, source=rows.source, made_at=made_at, window=rows.window)
+    source = rows.source if variant is None else f"{rows.source}, served by {variant}"
+    return Reference.fit(rows.columns, source=source, made_at=made_at, window=rows.window)
 
 
 def _scores(paths: Iterable[Path]) -> Iterator[Score]:

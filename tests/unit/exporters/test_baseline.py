@@ -41,6 +41,7 @@ def test_a_variant_leaves_out_what_the_other_one_served(tmp_path: Path) -> None:
     lines = [score(float(number)) for number in range(300)] + [score(-1.0, served="active")] * 300
     reference = reference_of([write(tmp_path / "e", lines)], variant="candidate", made_at=7)
     assert reference.rows == 300
+    assert reference.source == "e, served by candidate"
 
 
 @pytest.mark.parametrize("lines", [[], [score(1.0, slot="shadow")] * 400])

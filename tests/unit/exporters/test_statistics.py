@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import entropy, ks_2samp
 
+from exporters import canary_metrics, canary_operations, outcomes, reference, screener, screener_baseline
 from exporters.statistics import (
     Array,
     divergence_ratio,
@@ -69,6 +71,30 @@ def test_a_shift_of_one_deviation_reads_as_the_literature_says() -> None:
     base, moved = (np.bincount(np.searchsorted(edges, rng.normal(m, size=100_000))) for m in (0, 1))
     assert population_stability_index(moved, base) == pytest.approx(0.93, abs=0.03)
     assert kolmogorov_smirnov(moved, base) == pytest.approx(0.383, abs=0.01)
+
+
+# The page
+
+
+@pytest.mark.parametrize(
+    ("statistic", "minimum"),
+    [
+        ("win rate", f"{outcomes.MIN_SAMPLE} trades, {canary_metrics.MIN_TRADES} for"),
+        ("fill rate", f"{outcomes.MIN_SAMPLE} ended orders"),
+        ("cancel to fill", f"{outcomes.MIN_SAMPLE} ended orders"),
+        ("markout", f"{outcomes.MIN_SAMPLE} fills"),
+        ("Brier score", f"{canary_operations.MIN_OUTCOMES} trades"),
+        ("expected calibration error", f"{canary_operations.MIN_CALIBRATED} trades"),
+        ("PSI", f"{reference.MIN_ROWS} values"),
+        ("PSI", f"{screener_baseline.MIN_SAMPLE} values"),
+        ("gate dominance", f"{screener.MIN_FAILURES} failures"),
+        ("share of flags, pattern types", f"{screener.MIN_RATED} rated symbols"),
+    ],
+)
+def test_the_page_names_the_minimal_sample(statistic: str, minimum: str) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "statistics.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| {statistic} |")]
+    assert minimum in row.split(" | ")[3]
 
 
 # Of the values themselves
