@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases demo test lint typecheck check generate up bench lock clean
+.PHONY: help setup python servers databases extras demo test lint typecheck check generate up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,10 +25,13 @@ servers:
 databases:
 	@sh setup/databases.sh
 
+extras:
+	@sh setup/extras.sh
+
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
 
-test: setup databases lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+test: setup databases extras lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
 	$(BIN)/lint-imports
 	$(BIN)/pytest $(ARGS)
 
@@ -49,7 +52,7 @@ generate: setup ## render the rollouts into alerts/generated
 up: setup ## Prometheus, Alertmanager and Rollguard on this machine, until Ctrl-C
 	$(BIN)/rollguard up $(ARGS)
 
-bench: setup ## measure how long a rollback takes (ARGS=--help: what else is measured)
+bench: setup extras ## measure how long a rollback takes (ARGS=--help: what else is measured)
 	$(BIN)/python -m bench $(ARGS)
 
 lock: python ## remake constraints.txt from pyproject.toml (ARGS=--upgrade for newer versions)

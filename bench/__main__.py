@@ -14,6 +14,7 @@ from bench.generation import generate
 from bench.growth import growth
 from bench.ingest import ingest
 from bench.scrape import scrape
+from bench.webhook import webhook
 
 cli = click.Group(
     commands=[
@@ -25,6 +26,7 @@ cli = click.Group(
         ingest,
         scrape,
         seeds,
+        webhook,
     ],
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",
 )

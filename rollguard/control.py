@@ -93,6 +93,7 @@ class ControlPlane:
         self._notified = Batches(self._lock, self._take)
         self._unknown: set[str] = set()
         self._shown: Mapping[str, State] = {}
+        self._seen, _ = ledger.head()
         self._show(ledger.states())
 
     def listen(self, listener: Listener) -> None:
@@ -124,6 +125,15 @@ class ControlPlane:
             self._firing.polled(self._known(alerts), asked_at)
             self._polled_at = asked_at
             return self._decide(None)
+
+    def follow(self) -> None:
+        """Let flags and listeners see what another control plane decided.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        with self._lock:
+            self._catch_up()
 
     def start(self, name: str, *, actor: str, reason: str = "") -> Entry:
         """Start the next run of a rollout, in its first stage.
@@ -279,9 +289,7 @@ class ControlPlane:
     def _decide(self, received_at: float | None) -> list[Entry]:
         """Decide for every rollout; a second time where another control plane was quicker."""
         for attempt in (1, 2):
-            current = self.ledger.states()
-            if current != self._shown:
-                self._show(current)  # another process wrote, or our own commit could not be read back
+            current = self._catch_up()
             now = self.clock.wall()
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
@@ -295,6 +303,13 @@ class ControlPlane:
                 if attempt == 2:
                     raise
         return []
+
+    def _catch_up(self) -> Mapping[str, State]:
+        """Publish what another process wrote, or we without being told so; return all states."""
+        current = self.ledger.states()
+        if any(state.newest > self._seen for state in current.values()):
+            self._publish(self.ledger.entries(after=self._seen), None)
+        return self._shown
 
     def _commit_by_hand(self, transition: Transition) -> Entry:
         try:
@@ -323,6 +338,7 @@ class ControlPlane:
                 states_now.get(entry.rollout, State(entry.rollout)), entry
             )
         self._show(states_now)
+        self._seen = entries[-1].seq
         for entry in entries:
             why = f": {entry.reason}" if entry.reason else ""
             log.info("%s: %s to %s%s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, why)

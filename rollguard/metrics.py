@@ -43,6 +43,7 @@ class Metrics(Listener):
         self._received: dict[tuple[str, int], float] = {}
         self._applied: dict[tuple[str, int], set[str]] = {}
         self._lock = threading.Lock()
+        self._counted = 0
         self._switches: Count[str] = Count()
         self._rollbacks: Count[tuple[str, str]] = Count()
         self.registry = CollectorRegistry()
@@ -128,6 +129,9 @@ class Metrics(Listener):
     def _count(self, entries: Iterable[Entry]) -> None:
         with self._lock:
             for entry in entries:
+                if entry.seq <= self._counted:
+                    continue
+                self._counted = entry.seq
                 if entry.kind in MOVES:
                     self._switches[entry.rollout] += 1
                 if entry.kind in ("rollback", "step_back"):

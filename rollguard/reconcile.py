@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 import httpx
@@ -11,6 +10,7 @@ import httpx
 from rollguard.control import ControlPlane
 from rollguard.errors import RollguardError
 from rollguard.notification import parse_listed
+from rollguard.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
@@ -47,28 +47,16 @@ class Reconciler:
     ) -> None:
         self._control = control
         self._url = f"{alertmanager.rstrip('/')}/api/v2/alerts"
-        self._every = every
         self._on_poll = on_poll
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
-        self._wake = threading.Event()
-        self._stopping = False
         self._failing = False
-        self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
-
-    def start(self) -> None:
-        """Begin to poll, in a thread of its own."""
-        self._thread.start()
+        self._polls = Periodic("reconciling", every, self._turn)
+        self.start, self.wake = self._polls.start, self._polls.wake
 
     def stop(self) -> None:
         """Stop, and wait until the poll under way has ended."""
-        self._stopping = True
-        self._wake.set()
-        self._thread.join()
+        self._polls.stop()
         self._client.close()
-
-    def wake(self) -> None:
-        """Poll at once."""
-        self._wake.set()
 
     def poll(self) -> bool:
         """Poll once.
@@ -91,14 +79,9 @@ class Reconciler:
         self._failing = False
         return True
 
-    def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._stopping:
-                return
-            try:
-                self._on_poll(self.poll())
-            except Exception:
-                log.exception("a poll failed in a way nobody foresaw")
-                self._on_poll(False)
-            self._wake.wait(self._every)
+    def _turn(self) -> None:
+        succeeded = False
+        try:
+            succeeded = self.poll()
+        finally:
+            self._on_poll(succeeded)

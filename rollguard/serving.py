@@ -7,8 +7,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -17,10 +18,11 @@ from rollguard.applier import Applier, ApplierThreads
 from rollguard.connections import Connection
 from rollguard.control import Clock, ControlPlane, Listener
 from rollguard.errors import RollguardError
-from rollguard.ledger import Ledger
+from rollguard.ledger import Ledger, LedgerError
 from rollguard.metrics import Metrics
 from rollguard.notices import Notices
 from rollguard.ofrep import MAX_STREAMS, Streams
+from rollguard.periodic import Periodic
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server
 from rollguard.spec import Rollout
@@ -30,6 +32,9 @@ from rollguard.targets.memory import Memory
 from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
 
 log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 0.2
+"""How soon flags and targets follow another control plane on the same ledger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +104,11 @@ def running(options: Options) -> Iterator[Server]:
         control.listen(_Waker(threads))
         threads.start()
         try:
-            with _telling(control, metrics, options), _reconciling(control, metrics, options) as reconciler:
+            with (
+                _following(control),
+                _telling(control, metrics, options),
+                _reconciling(control, metrics, options) as reconciler,
+            ):
                 wake = reconciler.wake if reconciler else lambda: None
                 yield Server(control, applier, metrics, tokens, wake=wake, origins=options.origins)
         finally:
@@ -143,6 +152,25 @@ def _telling(control: ControlPlane, metrics: Metrics, options: Options) -> Itera
         yield
     finally:
         notices.stop()
+
+
+@contextmanager
+def _following(control: ControlPlane) -> Iterator[None]:
+    """Show soon what another control plane decides, where there may be one."""
+    if not control.ledger.shared:
+        yield
+        return
+    follower = Periodic("following the ledger", FOLLOW_SECONDS, partial(_follow, control))
+    follower.start()
+    try:
+        yield
+    finally:
+        follower.stop()
+
+
+def _follow(control: ControlPlane) -> None:
+    with suppress(LedgerError):  # it shows as not ready, and the next turn comes soon
+        control.follow()
 
 
 class ListenError(RollguardError):

@@ -57,6 +57,11 @@ class Ledger:
         """Close its connections."""
         self._storage.engine.dispose()
 
+    @property
+    def shared(self) -> bool:
+        """Whether several control planes may run on it at once."""
+        return self._storage.shared
+
     def sole(self) -> AbstractContextManager[None]:
         """Keep other control planes off this ledger while this lasts, unless its database is for several.
 

@@ -47,6 +47,8 @@ class PostgresStorage(Storage):
         LedgerError: the driver is not installed.
     """
 
+    shared = True
+
     def __init__(self, url: sa.URL, read_only: bool, busy_seconds: float) -> None:
         settings = {
             "lock_timeout": round(busy_seconds * 1000),

@@ -21,6 +21,9 @@ class Storage(ABC):
         hints: how to mend what the database says, by words of it.
     """
 
+    shared = False
+    """Whether several control planes may run on it at once."""
+
     def __init__(self, engine: sa.Engine, place: str, hints: Mapping[str, str]) -> None:
         self.engine = engine
         self.place = place

@@ -17,6 +17,7 @@ import pytest
 
 from rollguard.processes import Child, free_port
 from tests.contract.exporter_process import Exporter
+from tests.contract.planes import MakePlane, Plane
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
@@ -137,3 +138,16 @@ def exporter(tmp_path: Path) -> Iterator[Exporter]:
     if exporter.process is not None and exporter.process.poll() is None:
         exporter.process.kill()
         exporter.process.wait()
+
+
+@pytest.fixture
+def make_plane(tmp_path: Path) -> Iterator[MakePlane]:
+    """Return a function that makes a control plane; all end with the test."""
+    with ExitStack() as stack:
+
+        def make(name: str, rollouts: Path, state: str, **options: Any) -> Plane:
+            made = Plane(tmp_path / name, rollouts, state, **options)
+            stack.callback(made.close)
+            return made
+
+        yield make
