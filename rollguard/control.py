@@ -93,7 +93,7 @@ class ControlPlane:
         self._notified = Batches(self._lock, self._take)
         self._unknown: set[str] = set()
         self._shown: Mapping[str, State] = {}
-        self._seen, _ = ledger.head()
+        self._published, _ = ledger.head()
         self._show(ledger.states())
 
     def listen(self, listener: Listener) -> None:
@@ -307,8 +307,8 @@ class ControlPlane:
     def _catch_up(self) -> Mapping[str, State]:
         """Publish what another process wrote, or we without being told so; return all states."""
         current = self.ledger.states()
-        if any(state.newest > self._seen for state in current.values()):
-            self._publish(self.ledger.entries(after=self._seen), None)
+        if any(state.newest > self._published for state in current.values()):
+            self._publish(self.ledger.entries(after=self._published), None)
         return self._shown
 
     def _commit_by_hand(self, transition: Transition) -> Entry:
@@ -338,7 +338,7 @@ class ControlPlane:
                 states_now.get(entry.rollout, State(entry.rollout)), entry
             )
         self._show(states_now)
-        self._seen = entries[-1].seq
+        self._published = entries[-1].seq
         for entry in entries:
             why = f": {entry.reason}" if entry.reason else ""
             log.info("%s: %s to %s%s", entry.rollout, entry.kind, entry.to_stage or entry.to_status, why)
