@@ -68,6 +68,7 @@ def canary(now: float, rng: random.Random) -> Iterator[Line]:
     start = now - 25 * MINUTE
     model = {"slot": "active", "id": "lgbm-2", "trades_per_hour_p95": 2400}
     yield {"event": "stage", "ts": start, "stage": "canary"}
+    yield {"event": "executor_start", "ts": start - 100}
     yield {"event": "model", "ts": start, **model}
     yield {"event": "model", "ts": start, "slot": "shadow", "id": "lgbm-3"}
     yield {"event": "thresholds", "ts": start, "model": "lgbm-2", "tau_entry": 0.62, "tau_hold": 0.55}

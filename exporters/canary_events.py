@@ -36,6 +36,10 @@ class Stage(_Event, frozen=True, tag="stage"):
     stage: Annotated[str, Meta(min_length=1, max_length=200, description="Its name, for people.")]
 
 
+class ExecutorStart(_Event, frozen=True, tag="executor_start"):
+    """An executor started: for 90 s what is traded and scored is judged by no guard."""
+
+
 class TradeOpened(_Event, frozen=True, tag="trade_opened"):
     """A trade was opened."""
 
@@ -171,6 +175,7 @@ class FailSafeRoute(_Event, frozen=True, tag="fail_safe_route"):
 
 Event: TypeAlias = (
     Stage
+    | ExecutorStart
     | TradeOpened
     | TradeClosed
     | Order

@@ -13,6 +13,8 @@ import numpy as np
 from exporters import canary_metrics
 from exporters.canary_events import (
     Event,
+    ExecutorStart,
+    Ladder,
     Markout,
     Order,
     Parity,
@@ -33,6 +35,13 @@ from exporters.statistics import Array
 from exporters.windows import RollingSums
 
 logger = logging.getLogger(__name__)
+
+
+WARMUP_SECONDS = 90.0
+"""After an executor's start, while the state of its books converges."""
+
+_BEGINNINGS = (Stage, ExecutorStart)
+_JUDGED = {TradeOpened, TradeClosed, Order, Markout, Parity, Ladder}
 
 
 class CanaryMeasures:
@@ -81,8 +90,8 @@ class CanaryMeasures:
     def feed(self, block: Block) -> None:
         """Take some lines in."""
         batch = self._intake.take_all(block)
-        stages = [number for number, kind in enumerate(map(type, batch.events)) if kind is Stage]
-        for start, end in pairwise([0, *stages, len(batch.events)]):
+        begins = [number for number, kind in enumerate(map(type, batch.events)) if kind in _BEGINNINGS]
+        for start, end in pairwise([0, *begins, len(batch.events)]):
             self._take(batch.events[start:end], batch.times[start:end], batch.late[start:end])
         if self.newest is not None:
             self._window.forget(self.newest)
@@ -124,8 +133,9 @@ class CanaryMeasures:
             logger.warning("the checkpoint's drift is of another reference or length; it starts empty")
 
     def _take(self, events: list[Any], times: Array, late: Array) -> None:
-        """Take events in of which only the first may begin a stage; scores, the most by far, in arrays."""
+        """Take events in of which only the first may begin something; scores, the most by far, in arrays."""
         kinds = self._decoder.score_kinds
+        events, times, late = self._warmed_up(events, times, late)
         where = [number for number, kind in enumerate(map(type, events)) if kind in kinds]
         if len(where) < len(events):
             for event, is_late in zip(events, late.tolist(), strict=True):
@@ -137,6 +147,25 @@ class CanaryMeasures:
             self._pending.flush(self._window)
         if where:
             self._scores([events[number] for number in where], times[where], late[where])
+
+    def _warmed_up(self, events: list[Any], times: Array, late: Array) -> tuple[list[Any], Array, Array]:
+        """Leave out what was traded and scored while an executor warmed up."""
+        if events and type(events[0]) is ExecutorStart:
+            self._totals.executor_started = max(events[0].ts, self._totals.executor_started or 0.0)
+        started = self._totals.executor_started
+        if (
+            started is None
+            or not len(times)
+            or times.max() < started
+            or times.min() >= started + WARMUP_SECONDS
+        ):
+            return events, times, late
+        judged = _JUDGED | self._decoder.score_kinds
+        warm = (times >= started) & (times < started + WARMUP_SECONDS)
+        warm &= np.fromiter((type(event) in judged for event in events), np.bool_, len(events))
+        self._totals.warmup_events += int(np.count_nonzero(warm))
+        kept = [event for event, is_warm in zip(events, warm.tolist(), strict=True) if not is_warm]
+        return kept, times[~warm], late[~warm]
 
     def _one(self, event: Any) -> None:
         match event:

@@ -31,6 +31,11 @@ FEATURES_UNKNOWN = Metric(
     "Values of served features that the reference does not have.",
 )
 _SILENT = f"silent below {MIN_SAMPLE}"
+WARMUP_EVENTS = Metric(
+    "rollguard_exporter_warmup_events_total",
+    "counter",
+    "Trades, orders and scores passed over, as they came within 90 s of an executor's start.",
+)
 WINRATE = Metric(
     "winrate_rolling", "gauge", f"Share of closed trades that won; {_SILENT} of them.", ("route",), "ratio"
 )
@@ -102,7 +107,8 @@ PSI = Metric(
 )
 KS = Metric("ks_feature", "gauge", "Kolmogorov-Smirnov distance to the reference.", ("feature",), "ratio")
 METRICS = (
-    *(OPENED, CLOSED, WON, PARITY_FAILED, FEATURES_UNKNOWN, WINRATE, PRECISION, FILL_RATE, CANCEL_TO_FILL),
+    *(OPENED, CLOSED, WON, PARITY_FAILED, FEATURES_UNKNOWN, WARMUP_EVENTS),
+    *(WINRATE, PRECISION, FILL_RATE, CANCEL_TO_FILL),
     *MARKOUTS.values(),
     *SCORES.values(),
     *(metric for pair in COHORTS.values() for metric in pair),
@@ -118,6 +124,7 @@ def totals(found: Totals) -> Iterator[Family]:
     yield by_label(WON, found.trades_won)
     yield single(PARITY_FAILED, found.parity_failures)
     yield single(FEATURES_UNKNOWN, found.features_unknown)
+    yield single(WARMUP_EVENTS, found.warmup_events)
 
 
 def rolling(sums: Mapping[Cell, float]) -> Iterator[Family]:

@@ -40,6 +40,8 @@ class Totals(msgspec.Struct):
         trades_won: by route.
         parity_failures: comparisons that did not agree.
         features_unknown: values of features that the reference does not have.
+        executor_started: Unix seconds of the newest start; None before the first.
+        warmup_events: events passed over as they came too soon after one.
     """
 
     trades_opened: dict[str, int] = {}
@@ -47,6 +49,8 @@ class Totals(msgspec.Struct):
     trades_won: dict[str, int] = {}
     parity_failures: int = 0
     features_unknown: int = 0
+    executor_started: float | None = None
+    warmup_events: int = 0
 
     def __post_init__(self) -> None:
         for name in ("trades_opened", "trades_closed", "trades_won"):

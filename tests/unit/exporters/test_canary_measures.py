@@ -191,6 +191,57 @@ def test_a_stage_of_before_that_comes_late_starts_nothing(canary: Canary) -> Non
     assert canary.read()["sample_canary"] == 1
 
 
+def executor_start(ts: float) -> dict[str, Any]:
+    return {"event": "executor_start", "ts": ts}
+
+
+def every_judged_event(ts: float) -> list[dict[str, Any]]:
+    at = {"ts": ts, "route": "canary"}
+    return [
+        closed("canary", True, ts),
+        order("filled", ts=ts),
+        markout(1.0, ts=ts),
+        *served(count=1, ts=ts),
+        at | {"event": "trade_opened"},
+        {"event": "parity", "ts": ts, "ok": False},
+        {"event": "ladder", "ts": ts, "bucket": "high"},
+    ]
+
+
+def test_what_is_traded_and_scored_while_an_executor_warms_up_is_judged_by_nobody(canary: Canary) -> None:
+    canary.feed(executor_start(NOW - 100))
+    before = canary.read()
+    canary.feed(*every_judged_event(NOW - 100), *every_judged_event(NOW - 10.001))
+    found = canary.read()
+    assert found.pop("rollguard_exporter_warmup_events_total") == 14
+    assert {name: found[name] for name in before if name in found and "events_total" not in name} == {
+        name: value for name, value in before.items() if "events_total" not in name
+    }
+
+
+@pytest.mark.parametrize("ts", [NOW - 100.001, NOW - 10])
+def test_what_came_before_the_start_or_after_the_warm_up_is_judged(canary: Canary, ts: float) -> None:
+    canary.feed(executor_start(NOW - 100), *every_judged_event(ts))
+    found = canary.read()
+    assert found["rollguard_exporter_warmup_events_total"] == 0
+    assert found['trades_won_total{route="canary"}'] == found["onnx_parity_fail_total"] == 1
+
+
+def test_another_start_warms_up_again_and_an_old_one_that_comes_late_does_not(canary: Canary) -> None:
+    canary.feed(executor_start(NOW - 500), executor_start(NOW - 50), executor_start(NOW - 300))
+    canary.feed(closed("canary", True, NOW), closed("canary", True, NOW - 250))
+    found = canary.read()
+    assert found["rollguard_exporter_warmup_events_total"] == 1
+    assert found['trades_won_total{route="canary"}'] == 1
+
+
+def test_stages_and_data_checks_count_while_an_executor_warms_up(canary: Canary) -> None:
+    canary.feed(closed("canary", True, NOW - 9), executor_start(NOW - 5), stage(NOW - 4))
+    canary.feed({"event": "schema_check", "ts": NOW, "ok": False})
+    found = canary.read()
+    assert (found["sample_canary"], found["parquet_schema_version_mismatch_total"]) == (0, 1)
+
+
 def test_drift_is_silent_one_row_below_its_sample(canary: Canary) -> None:
     canary.feed(*served(count=299))
     assert not any(series.startswith(("psi", "ks")) for series in canary.read())
