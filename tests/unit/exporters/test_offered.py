@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from exporters.declaration import Declaration, load_declaration, shipped_declaration
+from exporters.declaration import Declaration, DeclaredMetric, load_declaration, shipped_declaration
 from exporters.offered import offered
-from rollguard import control_metrics
+from rollguard import control_metrics, durations
 from rollguard.errors import FileProblemsError
 from rollguard.loading import load_rollout
 from rollguard.metric import Metric
@@ -202,3 +203,16 @@ def test_two_metrics_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_the_shipped_declaration_lists_the_six() -> None:
     declaration: Declaration = shipped_declaration()
     assert list(declaration.rollouts) == list(FEATURES)
+
+
+def test_the_page_lists_the_shipped_metrics_and_what_each_is_made_of() -> None:
+    page = (SHIPPED.parents[1] / "docs" / "features.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([\w -]+) \| `([^`]+)` \| (\w+) of `(\w+)`(.*) \|$", page, re.MULTILINE)
+    assert rows == [row_of(metric) for metric in shipped_declaration().metrics]
+
+
+def row_of(metric: DeclaredMetric) -> tuple[str, ...]:
+    (name,) = written([metric.described()])
+    rest = "" if metric.aggregate in {"counter", "histogram"} else f" over {durations.render(metric.window)}"
+    rest += f", of at least {metric.min_sample}" if metric.min_sample > 1 else ""
+    return ", ".join(metric.rollouts or ["all six"]), name, metric.aggregate, metric.key, rest
