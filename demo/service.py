@@ -26,6 +26,8 @@ CLIENT_POLL_SECONDS = 0.1
 """How often the OpenFeature file provider looks at its file."""
 
 _TICK_SECONDS = 0.05
+_CHECK_SECONDS = 0.5
+"""How often it looks whether its data and its settings are as they should be."""
 
 
 def flag_client(path: Path) -> OpenFeatureClient:
@@ -37,6 +39,15 @@ def flag_client(path: Path) -> OpenFeatureClient:
     )
     api.set_provider(provider)
     return api.get_client()
+
+
+@dataclass(frozen=True)
+class _Trade:
+    closes: float
+    opened: float
+    route: str
+    score: float
+    won: bool
 
 
 @dataclass(frozen=True)
@@ -85,7 +96,8 @@ class TradingService(threading.Thread):
         self._flag = flag
         self._trade_seconds = TRADING_DAY_MINUTES * 60 / scale
         self._client = client
-        self._open: deque[tuple[float, str, float, bool]] = deque()
+        self._open: deque[_Trade] = deque()
+        self._checked = 0.0
         self._config_seen: tuple[int, str] = (0, "")
         self._mode = ""
         self._stopping = threading.Event()
@@ -120,6 +132,7 @@ class TradingService(threading.Thread):
                         self._work(next(self._signals), file.write)
                     done = due
                     self._settle(file.write)
+                    self._check(file.write)
                     file.flush()
                     self._stopping.wait(_TICK_SECONDS)
         except Exception as error:  # noqa: BLE001 - the story tells it
@@ -150,27 +163,46 @@ class TradingService(threading.Thread):
         shadow = self._candidate.model.score(self._candidate.batch_row(signal.features))
         write(_line("score", now, slot="shadow", score=shadow))
         if release.model.approves(score):
-            self._trade(signal, self._route(candidate), now, write)
+            self._trade(signal, self._route(candidate), score, now, write)
 
     def _route(self, candidate: bool) -> str:
         if not candidate:
             return "paper"
         return "full" if self._mode == "full" else "canary"
 
-    def _trade(self, signal: Signal, route: str, now: float, write: Callable[[str], object]) -> None:
+    def _trade(
+        self, signal: Signal, route: str, score: float, now: float, write: Callable[[str], object]
+    ) -> None:
         write(_line("trade_opened", now, route=route))
+        write(_line("ladder", now, bucket=signal.execution.ladder))
         for status in ["cancelled"] * signal.execution.cancelled + ["filled"]:
             write(_line("order", now, route=route, status=status))
         for horizon, value in zip((100, 500, 1000), signal.execution.markouts_bps, strict=True):
             write(_line("markout", now, route=route, horizon_ms=horizon, value=value))
         write(_line("parity", now, ok=True))
-        self._open.append((now + self._trade_seconds, route, now, signal.won))
+        self._open.append(_Trade(now + self._trade_seconds, now, route, score, signal.won))
 
     def _settle(self, write: Callable[[str], object]) -> None:
         now = time.time()
-        while self._open and self._open[0][0] <= now:
-            _, route, opened, won = self._open.popleft()
-            write(_line("trade_closed", now, route=route, won=won, opened_ts=opened))
+        while self._open and self._open[0].closes <= now:
+            trade = self._open.popleft()
+            fields = {"route": trade.route, "won": trade.won, "opened_ts": trade.opened, "score": trade.score}
+            write(_line("trade_closed", now, **fields))
+
+    def _check(self, write: Callable[[str], object]) -> None:
+        """Write what a service checks all the time: what serves, at which threshold, and its data."""
+        now = time.time()
+        if now - self._checked < _CHECK_SECONDS:
+            return
+        self._checked = now
+        active, hourly = self._active.model, SIGNALS_PER_SECOND * 3600
+        write(_line("model", now, slot="active", id=active.name, trades_per_hour_p95=hourly))
+        write(
+            _line("thresholds", now, model=active.name, tau_entry=active.tau_entry, tau_hold=active.tau_entry)
+        )
+        write(_line("schema_check", now, ok=True))
+        write(_line("parquet_scan", now, gap_ms=0))
+        write(_line("exchange_check", now, mismatches=0))
 
 
 def _line(event: str, ts: float, **fields: Any) -> str:

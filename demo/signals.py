@@ -15,7 +15,7 @@ TRADING_DAY_MINUTES = 1
 """A trade lasts one trading day, which is re-stamped as this many minutes of the rollout's clock."""
 
 _FILL_PROBABILITY = 0.55
-_LADDER = ("low", "mid", "high")
+_LADDER = ("low", "medium", "high")
 _MARKOUTS_BPS = ((0.2, 0.5), (0.4, 1.0), (0.6, 1.5))
 """Mean and standard deviation after 100, 500 and 1000 ms."""
 
@@ -27,7 +27,7 @@ class Execution(NamedTuple):
 
     Args:
         cancelled: orders withdrawn before the one that was filled.
-        ladder: how aggressive the filled one was: low, mid or high.
+        ladder: how aggressive the filled one was: low, medium or high.
         markouts_bps: what the fill was worth after 100, 500 and 1000 ms, in basis points.
     """
 

@@ -12,6 +12,7 @@ from openfeature import api
 
 from demo import market, models
 from demo.features import FEATURES
+from demo.registry import Registry
 from demo.scene import Say, Scene
 from demo.service import Files, TradingService, flag_client
 from demo.signals import TRADING_DAY_MINUTES, stream
@@ -49,7 +50,8 @@ class Story:
 
     def __init__(self, folder: Path, seed: int, defect: bool, say: Say) -> None:
         self._folder, self._seed, self._defect, self._say = folder, seed, defect, say
-        self._rollout: Rollout = load_rollout(ROLLOUT)
+        self._rollout = _without_redis(load_rollout(ROLLOUT))
+        self._registry = Registry(folder / "models" / "registry")
         self._files = Files(
             folder / "var" / "events.jsonl", folder / "var" / "flags.json", folder / "config" / "app.yml"
         )
@@ -65,6 +67,9 @@ class Story:
         active, healthy = models.active(bars), models.candidate(bars)
         self._introduce(bars, [active, healthy])
         self._prepare(bars)
+        self._registry.add("model-1")
+        self._registry.activate("model-1")
+        self._registry.add("model-2")
         second = models.defective(healthy) if self._defect else healthy
         stack = Stack(
             Settings([self._rollout], self._folder / "rollguard", self._folder, SCALE, free_ports=True)
@@ -80,9 +85,11 @@ class Story:
             self._say("\nRelease 1, healthy: ramped stage by stage.")
             scene.ramp_up("release 1")
             service.promote_candidate()
+            self._registry.add("model-3")
             service.deploy(second)
             self._say(f"\nRelease 2{self._what_is_new()}")
             outcome = scene.ramp_until_rolled_back("release 2")
+            self._say(f"  the registry's active model is {self._registry.active}, as before")
             self._say("\nThe ledger's account:")
             for entry in client.get("history"):
                 self._say(f"  {_account(entry, self._began)}")
@@ -136,6 +143,12 @@ class Story:
         finally:
             service.stop()
             api.shutdown()
+
+
+def _without_redis(rollout: Rollout) -> Rollout:
+    """Return the rollout without its target in Redis, which does not run here."""
+    targets = tuple(target for target in rollout.targets if not target.redis_stream)
+    return rollout.model_copy(update={"targets": targets})
 
 
 def _account(entry: dict[str, Any], began: float) -> str:

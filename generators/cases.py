@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
-from generators import expressions
+from generators import expressions, promql
 from generators.expressions import ExpressionError
-from generators.rules import Condition, RenderingError, conditions
-from generators.series import Sample, expanded
+from generators.rules import STAGE_LOOKBACK_SECONDS, Condition, RenderingError, conditions, other_stages
+from generators.series import STALE, Sample, expanded
 from generators.timing import Timing
-from rollguard.guards import Series, TestCase, library
-from rollguard.spec import Guard, Rollout
+from rollguard import durations
+from rollguard.series import Series
+from rollguard.spec import Guard, Rollout, TestCase
+from rollguard.templates import template_of
 
 FIRES, SILENT, ABSENT, RESOLVES = "fires", "silent", "absent", "resolves"
 BEFORE_FOR = "silent just before `for`"
 TWIN_RATIO = 0.01
 """How far a firing test and its silent twin may be apart, of the value."""
+
+_STEPS_IN_A_WINDOW = 240
 
 _TWIN_STEPS = 2
 """The same for those that differ in time only: one interval before, one after."""
@@ -34,6 +41,7 @@ class RenderedCase:
         about: what it shows, in words.
         series: values of each series in promtool's notation.
         expected: step → whether the alert fires then.
+        interval: between two steps, seconds.
     """
 
     guard: Guard
@@ -42,6 +50,7 @@ class RenderedCase:
     about: str
     series: Mapping[str, str]
     expected: tuple[tuple[int, bool], ...]
+    interval: float
 
     @property
     def title(self) -> str:
@@ -60,37 +69,55 @@ class Watched:
     """One guard, and its template's cases with its numbers."""
 
     def __init__(self, rollout: Rollout, guard: Guard, timing: Timing) -> None:
-        self.rollout, self.guard, self.timing = rollout, guard, timing
-        self.template = library()[guard.use]
+        self.rollout, self.guard = rollout, guard
+        self.template = template_of(guard)
         self.parts = conditions(rollout, guard, timing)
-        self.waits = timing.steps(timing.seconds(guard.for_))
-
-    @property
-    def fires_on_absence(self) -> bool:
-        """Whether a condition without series fires: then a test of one gives the others their last case's."""
-        return any(case.case == FIRES and not case.series for case in self.template.tests)
+        self.timing = _pace(self.parts, guard, timing, bool(other_stages(rollout, guard)))
+        self.waits = self.timing.steps(self.timing.seconds(guard.for_))
 
     def written(self, part: Condition) -> Iterator[tuple[TestCase, RenderedCase]]:
         """Yield the template's cases that apply to a condition, as written and rendered."""
-        for case in self.template.tests:
-            if all(part.names[name] is not None for name in case.given):
-                at = self.begins(part, case) + self.waits
-                series = self.series(part, case)
-                rendered = RenderedCase(
-                    self.guard, self.parts.index(part) + 1, case.case, case.about, series,
-                    ((at, case.case == FIRES),),
-                )  # fmt: skip
-                yield case, rendered
+        for case in self._applying(part):
+            at = self.begins(part, case) + self.waits
+            series = self.series(part, case)
+            rendered = RenderedCase(
+                self.guard, self.parts.index(part) + 1, case.case, case.about, series,
+                ((at, case.case == FIRES),), self.timing.interval,
+            )  # fmt: skip
+            yield case, rendered
+
+    def healthy(self, part: Condition) -> TestCase:
+        """Return the last case that applies to a condition: by it, the condition is silent."""
+        return self._applying(part)[-1]
+
+    def fires_on_absence(self, part: Condition) -> bool:
+        """Whether a condition without series fires: then a test of another one gives it its last case's."""
+        return any(case.case == FIRES and not case.series for case in self._applying(part))
+
+    def _applying(self, part: Condition) -> list[TestCase]:
+        given = {name for name, value in part.names.items() if value is not None}
+        return [
+            case
+            for case in self.template.tests
+            if given.issuperset(case.given)
+            and given.isdisjoint(case.unless)
+            and (case.when is None or self._holds(part, case.when))
+        ]
+
+    def _holds(self, part: Condition, text: str) -> bool:
+        try:
+            return expressions.holds(text, self.known(part))
+        except ExpressionError as error:
+            raise self._error(error) from error
 
     def begins(self, part: Condition, case: TestCase) -> int:
         """Return the step from which on a case's condition holds."""
         return self.timing.steps(self.number(part, case.starts))
 
     def number(self, part: Condition, text: str) -> float:
-        """Return a number of a template; it may name ``held``, the guard's ``for`` in seconds."""
-        held = self.timing.seconds(self.guard.for_)
+        """Return a number of a template; it may name what `known` returns, and the template's own numbers."""
         try:
-            return float(expressions.render(text, {**part.names, "held": held}))
+            return float(expressions.render(text, self._names(part)))
         except (ExpressionError, ValueError) as error:
             raise self._error(error) from error
 
@@ -103,26 +130,68 @@ class Watched:
             longer: for how many steps after the case's own end its values are held.
         """
         steps = self.begins(part, case) + self.waits + 1 + longer
-        found = dict(self._rendered(part, case, steps))
-        for other in self.parts if self.fires_on_absence else ():
-            if other is not part:
-                found |= dict(self._rendered(other, self.template.tests[-1], steps))
-        return found
+        found: dict[str, str] = {}
+        for other in self.parts:
+            if other is not part and self.fires_on_absence(other):
+                found |= dict(self._rendered(other, self.healthy(other), steps))
+        return found | dict(self._rendered(part, case, steps))
 
     def _rendered(self, part: Condition, case: TestCase, steps: int) -> Iterator[tuple[str, str]]:
+        names = {**self._names(part), "steps": steps}
         for series in case.series:
             metric = part.names[series.of]
             if metric is None:
                 continue
             assert isinstance(metric, Series)
             try:
-                values = expressions.render(series.values, {**part.names, "steps": steps})
-                yield str(metric.example()), values if "x" in values else f"{values}x{steps}"
+                values = expressions.render(series.values, names)
+                example = metric.suffixed(series.suffix).example()
+                more = (
+                    (label, "=", expressions.render(text, names)) for label, text in series.labels.items()
+                )
+                name = str(replace(example, matchers=(*example.matchers, *more)))
+                yield name, values if "x" in values else f"{values}x{steps}"
             except (ExpressionError, ValueError) as error:
                 raise self._error(error) from error
 
+    def known(self, part: Condition) -> Mapping[str, Any]:
+        """Return what `when` and `equivalent` may name: the parameters, ``interval``, ``held`` (seconds)."""
+        held = self.timing.seconds(self.guard.for_)
+        return {**part.names, "interval": self.timing.interval, "held": held}
+
+    def _names(self, part: Condition) -> dict[str, Any]:
+        """Return what tests may name: the parameters, and the template's own numbers, each in turn."""
+        found = dict(self.known(part))
+        try:
+            for name, text in self.template.let.items():
+                found[name] = float(expressions.render(text, found))
+        except (ExpressionError, ValueError) as error:
+            raise self._error(error) from error
+        return found
+
     def _error(self, error: Exception) -> RenderingError:
         return RenderingError(f"{self.rollout.name}: tests of guard {self.guard.name}: {error}.")
+
+
+def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool) -> Timing:
+    """Return the timing of a guard's tests: a guard that looks back for days is not tested every 15 s.
+
+    The shortest window still spans four steps, so that nothing that the guard sees goes unseen.
+    """
+    windows = [
+        durations.parse(token.text)
+        for part in parts
+        for token in promql.parse(part.expr).tokens
+        if token.kind == "duration"
+    ]
+    shortest = min(
+        [*windows, *([timing.seconds(STAGE_LOOKBACK_SECONDS)] if staged else []),
+         *([2 * timing.seconds(guard.for_)] if guard.for_ else [])],
+        default=0.0,
+    )  # fmt: skip
+    longest = max(windows, default=0.0)
+    times = min(shortest / (4 * timing.interval), longest / (_STEPS_IN_A_WINDOW * timing.interval))
+    return replace(timing, base_interval=timing.base_interval * max(1, math.floor(times)))
 
 
 def are_twins(fires: RenderedCase, silent: RenderedCase) -> bool:
@@ -133,14 +202,23 @@ def are_twins(fires: RenderedCase, silent: RenderedCase) -> bool:
     """
     if fires.condition != silent.condition or fires.series.keys() != silent.series.keys():
         return False
-    differing = [name for name in fires.series if fires.series[name] != silent.series[name]]
+    pairs = [(expanded(fires.series[name]), expanded(silent.series[name])) for name in fires.series]
+    differing = [(one, other) for one, other in pairs if any(map(operator.ne, one, other))]
     if not differing:
         apart = fires.expected[0][0] - silent.expected[0][0]
         return bool(fires.series) and abs(apart) <= _TWIN_STEPS
     if len(differing) > 1:
         return False
-    one, other = (expanded(case.series[differing[0]]) for case in (fires, silent))
+    ((one, other),) = differing
     return _near(one, other) or _one_change_apart(one, other)
+
+
+def are_same(one: RenderedCase, other: RenderedCase) -> bool:
+    """Return whether two cases show the same samples, as far as both go."""
+    return one.series.keys() == other.series.keys() and all(
+        not any(map(operator.ne, expanded(values), expanded(other.series[name])))
+        for name, values in one.series.items()
+    )
 
 
 def _near(one: list[Sample], other: list[Sample]) -> bool:
@@ -154,5 +232,6 @@ def _near(one: list[Sample], other: list[Sample]) -> bool:
 
 
 def _one_change_apart(one: list[Sample], other: list[Sample]) -> bool:
-    changes = [sum(before != after for before, after in pairwise(line)) for line in (one, other)]
-    return abs(changes[0] - changes[1]) == 1 and {*one, *other} <= {0.0, 1.0, None}
+    lines = [[None if sample == STALE else sample for sample in line] for line in (one, other)]
+    changes = [sum(before != after for before, after in pairwise(line)) for line in lines]
+    return abs(changes[0] - changes[1]) == 1 and {*lines[0], *lines[1]} <= {0.0, 1.0, None}

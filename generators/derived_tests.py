@@ -6,16 +6,17 @@ by one, or carry another label.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from generators import promql
-from generators.cases import FIRES, RESOLVES, SILENT, RenderedCase, Watched, are_twins
+from generators.cases import FIRES, RESOLVES, SILENT, RenderedCase, Watched, are_same, are_twins
 from generators.rules import STAGE_LOOKBACK_SECONDS, Condition, other_stages
 from generators.series import STALE, Sample, expanded, shortened
 from generators.timing import LOOKBACK_INTERVALS
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL, STAGE_METRIC
-from rollguard.guards import Series, TestCase
+from rollguard.series import Series
+from rollguard.spec import TestCase
 
 _SCRAPES_BETWEEN_FAILURES = 15
 _FAILED_IN_A_ROW = LOOKBACK_INTERVALS - 1
@@ -32,28 +33,34 @@ def derived(watched: Watched, part: Condition) -> Iterator[RenderedCase]:
         Cases beside those that the template writes.
     """
     written = list(watched.written(part))
-    healthy = watched.template.tests[-1]
+    healthy = watched.healthy(part)
+    absence = watched.fires_on_absence(part)
     for case, fires in written:
         if fires.kind != FIRES:
             continue
         then = next((twin for twin, silent in written if _is_twin(fires, silent)), None)
         cases = _Following(watched, part, case, fires)
-        if watched.fires_on_absence:
+        if absence:
             yield from cases.resolves(healthy)
             continue
         if then is not None:
             yield from cases.resolves(then)
             yield from cases.begins_late(then)
-        yield from cases.loses_scrapes()
         yield from cases.loses_series()
-        yield from _others(part, fires)
-    if watched.fires_on_absence:
+        if any(not series.foreign for series in _named(part)):
+            yield from cases.loses_scrapes()
+            yield from _others(part, fires)
+        else:
+            yield from _mislabelled(part, fires, f"{SILENT} for other labels")
+    yield from _beside_others(watched, part, written)
+    if absence:
         fires = written[-1][1].varied(FIRES, "", written[-1][1].series, (watched.waits, True))
         yield from _mislabelled(part, fires, f"{FIRES} for other labels")
 
 
 def _is_twin(fires: RenderedCase, silent: RenderedCase) -> bool:
-    return silent.kind == SILENT and are_twins(fires, silent)
+    """Return whether a silent case shows other values than a firing one, but for them is the same."""
+    return silent.kind == SILENT and are_twins(fires, silent) and not are_same(fires, silent)
 
 
 class _Following:
@@ -115,12 +122,14 @@ class _Following:
                 continue
             window = self._longest(reads)
             lines = self._lines(window + 2)
+            if all(sample in {STALE, None} for sample in lines[name][max(0, self.at - window) : self.at + 1]):
+                continue  # it is gone already
             lines[name][self.at + 1 :] = [STALE]
             counted = any(item.function in _COUNTER_FUNCTIONS for item in reads)
             expected = []
             if window > _FAILED_IN_A_ROW and not (counted and len(lines) > 1):
                 expected.append((self.at + _FAILED_IN_A_ROW, True))
-            expected.append((self.at + window + 1, False))
+            expected.append((self.at + window + 1, self.case.keeps))
             series = {other: shortened(line) for other, line in lines.items()}
             about = f"{self.fires.about}, then without {_metric(name)}"
             yield self.fires.varied("silent without a series", about, series, *expected)
@@ -205,19 +214,72 @@ def _others(part: Condition, fires: RenderedCase) -> Iterator[RenderedCase]:
     )
 
 
+def _beside_others(
+    watched: Watched, part: Condition, written: Sequence[tuple[TestCase, RenderedCase]]
+) -> Iterator[RenderedCase]:
+    """Yield each silent case beside a breach in series of another label, which are none of the guard's."""
+    breach = next((case for case, rendered in written if rendered.kind == FIRES and rendered.series), None)
+    labels = {label: (op, value) for item in _named(part) for label, op, value in item.own_matchers}
+    if breach is None:
+        return
+    for _, silent in written:
+        at = silent.expected[0][0]
+        if silent.kind != SILENT or not silent.series:
+            continue
+        longer = max(0, at - watched.begins(part, breach))
+        for label, (op, value) in labels.items():
+            others = {
+                _with_label(name, label, _unselected(op, value)): values
+                for name, values in watched.series(part, breach, longer).items()
+                if f'{label}="' in name
+            }
+            if others and not any(_selected(item, name) for item in _named(part) for name in others):
+                about = f"{silent.about}, beside a breach with another {label}"
+                yield silent.varied(SILENT, about, {**silent.series, **others}, (at, False))
+
+
+def _selected(item: Series, name: str) -> bool:
+    """Return whether a guard's series selects a series of a test; a histogram by its parts."""
+    (selector,) = promql.parse(name).selectors
+    metric = selector.metric.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum")
+    labels = {matcher.label: matcher.value[1:-1] for matcher in selector.matchers}
+    return item.name in {metric, selector.metric} and item.selects(labels)
+
+
+def _named(part: Condition) -> list[Series]:
+    return [value for value in part.names.values() if isinstance(value, Series)]
+
+
 def _mislabelled(part: Condition, case: RenderedCase, kind: str) -> Iterator[RenderedCase]:
-    series = [value for value in part.names.values() if isinstance(value, Series)]
+    series = _named(part)
     at = case.expected[0][0]
-    everything = {_with_label(name, ROLLOUT_LABEL, "another"): values for name, values in case.series.items()}
-    yield case.varied(kind, _about(case, "in another rollout"), everything, (at, kind.startswith(FIRES)))
+    if any(not item.foreign for item in series):
+        own = [name for name in case.series if any(_is_of(item, name) for item in series)]
+        elsewhere = {
+            _with_label(name, ROLLOUT_LABEL, "another") if name in own else name: values
+            for name, values in case.series.items()
+        }
+        yield case.varied(kind, _about(case, "in another rollout"), elsewhere, (at, kind.startswith(FIRES)))
     for item in series:
-        name = str(item.example())
-        for label, operator, value in item.matchers[1:]:
-            if name in case.series:
-                other = _with_label(name, label, _unselected(operator, value))
-                moved = {other if key == name else key: values for key, values in case.series.items()}
+        for label, operator, value in item.own_matchers:
+            other = f"{_unselected(operator, value)}"
+            moved = {
+                _with_label(key, label, other) if _is_of(item, key) else key: values
+                for key, values in case.series.items()
+            }
+            if moved != case.series:
                 about = _about(case, f"{item.name} with another {label}")
                 yield case.varied(kind, about, moved, (at, kind.startswith(FIRES)))
+
+
+def _is_of(item: Series, name: str) -> bool:
+    """Return whether a series of a test is what a guard's series selects, a histogram's parts included."""
+    example = str(item.example())
+    metric, _, labels = example.partition("{")
+    return any(
+        name == f"{metric}{suffix}{{{labels}" or name.startswith(f"{metric}{suffix}{{{labels[:-1]},")
+        for suffix in ("", "_bucket", "_count", "_sum")
+    )
 
 
 def _about(case: RenderedCase, words: str) -> str:

@@ -92,11 +92,25 @@ class _Sample:
             }
 
     def _series(self) -> dict[str, str]:
-        found = {}
+        found: dict[str, str] = {}
         for selector in self.parsed.selectors:
             counts = selector.function in _COUNTER_FUNCTIONS
             for rollout in (None, "another"):
-                found[_example(selector, rollout)] = shortened(self._counter() if counts else self._gauge())
+                name = _example(selector, rollout)
+                if selector.metric.endswith("_bucket"):
+                    found |= self._histogram(name)
+                else:
+                    found[name] = shortened(self._counter() if counts else self._gauge())
+        return found
+
+    def _histogram(self, name: str) -> dict[str, str]:
+        """Return buckets that end at the expression's numbers; each holds what the smaller ones do."""
+        found, below = {}, [0.0] * self.steps
+        limits = sorted({limit for limit in self.limits if limit > 0})
+        for edge in [*limits, *(2 * limit for limit in limits[-1:]), "+Inf"]:
+            more = [sample if isinstance(sample, float) else 0.0 for sample in self._counter(steady=True)]
+            below = [one + other for one, other in zip(below, more, strict=True)]
+            found[f'{name[:-1]},le="{edge}"}}'] = shortened(list(below))
         return found
 
     def _gauge(self) -> list[Sample]:
@@ -113,14 +127,14 @@ class _Sample:
             samples += [value] * run
         return samples[: self.steps]
 
-    def _counter(self) -> list[Sample]:
+    def _counter(self, steady: bool = False) -> list[Sample]:
         samples: list[Sample] = []
         total, rise = 0.0, 0.0
         for _ in range(self.steps):
             if self.random.random() < 0.05:
                 rise = self.random.choice((0.0, 0.0, self.random.choice(self.limits), 1.0))
-            total = 0.0 if self.random.random() < 0.01 else total + rise
-            samples.append(STALE if self.random.random() < 0.03 else total)
+            total = 0.0 if not steady and self.random.random() < 0.01 else total + rise
+            samples.append(STALE if self.random.random() < 0.03 and not steady else total)
         return samples
 
 

@@ -6,7 +6,8 @@ promtool accepts ``x < True`` and ``x < None``, which never fire; so a value of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any
 
@@ -14,11 +15,13 @@ import jinja2
 
 from generators.timing import Timing
 from rollguard import durations
+from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.errors import RollguardError
-from rollguard.guards import Series, Template
 from rollguard.model import Value
+from rollguard.series import Series
+from rollguard.templates import Template
 
-_OVER = {"average": "avg", "maximum": "max", "minimum": "min"}
+_OVER = {"average": "avg", "maximum": "max", "minimum": "min", "deviation": "stddev"}
 _TEST_STEP_RATIO = 0.005
 
 
@@ -73,11 +76,12 @@ def context(template: Template, values: Mapping[str, Value], rollout: str, timin
         rollout: the rollout's name; series are selected within it.
         timing: interval and scale; durations are scaled.
     Returns:
-        Every parameter, ``interval`` (seconds) and ``lookback`` (PromQL).
+        Every parameter, ``interval`` (seconds), ``lookback`` (PromQL) and ``scaled("5m")`` (seconds).
     """
     names: dict[str, Any] = {
         "interval": timing.interval,
         "lookback": PromQL(durations.render(timing.lookback)),
+        "scaled": lambda text: timing.seconds(durations.parse(text)),
     }
     for name, value in template.bind(values).items():
         if isinstance(value, Series):
@@ -110,6 +114,11 @@ def _template(text: str) -> jinja2.Template:
     return _environment().from_string(text)
 
 
+@lru_cache(maxsize=1024)
+def _expression(text: str) -> Callable[..., object]:
+    return _environment().compile_expression(text, undefined_to_none=False)
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(  # noqa: S701 - PromQL, not HTML; finalize escapes
@@ -125,10 +134,21 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "now": _now,
         "over": _over,
+        "one_of": _one_of,
         "increase": _increase,
+        "increase_before": lambda series, window: PromQL(
+            f"increase({series}[{durations.render(window)}] offset {durations.render(window)})"
+        ),
+        "rate": lambda series, window: _ranged("rate", series, window),
+        "changes": lambda series, window: _ranged("changes", series, window),
+        "suffixed": lambda series, suffix: series.suffixed(suffix),
+        "promql": PromQL,
+        "labels": lambda labels: PromQL(", ".join((ROLLOUT_LABEL, *(labels or ())))),
+        "beside": _beside,
+        "power_of_two": lambda count: 2 ** math.ceil(math.log2(count)),
         "duration": lambda seconds: PromQL(durations.render(seconds)),
         "points": lambda ratio: PromQL(f"{number(100 * ratio)} percentage points"),
-        "words": lambda series: PromQL(Series(series.name, series.matchers[1:])),
+        "words": lambda series: PromQL(replace(series, matchers=series.own_matchers)),
         "under": lambda limit: limit - (abs(limit) or 1) * _TEST_STEP_RATIO,
         "over_limit": lambda limit: limit + (abs(limit) or 1) * _TEST_STEP_RATIO,
     }
@@ -148,5 +168,43 @@ def _over(names: jinja2.runtime.Context, series: Series, aggregate: str, window:
     return PromQL(f"{_OVER[aggregate]}_over_time({series}[{durations.render(window)}])")
 
 
+def _beside(limit: float, step: float, nested: float) -> float:
+    """A share just beside a limit; of nested counters, its numerator where the rest stays as at the limit."""
+    if not nested:
+        return limit * (1 + step)
+    share = limit * (1 + step * (1 - limit))
+    return (1 - limit) * share / (1 - share)
+
+
+@jinja2.pass_context
+def _one_of(  # noqa: PLR0917 - a filter's arguments come by place
+    names: jinja2.runtime.Context,
+    series: Series,
+    which: str,
+    by: Sequence[str] | None = None,
+    aggregate: str = "last",
+    window: float = 0,
+) -> PromQL:
+    """The least or the greatest of what should be one series, so that several are no error."""
+    labels = ", ".join((ROLLOUT_LABEL, *(by or ())))
+    return PromQL(f"{which} by ({labels}) ({_over(names, series, aggregate, window)})")
+
+
 def _increase(series: Series, window: float) -> PromQL:
-    return PromQL(f"increase({series}[{durations.render(window)}])")
+    return _ranged("increase", series, window)
+
+
+def _ranged(function: str, series: Series, window: float) -> PromQL:
+    return PromQL(f"{function}({series}[{durations.render(window)}])")
+
+
+def holds(text: str, names: Mapping[str, Any]) -> bool:
+    """Return whether a Jinja expression is true.
+
+    Raises:
+        ExpressionError: it is none, or names something unknown.
+    """
+    try:
+        return bool(_expression(text)(**names))
+    except (jinja2.TemplateError, TypeError, ValueError) as error:
+        raise ExpressionError(str(error)) from error

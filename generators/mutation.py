@@ -24,13 +24,14 @@ from generators.rule_tests import cases, test_group
 from generators.rules import alerting_rule
 from generators.timing import Timing
 from rollguard import durations
-from rollguard.guards import NO_DATA, Equivalent, all_guards
-from rollguard.spec import Guard, Rollout
+from rollguard.guards import all_guards
+from rollguard.spec import Equivalent, Rollout
 from rollguard.yamlfile import read
 
-Status: TypeAlias = Literal["killed", "survived", "equivalent", "falsely declared"]
+Status: TypeAlias = Literal["killed", "survived", "equivalent", "tolerated", "falsely declared"]
 
 LARGEST_EQUIVALENT_SHARE = 0.03
+LEAST_KILLED_SHARE = 0.95
 _GROUPS_IN_A_ROUND = 6
 _RULES = "mutants.rules.yml"
 _UNCHANGED = "RollguardUnchanged"
@@ -117,27 +118,30 @@ def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
     """
     document = read(path)
     lines = {guard.name: document.line_of(("guards", index)) for index, guard in enumerate(rollout.guards)}
-    return [
-        Subject(
-            path,
-            lines.get(guard.name) or lines.get(guard.name.removesuffix(NO_DATA), 0),
-            guard.name,
-            alerting_rule(rollout, guard, timing),
-            [test_group(rollout, case, timing) for case in cases(rollout, guard, timing)],
-            timing.interval,
-            _declared(rollout, guard, timing),
+    found = []
+    for guard in all_guards(rollout):
+        watched = Watched(rollout, guard, timing)
+        found.append(
+            Subject(
+                path,
+                lines.get(guard.written, 0),
+                guard.name,
+                alerting_rule(rollout, guard, timing),
+                [test_group(rollout, case) for case in cases(rollout, guard, timing)],
+                watched.timing.interval,
+                _declared(watched),
+            )
         )
-        for guard in all_guards(rollout)
-    ]
+    return found
 
 
-def _declared(rollout: Rollout, guard: Guard, timing: Timing) -> list[Equivalent]:
-    watched = Watched(rollout, guard, timing)
+def _declared(watched: Watched) -> list[Equivalent]:
+    """Return the equivalent mutants that a guard and its template declare, rendered, each once."""
     found: dict[str, Equivalent] = {}
     for part in watched.parts:
-        for item in watched.template.equivalent:
-            if name := expressions.render(item.mutation, part.names):
-                found[name] = Equivalent(mutation=name, reason=item.reason)
+        for item in (*watched.template.equivalent, *watched.guard.equivalent):
+            if name := expressions.render(item.mutation, watched.known(part)):
+                found[name] = item.model_copy(update={"mutation": name})
     return list(found.values())
 
 
@@ -183,7 +187,9 @@ def _survivor(subject: Subject, mutant: Mutant) -> Outcome:
     declared = next((item for item in subject.declared if _names(item, mutant)), None)
     status: Status = "survived"
     reason = ""
-    if declared is not None:
+    if declared is not None and declared.tolerated:
+        status, reason = "tolerated", declared.reason
+    elif declared is not None:
         difference = equivalents.difference(subject.rule, mutant.rule, subject.interval)
         status = "falsely declared" if difference else "equivalent"
         reason = difference or declared.reason

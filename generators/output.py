@@ -11,7 +11,7 @@ import yaml
 from generators.platform import platform_rules, platform_tests
 from generators.receivers import Routing
 from generators.routing import alertmanager_config, alertmanager_fragment
-from generators.rule_tests import test_file
+from generators.rule_tests import test_files
 from generators.rules import rule_file
 from generators.scrape import Addresses, prometheus_config, prometheus_fragment
 from generators.timing import Timing
@@ -71,10 +71,9 @@ def rules(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
 def rule_tests(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
     """Return the tests of the rules; arguments as for `generate`."""
     files = {
-        f"tests/{rollout.name}.test.yml": _document(
-            test_file(rollout, Timing(scale, rollout.scrape.interval)), _of(rollout)
-        )
+        f"tests/{name}": _document(content, _of(rollout))
         for rollout in rollouts
+        for name, content in test_files(rollout, Timing(scale, rollout.scrape.interval)).items()
     }
     files[f"tests/{PLATFORM}.test.yml"] = _document(platform_tests(rollouts, scale), _OF_PLATFORM)
     return files

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from generators.rules import rendered_rules
 from rollguard import binaries
@@ -29,25 +25,6 @@ _TIMEOUT_SECONDS = 120
 
 class PromtoolError(RollguardError):
     """promtool could not be run."""
-
-
-@dataclass(frozen=True)
-class TestResult:
-    """One test group, run by itself or with its file.
-
-    Args:
-        alerts: the alerts it is about.
-        title: its name.
-        passed: whether promtool was content.
-        output: what promtool said, where it was not.
-    """
-
-    __test__ = False
-
-    alerts: tuple[str, ...]
-    title: str
-    passed: bool
-    output: str = ""
 
 
 def check_rules(*paths: Path) -> list[Problem]:
@@ -77,12 +54,16 @@ def check_rules(*paths: Path) -> list[Problem]:
 
 def rule_files(path: Path) -> list[Path]:
     """Return the rule files that a test file names and that exist, ordered."""
-    names = _test_file(path).data["rule_files"]
+    names = test_file(path).data["rule_files"]
     return sorted(file for name in names for file in _matching(path.parent, str(name)))
 
 
-def _test_file(path: Path) -> Document:
-    """Return a test file of which at least the frame is one; raises FileProblemsError."""
+def test_file(path: Path) -> Document:
+    """Return a test file of which at least the frame is one.
+
+    Raises:
+        FileProblemsError: it is none.
+    """
     document = read(path)
     if not isinstance(document.data, dict):
         raise FileProblemsError([document.problem((), "is no test file, expected rule_files and tests.")])
@@ -123,39 +104,48 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
     return sorted(folder.glob(pattern))
 
 
-def falsely_green(path: Path) -> list[Problem]:
-    """Return what promtool would pass over in silence in a test file.
+def falsely_green(paths: Sequence[Path]) -> list[Problem]:
+    """Return what promtool would pass over in silence in test files.
 
     Args:
-        path: a test file for promtool.
+        paths: test files for promtool; together they test the alerts of the rule files that they name.
     Returns:
         Rule files that are missing, tests of alerts that do not exist, alerts without a firing or a silent
         test, test groups that test nothing or leave the interval to a default that changed between versions.
     Raises:
-        FileProblemsError: it is no test file.
+        FileProblemsError: one is no test file.
     """
-    document = _test_file(path)
     problems: list[Problem] = []
-    alerts: set[str] = set()
-    for index, pattern in enumerate(document.data["rule_files"]):
-        files = _matching(path.parent, str(pattern))
-        if not files:
-            problems.append(document.problem(("rule_files", index), f"is {pattern}, which does not exist."))
+    outcomes: dict[Path, set[tuple[str, bool | None]]] = {}
+    first: dict[Path, Path] = {}
+    for path in paths:
+        document = test_file(path)
+        problems += _missing(document)
+        files = [file.resolve() for file in rule_files(path)]
+        alerts = {alert for file in files for alert in _alerts(file)}
+        for index, group in enumerate(document.data["tests"]):
+            problems += _check_group(document, index, group, alerts)
         for file in files:
-            alerts |= _alerts(file)
-    groups = document.data["tests"]
-    problems += [
-        problem
-        for index, group in enumerate(groups)
-        for problem in _check_group(document, index, group, alerts)
-    ]
-    outcomes = [outcome for group in groups for outcome in _expectations(group)]
-    for alert in sorted(alerts):
+            first.setdefault(file, path)
+            outcomes.setdefault(file, set()).update(
+                outcome for group in document.data["tests"] for outcome in expectations(group)
+            )
+    problems += (problem for file, path in first.items() for problem in _untested(path, file, outcomes[file]))
+    return problems
+
+
+def _missing(document: Document) -> Iterator[Problem]:
+    for index, pattern in enumerate(document.data["rule_files"]):
+        if not _matching(document.path.parent, str(pattern)):
+            yield document.problem(("rule_files", index), f"is {pattern}, which does not exist.")
+
+
+def _untested(path: Path, file: Path, outcomes: Collection[tuple[str, bool | None]]) -> Iterator[Problem]:
+    for alert in sorted(_alerts(file)):
         for fires, words in ((True, "firing"), (False, "silent")):
             if (alert, fires) not in outcomes:
                 hint = "Without it, nobody would notice if the rule changed."
-                problems.append(Problem(path, 0, f"alert {alert}", f"has no {words} test.", hint))
-    return problems
+                yield Problem(path, 0, f"alert {alert}", f"has no {words} test.", hint)
 
 
 def _check_group(
@@ -164,15 +154,15 @@ def _check_group(
     here = ("tests", index)
     if "interval" not in group:
         yield document.problem(here, "has no interval.", "Its default differs between versions: write it.")
-    named = {alert for alert, _ in _expectations(group)}
+    named = {alert for alert, _ in expectations(group)}
     for alert in sorted(named - alerts):
         yield document.problem(here, f"tests the alert {alert}, which no rule file has.")
     if not group.get("alert_rule_test") and not group.get("promql_expr_test"):
         yield document.problem(here, "tests nothing.")
 
 
-def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]:
-    """Yield the alerts that a group tests, and whether each is expected to fire; None where it may."""
+def expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]:
+    """Yield the alerts that a test group is about, and whether each should fire; None where it may."""
     for test in group.get("alert_rule_test") or ():
         yield str(test.get("alertname")), bool(test.get("exp_alerts"))
     for test in group.get("promql_expr_test") or ():
@@ -181,70 +171,14 @@ def _expectations(group: Mapping[str, Any]) -> Iterator[tuple[str, bool | None]]
             yield match["alert"], None if pending else bool(test.get("exp_samples"))
 
 
-def run_tests(path: Path) -> list[TestResult]:
-    """Run a test file; where it fails, the groups of each alert, then one by one, to name those that fail.
-
-    Args:
-        path: a test file for promtool.
-    Returns:
-        A result for each test group.
-    Raises:
-        FileProblemsError: it is no test file.
-        PromtoolError: promtool did not answer.
-    """
-    content = _test_file(path).data
-    groups: Sequence[Mapping[str, Any]] = content["tests"]
-    together = _promtool("test", "rules", str(path))
-    if together.returncode == 0:
-        return [_result(group, True, "") for group in groups]
-    by_alerts: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for group in groups:
-        by_alerts.setdefault(_tested(group), []).append(group)
-    results = [result for some in by_alerts.values() for result in _run_some(path, content, some)]
-    if all(result.passed for result in results):
-        results.append(TestResult((), str(path), False, _words(together)))
-    return results
-
-
-def test_output(path: Path) -> str:
-    """Run a test file, and return what promtool says of what fails; nothing where it passes.
+def test_output(*paths: Path) -> str:
+    """Run test files, and return what promtool says of what fails; nothing where all pass.
 
     Raises:
         PromtoolError: promtool did not answer.
     """
-    done = _promtool("test", "rules", str(path))
+    done = _promtool("test", "rules", *map(str, paths))
     return "" if done.returncode == 0 else _words(done)
-
-
-def _run_some(
-    path: Path, content: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
-) -> list[TestResult]:
-    done = _run_only(path, content, groups)
-    if done.returncode == 0:
-        return [_result(group, True, "") for group in groups]
-    if len(groups) == 1:
-        return [_result(groups[0], False, _words(done))]
-    return [result for group in groups for result in _run_some(path, content, [group])]
-
-
-def _run_only(
-    path: Path, content: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]
-) -> subprocess.CompletedProcess[str]:
-    files = [str((path.parent / name).resolve()) for name in content["rule_files"]]
-    with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
-        alone = Path(folder) / "one.test.yml"
-        alone.write_text(
-            yaml.safe_dump({**content, "rule_files": files, "tests": list(groups)}), encoding="utf-8"
-        )
-        return _promtool("test", "rules", str(alone))
-
-
-def _result(group: Mapping[str, Any], passed: bool, output: str) -> TestResult:
-    return TestResult(_tested(group), str(group.get("name") or "unnamed"), passed, "" if passed else output)
-
-
-def _tested(group: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(alert for alert, _ in _expectations(group)))
 
 
 def _words(done: subprocess.CompletedProcess[str]) -> str:

@@ -16,26 +16,31 @@ from rollguard.spec import Guard, Rollout
 GUARD_LABELS = "action, alertname, guard, rollout, severity"
 
 
-def test_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
+def test_files(rollout: Rollout, timing: Timing) -> dict[str, dict[str, Any]]:
     """Return the tests of a rollout's rules, as promtool reads them.
 
     Args:
         rollout: a checked rollout.
         timing: interval and scale, the same that the rules were rendered with.
     Returns:
-        The content of ``<rollout>.test.yml``; each test group is named ``<guard>: <case>``.
+        File name → content: `<rollout>.test.yml`, and one more for each slower pace of tests; each test
+        group is named ``<guard>: <case>``.
     Raises:
         RenderingError: names the guard whose tests cannot be rendered.
     """
-    return {
-        "rule_files": [f"../rules/{rollout.name}.rules.yml"],
-        "evaluation_interval": durations.render(timing.interval),
-        "tests": [
-            test_group(rollout, case, timing)
-            for guard in all_guards(rollout)
-            for case in cases(rollout, guard, timing)
-        ],
-    }
+    paces: dict[float, list[RenderedCase]] = {timing.interval: []}
+    for guard in all_guards(rollout):
+        for case in cases(rollout, guard, timing):
+            paces.setdefault(case.interval, []).append(case)
+    files = {}
+    for interval, found in paces.items():
+        pace = "" if interval == timing.interval else f".{durations.render(interval)}"
+        files[f"{rollout.name}{pace}.test.yml"] = {
+            "rule_files": [f"../rules/{rollout.name}.rules.yml"],
+            "evaluation_interval": durations.render(interval),
+            "tests": [test_group(rollout, case) for case in found],
+        }
+    return files
 
 
 def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCase]:
@@ -54,9 +59,12 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
             yield case
             if case.kind == FIRES:
                 yield from _before_for(guard, case)
-                yield from _in_stages(rollout, guard, case)
         yield from derived(watched, part)
     if other_stages(rollout, guard):
+        part = watched.parts[0]
+        yield from _in_stages(
+            rollout, guard, next(case for _, case in watched.written(part) if case.kind == FIRES)
+        )
         yield from stage_fades(watched)
 
 
@@ -76,7 +84,7 @@ def _in_stages(rollout: Rollout, guard: Guard, case: RenderedCase) -> Iterator[R
         yield case.varied(kind, case.about, {**case.series, **told}, (at, fires))
 
 
-def test_group(rollout: Rollout, case: RenderedCase, timing: Timing) -> dict[str, Any]:
+def test_group(rollout: Rollout, case: RenderedCase) -> dict[str, Any]:
     """Return one case as a test group of promtool."""
     guard = case.guard
     alerts = f'ALERTS{{alertname="{guard.alert}",guard="{guard.name}",alertstate="firing"}}'
@@ -86,12 +94,12 @@ def test_group(rollout: Rollout, case: RenderedCase, timing: Timing) -> dict[str
     )
     return {
         "name": case.title,
-        "interval": durations.render(timing.interval),
+        "interval": durations.render(case.interval),
         "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
         "promql_expr_test": [
             {
                 "expr": f"count by ({GUARD_LABELS}) ({alerts})",
-                "eval_time": durations.render(step * timing.interval),
+                "eval_time": durations.render(step * case.interval),
                 "exp_samples": [{"labels": labels, "value": 1}] if fires else [],
             }
             for step, fires in case.expected

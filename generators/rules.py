@@ -12,14 +12,16 @@ from generators.phase import group_names
 from generators.timing import Timing
 from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
-from rollguard.guards import all_guards, library
+from rollguard.guards import NoDataGuard, all_guards, runbook
 from rollguard.spec import Guard, Rollout
+from rollguard.templates import template_of
 
 STAGE_LOOKBACK_SECONDS = 300.0
 """How long the control plane's last word on the stage counts; after that every guard is armed."""
 
 RULES_IN_A_GROUP = 20
 RUNBOOKS = "docs/runbooks"
+DASHBOARDS = "/d/rollguard-"
 
 
 class RenderingError(RollguardError):
@@ -74,7 +76,7 @@ def alerting_rule(rollout: Rollout, guard: Guard, timing: Timing) -> dict[str, A
     if guard.for_:
         rule["for"] = timing.text(guard.for_)
     rule["labels"] = labels(rollout, guard)
-    rule["annotations"] = _annotations(guard, parts, timing)
+    rule["annotations"] = _annotations(rollout, guard, parts, timing)
     return rule
 
 
@@ -84,7 +86,7 @@ def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition
     Raises:
         RenderingError: the template does not render with these parameters.
     """
-    template = library()[guard.use]
+    template = template_of(guard)
     found = []
     for values in guard.bindings:
         names = expressions.context(template, values, rollout.name, timing)
@@ -92,9 +94,8 @@ def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition
             expr = expressions.render(template.expr, names)
             words = expressions.render(template.condition, names)
         except expressions.ExpressionError as error:
-            raise RenderingError(
-                f"{rollout.name}: guard {guard.name}, template {guard.use}: {error}."
-            ) from error
+            source = f"template {guard.use}" if guard.use else "expr"
+            raise RenderingError(f"{rollout.name}: guard {guard.name}, {source}: {error}.") from error
         found.append(Condition(names, expr, " ".join(words.split())))
     return found
 
@@ -133,15 +134,30 @@ def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: 
     return expr
 
 
-def _annotations(guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:
+def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:
     lasting = f" for {timing.text(guard.for_)}" if guard.for_ else ""
     words = ", or ".join(part.words for part in parts)
+    kind = {"no_data": _no_data_sort(rollout, parts)} if isinstance(guard, NoDataGuard) else {}
     return {
-        "summary": guard.summary or library()[guard.use].summary,
+        "summary": guard.summary or template_of(guard).summary,
         # Not humanize: it makes 550m of a ratio of 0.55.
         "description": f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.',
-        "runbook_url": f"{RUNBOOKS}/{guard.runbook}.md",
+        **kind,
+        "runbook_url": f"{RUNBOOKS}/{runbook(rollout, guard)}.md",
+        "dashboard_url": f"{DASHBOARDS}{rollout.name}",
     }
+
+
+def _no_data_sort(rollout: Rollout, parts: list[Condition]) -> str:
+    """Return what sort of missing data it is; for a missing series, Prometheus finds out when it fires."""
+    names = parts[0].names
+    if names["metric"] is None:
+        return "no traffic" if names["counter"] is not None else "several series"
+    ever = " or ".join(f"present_over_time({part.names['metric']}[1d])" for part in parts)
+    return (
+        f'{{{{ if query `up{{rollout="{rollout.name}"}} == 0` }}}}target down'
+        f"{{{{ else if query `{ever}` }}}}vanished{{{{ else }}}}never existed{{{{ end }}}}"
+    )
 
 
 def rendered_rules(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

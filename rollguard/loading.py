@@ -12,11 +12,12 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rollguard import durations, guards, target_checks
+from rollguard import durations, guard_checks, guards, target_checks
 from rollguard.conventions import ENABLED, FALLBACK, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.model import PATTERNS_IN_WORDS
 from rollguard.platform import PLATFORM, is_platform
+from rollguard.series import narrowing_problem
 from rollguard.spec import Rollout, Scrape
 from rollguard.yamlfile import Document, Location, dotted, read, shown
 
@@ -369,26 +370,44 @@ def _check_job(document: Document, scrape: object) -> Iterator[Problem]:
 
 
 def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[Any]) -> Iterator[Problem]:
-    rollout = str(data.get("rollout"))
     seen: set[str] = set()
     for index, guard in enumerate(_dicts(data.get("guards"))):
         here: Location = ("guards", index)
-        name = guard.get("alert")
-        if isinstance(name, str):
-            yield from _check_alert(document, (*here, "alert"), name, seen)
+        alert = guard.get("alert")
+        if isinstance(alert, str):
+            name = given if isinstance(given := guard.get("name"), str) else alert
+            if name in seen:
+                key = "name" if "name" in guard else "alert"
+                hint = f"Rename one, or give both a name: {alert}-… ."
+                yield document.problem((*here, key), f"is {name}, as in an earlier guard.", hint)
             seen.add(name)
+            yield from _check_alert(document, (*here, "alert"), alert)
         yield from _unknown_stages(document, (*here, "stages"), guard.get("stages"), [*stages, ENABLED])
-        for location, message, hint in guards.check(guard.get("use"), guard.get("with"), rollout):
+        if guard.get("scope") == "stage":
+            yield from _check_scope(document, (*here, "scope"), _dicts(data.get("stages")))
+        for location, message, hint in guard_checks.check(guard):
             yield document.problem((*here, *location), message, hint)
 
 
-def _check_alert(document: Document, here: Location, name: str, seen: set[str]) -> Iterator[Problem]:
-    if name in seen:
-        yield document.problem(here, f"is {name}, as in an earlier guard.", "Rename one of them.")
+def _check_scope(
+    document: Document, here: Location, stages: Sequence[Mapping[str, Any]]
+) -> Iterator[Problem]:
+    """Yield what keeps the guard from reading the series that a stage matches."""
+    matches = [stage["match"] for stage in stages if isinstance(stage.get("match"), dict)]
+    if not matches:
+        yield document.problem(here, "is stage, but no stage has a match.", "Add one, or take it out.")
+    for match in matches:
+        for label, values in match.items():
+            if problem := narrowing_problem(label, values):
+                hint = "Without scope the guard reads all series."
+                yield document.problem(here, f"is stage, but {problem}.", hint)
+
+
+def _check_alert(document: Document, here: Location, name: str) -> Iterator[Problem]:
     if is_platform(name):
         yield document.problem(here, f"is {name}, which is an alert of the platform.", "Rename it.")
     if name.endswith(guards.NO_DATA):
-        hint = "Such names belong to the alerts that see a guard's series vanish."
+        hint = "Such names belong to the alerts that see a guard's data go."
         yield document.problem(
             here, f"is {name}, expected a name that does not end in {guards.NO_DATA}.", hint
         )

@@ -12,6 +12,8 @@ Value: TypeAlias = bool | int | float | str
 
 NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
 ALERT_NAME = r"^[A-Z][A-Za-z0-9]{0,33}$"
+GUARD_NAME = r"^[A-Z][A-Za-z0-9]{0,33}(-[a-z0-9]+)*$"
+PARAMETER = r"^[a-z][a-z0-9_]*$"
 FLAG_KEY = r"^[A-Za-z0-9._-]+$"
 ADDRESS = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
 JOB = r"^[A-Za-z0-9._-]+$"
@@ -26,6 +28,8 @@ FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9._-]*$"
 PATTERNS_IN_WORDS: Mapping[str, str] = {
     NAME: "lower-case letters, digits and single hyphens, such as model-canary",
     ALERT_NAME: "CamelCase of at most 34 letters and digits, such as DriftDetected",
+    GUARD_NAME: "the alert's name, a hyphen and lower-case words, such as RejectionRateHigh-dry-run",
+    PARAMETER: "lower-case letters, digits and '_'",
     FLAG_KEY: "letters, digits, '.', '_' and '-'",
     ADDRESS: "host:port, such as 127.0.0.1:9841",
     JOB: "letters, digits, '.', '_' and '-'",

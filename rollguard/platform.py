@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
-from rollguard.guards import Equivalent, GuardError, all_guards
+from rollguard.guards import all_guards
 from rollguard.model import AlertName, Listed, Model, Text
-from rollguard.spec import Action, Guard, Rollout, Severity
+from rollguard.spec import Action, Equivalent, Guard, Rollout, Severity
+from rollguard.templates import GuardError
 from rollguard.yamlfile import read
 
 PLATFORM = "platform"

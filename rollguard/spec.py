@@ -16,7 +16,9 @@ from rollguard.model import (
     ADDRESS,
     ATTRIBUTE,
     FLAG_KEY,
+    GUARD_NAME,
     JOB,
+    PARAMETER,
     AlertName,
     DatabaseURL,
     Listed,
@@ -203,43 +205,105 @@ class Stage(Model):
         return 100 if self.percent is None else self.percent
 
 
+class TestSeries(Model):
+    """One input of a test: the series of a metric parameter, and its values."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    of: str = Field(description="A parameter of type metric; left out where the guard does not give it.")
+    suffix: Literal["", "_bucket", "_count", "_sum"] = Field("", description="Of a histogram's series.")
+    labels: dict[str, str] = Field({}, description="Labels beside those that the guard selects; Jinja.")
+    values: str = Field(description="Jinja; a number to hold, or promtool's notation.")
+
+
+class TestCase(Model):
+    """A promtool test in terms of the parameters."""
+
+    __test__ = False
+
+    case: Literal["fires", "silent", "absent"]
+    about: Text
+    given: Listed[str] = Field((), description="Left out where one of these is not given.")
+    unless: Listed[str] = Field((), description="Left out where one of these is given.")
+    when: str | None = Field(None, description="A Jinja expression; left out where it is false.")
+    series: Listed[TestSeries] = ()
+    starts: str = Field("0", description="Jinja; seconds from which on the condition holds.")
+    lasts: str = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
+    needs: str = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
+    keeps: bool = Field(False, description="true: it goes on firing when one of its series goes.")
+
+
+class Equivalent(Model):
+    """A mutant of a rule that no test can notice, and why."""
+
+    mutation: str = Field(description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty.")
+    reason: Text
+    tolerated: bool = Field(False, description="true: no equivalent, but unnoticed for the reason.")
+
+
 class Guard(Model):
-    """An alert that watches the rollout, from a template of the library."""
+    """An alert that watches the rollout: by a template of the library, or by an expression of its own."""
 
     alert: AlertName
-    use: Name = Field(description="Template of the guard library.")
+    called: Annotated[str, Field(pattern=GUARD_NAME)] | None = Field(
+        None, alias="name", description="Where several guards share an alert: what tells them apart."
+    )
+    use: Name | None = Field(None, description="Template of the guard library.")
     with_: Annotated[
         Annotated[dict[str, Value], Tag("[mapping]")]
         | Annotated[Listed[dict[str, Value]], Field(min_length=1), Tag("[list]")],
         Discriminator(lambda given: "[list]" if isinstance(given, list | tuple) else "[mapping]"),
     ] = Field(
+        {},
         alias="with",
         description="The template's parameters; a list fires when any of its items does.",
     )
+    expr: str | None = Field(
+        None, description="Instead of `use`: PromQL, with << >> around names of metrics."
+    )
+    metrics: dict[Annotated[str, Field(pattern=PARAMETER)], str] = Field(
+        {}, description="The series that `expr` and `tests` name."
+    )
+    window: str | None = Field(None, description="How far back `expr` looks; it may name << window >>.")
+    condition: str | None = Field(None, description="What `expr` says, in words; Jinja.")
+    raw: Listed[str] = Field((), description="The metrics of `expr` whose absence is no data.")
+    let: dict[Annotated[str, Field(pattern=PARAMETER)], str] = Field(
+        {}, description="Numbers that `tests` name: Jinja, in order."
+    )
+    tests: Listed[TestCase] = Field((), description="promtool's tests of `expr`; the last one is healthy.")
+    equivalent: Listed[Equivalent] = Field((), description="Mutants that no test can notice.")
     for_: Duration = Field(0.0, alias="for", description="How long the condition must last.")
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = Field(
         None, description="Where it is armed; default: every stage and `enabled`."
+    )
+    scope: Literal["stage"] | None = Field(
+        None, description="stage: in each stage it reads only what the stage's `match` reaches."
     )
     severity: Severity
     action: Action
     no_data: Literal["rollback", "hold", "notify", "ignore"] = Field(
         "hold", description="What a vanished series does while armed."
     )
+    no_traffic: Literal["rollback", "hold", "notify", "ignore"] | None = Field(
+        None, description="What a counter that stands still does while armed; default: as no_data."
+    )
     summary: Text | None = Field(None, description="Replaces the template's summary.")
 
     @property
     def name(self) -> str:
         """Its name within the rollout: the label `guard`, and the reason of a rollback."""
-        return self.alert
+        return self.called or self.alert
 
     @property
-    def runbook(self) -> str:
-        """The name of its page for the person who is woken."""
-        return self.alert
+    def written(self) -> str:
+        """The name of the guard in the file that it comes from: its own, unless it is derived."""
+        return self.name
 
     @property
     def bindings(self) -> Sequence[Mapping[str, Value]]:
-        """The parameters of each condition, in order."""
+        """The parameters of each condition, in order; of a guard with its own `expr`, its series."""
+        if self.expr is not None:
+            return ({**self.metrics, **({} if self.window is None else {"window": self.window})},)
         return (self.with_,) if isinstance(self.with_, dict) else self.with_
 
     def armed_in(self, stage: str) -> bool:

@@ -13,7 +13,7 @@ from generators.receivers import Routing
 from generators.rules import alerting_rule
 from generators.timing import Timing
 from rollguard.errors import Problem
-from rollguard.guards import NO_DATA, all_guards
+from rollguard.guards import all_guards
 from rollguard.metric import Metric
 from rollguard.spec import Guard, Rollout
 from rollguard.yamlfile import Document, Location
@@ -42,8 +42,7 @@ class Checked:
     def location(self, guard: Guard) -> Location:
         """Return where a guard stands in the file; a derived one stands where it was derived from."""
         names = [item.name for item in self.rollout.guards]
-        name = guard.name if guard.name in names else guard.name.removesuffix(NO_DATA)
-        return ("guards", names.index(name)) if name in names else ("guards",)
+        return ("guards", names.index(guard.written))
 
     def holding(self, location: Location, word: str | float) -> Location:
         """Return the place below a location whose value holds a word or is a number."""

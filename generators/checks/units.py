@@ -10,7 +10,7 @@ from generators.checks.material import Checked, Material
 from generators.checks.metrics import everything, saved_exposition, uses
 from generators.offers import Known
 from generators.reads import Limit
-from rollguard.guards import Series
+from rollguard.series import Series
 from rollguard.yamlfile import Location
 
 NAME = "units"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from generators import output, promtool
+from generators import output, promtool, runs
 from generators.receivers import load_routing
 from generators.scrape import Addresses
 from rollguard.cli import testing
@@ -156,31 +156,24 @@ def test(
     raise click.exceptions.Exit(1 if failed or problems else 0)
 
 
-def _test_rollouts(
-    loaded: Sequence[Rollout], scale: float
-) -> tuple[list[Problem], list[promtool.TestResult]]:
+def _test_rollouts(loaded: Sequence[Rollout], scale: float) -> tuple[list[Problem], list[runs.TestResult]]:
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         output.write(output.generate(loaded, scale), Path(folder))
         names = (*(rollout.name for rollout in loaded), PLATFORM)
-        problems, results = _test(Path(folder) / "tests" / f"{name}.test.yml" for name in names)
+        tests = Path(folder) / "tests"
+        problems, results = _test(path for name in names for path in sorted(tests.glob(f"{name}.*test.yml")))
     return [replace(problem, path=Path(problem.path.name)) for problem in problems], results
 
 
-def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[promtool.TestResult]]:
-    problems: list[Problem] = []
-    results: list[promtool.TestResult] = []
-    for path in paths:
-        found = [*_broken_rules(path), *promtool.falsely_green(path)]
-        problems += found
-        results += promtool.run_tests(path)
-    return problems, results
+def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[runs.TestResult]]:
+    tests = list(paths)
+    files = dict.fromkeys(file.resolve() for path in tests for file in promtool.rule_files(path))
+    problems = [problem for file in files for problem in promtool.check_rules(file)]
+    problems += promtool.falsely_green(tests)
+    return problems, runs.run_tests(tests)
 
 
-def _broken_rules(path: Path) -> list[Problem]:
-    return [problem for file in promtool.rule_files(path) for problem in promtool.check_rules(file)]
-
-
-def _show_tests(problems: Sequence[Problem], results: Sequence[promtool.TestResult]) -> None:
+def _show_tests(problems: Sequence[Problem], results: Sequence[runs.TestResult]) -> None:
     passed: dict[str, list[bool]] = {}
     for result in results:
         for alert in result.alerts or ("(no alert)",):

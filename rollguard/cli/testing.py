@@ -75,7 +75,11 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
     else:
         _show_mutants(subjects, found)
         _show_figures(figures)
-    return not left and figures.equivalent_share <= mutation.LARGEST_EQUIVALENT_SHARE
+    return (
+        not left
+        and figures.equivalent_share <= mutation.LARGEST_EQUIVALENT_SHARE
+        and figures.killed_share >= mutation.LEAST_KILLED_SHARE
+    )
 
 
 def _run(subjects: Sequence[Subject]) -> dict[int, list[Outcome]]:
@@ -92,8 +96,8 @@ def _show_mutants(subjects: Sequence[Subject], found: dict[int, list[Outcome]]) 
     rows: list[tuple[str, ...]] = [("guard", "mutants", "killed", "equivalent", "survived")]
     for subject in subjects:
         statuses = [outcome.status for outcome in found[id(subject)] if outcome.kind]
-        survived = statuses.count("survived") + statuses.count("falsely declared")
-        counts = (len(statuses), statuses.count("killed"), statuses.count("equivalent"), survived)
+        killed, equivalent = statuses.count("killed"), statuses.count("equivalent")
+        counts = (len(statuses), killed, equivalent, len(statuses) - killed - equivalent)
         rows.append((subject.guard, *map(str, counts)))
     click.echo(table(rows))
     for subject in subjects:
@@ -108,6 +112,8 @@ def _words(outcome: Outcome) -> str:
     match outcome.status:
         case "equivalent":
             return f"{guard}: declared equivalent and found so. {outcome.reason}"
+        case "tolerated":
+            return f"{guard}: no test notices, which is tolerated. {outcome.reason}"
         case "falsely declared":
             return f"{guard}: is declared equivalent, but {outcome.reason}."
         case _:
@@ -119,6 +125,8 @@ def _show_figures(figures: mutation.Figures) -> None:
         f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent, "
         f"{figures.survived} survived; {_percent(figures.killed_share)} of those that can be noticed are."
     )
+    if figures.killed_share < mutation.LEAST_KILLED_SHARE:
+        click.echo(f"Expected at least {_percent(mutation.LEAST_KILLED_SHARE)}.")
     if figures.equivalent_share > mutation.LARGEST_EQUIVALENT_SHARE:
         most = _percent(mutation.LARGEST_EQUIVALENT_SHARE)
         click.echo(f"{_percent(figures.equivalent_share)} are declared equivalent, expected at most {most}.")

@@ -54,7 +54,7 @@ def test_a_criterion_that_is_no_promql_has_a_caret_at_its_place(run: Run) -> Non
     result = run(("expr: sample_canary >= 500", "expr: sample_canary >= by 500"))
     assert result.exit_code == 1
     here = line_of("enough canary trades")
-    assert f"r.yaml:{here}: advance[0].expr is not PromQL: unexpected number" in result.stderr
+    assert f"r.yaml:{here}: advance[2].expr is not PromQL: unexpected number" in result.stderr
     shown = result.stderr.splitlines()
     caret = next(index for index, line in enumerate(shown) if line.strip() == "^")
     assert shown[caret - 1][shown[caret].index("^") :].startswith("500")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from generators import cases, equivalents, mutation
+from generators import equivalents, mutation
 from generators.mutants import Mutant
 from generators.mutation import Outcome, Subject
 from generators.promtool import PromtoolError
 from generators.timing import Timing
-from rollguard import binaries
+from rollguard import binaries, templates
 from rollguard.cli import cli
-from rollguard.guards import Equivalent, Template, library
 from rollguard.loading import load_rollout
+from rollguard.spec import Equivalent
+from rollguard.templates import Template, library
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "rollouts" / "model-canary.yaml"
@@ -40,7 +42,7 @@ def change(monkeypatch: pytest.MonkeyPatch) -> Change:
     def in_library(name: str, **keys: Any) -> None:
         template: Template = library()[name]
         changed = {**library(), name: template.model_copy(update=keys)}
-        monkeypatch.setattr(cases, "library", lambda: changed)
+        monkeypatch.setattr(templates, "library", lambda: changed)
 
     return in_library
 
@@ -55,7 +57,11 @@ def left(outcomes: list[Outcome]) -> dict[str, str]:
 
 
 def weaken(change: Change) -> None:
-    tests = [case for case in library()["threshold"].tests if case.about != "at the lower limit"]
+    tests = [
+        case
+        for case in library()["threshold"].tests
+        if case.about != "at the limit that it must not be below"
+    ]
     change("threshold", tests=tuple(tests))
 
 
@@ -92,7 +98,11 @@ def test_a_derived_guard_has_the_line_of_its_own_guard() -> None:
     ],
 )
 def test_a_false_declaration_is_found(change: Change, mutation_: str, reason: str) -> None:
-    weak = [case for case in library()["threshold"].tests if case.about != "at the lower limit"]
+    weak = [
+        case
+        for case in library()["threshold"].tests
+        if case.about != "at the limit that it must not be below"
+    ]
     declared = Equivalent(mutation=mutation_, reason="It is not.")
     change("threshold", tests=tuple(weak), equivalent=(declared,))
     found = [
@@ -136,8 +146,8 @@ def test_a_mutant_that_cannot_be_evaluated_is_noticed_and_hides_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain = subject("CanaryWinrateRollback")
-    expr = str(plain.rule["expr"])
-    several = expr.replace('winrate_baseline_active{rollout="model-canary"}', "winrate_baseline_active")
+    names = '{__name__=~"winrate_canary|winrate_baseline_active"}'
+    expr, several = str(plain.rule["expr"]), f'label_replace({names}, "__name__", "same", "", "")'
     refused = "winrate_canary <"
     made = [
         Mutant("label", name, {**plain.rule, "expr": text})
@@ -157,17 +167,36 @@ def test_tests_that_fail_as_they_are_prove_nothing() -> None:
 # The command
 
 
-def test_a_survivor_is_what_the_command_finds(change: Change) -> None:
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """The shipped rollout with two guards only, whose mutants are done in seconds."""
+    lines = PATH.read_text(encoding="utf-8").splitlines()
+    begins = [index for index, line in enumerate(lines) if line.startswith(("  - alert: ", "advance:"))]
+    kept = [
+        lines[begin:end]
+        for begin, end in pairwise(begins)
+        if lines[begin].endswith((" WinRateDrop", " OnnxParityFailure"))
+    ]
+    path = tmp_path / PATH.name
+    path.write_text("\n".join([*lines[: begins[0]], *chain(*kept), *lines[begins[-1] :]]), encoding="utf-8")
+    return path
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["test", *map(str, arguments)])
+
+
+def test_a_survivor_is_what_the_command_finds(change: Change, few: Path) -> None:
     weaken(change)
-    done = CliRunner().invoke(cli, ["test", "--mutate", "--rollouts", str(PATH)])
+    done = run("--mutate", "--rollouts", few)
+    line = few.read_text(encoding="utf-8").splitlines().index("  - alert: WinRateDrop") + 1
     assert done.exit_code == 1
-    assert f"{PATH}:{LINE}: guard WinRateDrop: < becomes <=: no test notices." in done.stdout
+    assert f"{few}:{line}: guard WinRateDrop: < becomes <=: no test notices." in done.stdout
     assert '+  last_over_time(rolling_precision{rollout="model-canary"}[1m]) <= 0.5' in done.stdout
     assert "Mutating guards" in done.stderr
 
 
-def test_nothing_that_ships_survives() -> None:
-    done = CliRunner().invoke(cli, ["test", "--mutate", "--json", "--rollouts", str(PATH.parent)])
+def holds_its_targets(done: Result) -> None:
     assert done.exit_code == 0, done.stdout
     found = json.loads(done.stdout)
     assert found["killed_share"] >= 0.95
@@ -175,17 +204,29 @@ def test_nothing_that_ships_survives() -> None:
     assert found["total"] == len(found["mutants"])
 
 
-def test_coverage_is_a_table_and_json() -> None:
-    table = CliRunner().invoke(cli, ["test", "--coverage", "--rollouts", str(PATH)])
+def test_where_no_mutant_survives_the_command_succeeds(few: Path) -> None:
+    holds_its_targets(run("--mutate", "--json", "--rollouts", few))
+
+
+@pytest.mark.slow
+def test_nothing_that_ships_survives() -> None:
+    holds_its_targets(run("--mutate", "--json", "--rollouts", PATH.parent))
+
+
+def test_coverage_is_a_table_and_json(few: Path) -> None:
+    table = run("--coverage", "--rollouts", few)
     assert table.exit_code == 0
     assert "100 %" in table.stdout
-    plain = CliRunner().invoke(cli, ["test", "--coverage", "--json", "--rollouts", str(PATH)])
-    assert json.loads(plain.stdout)["share"] == 1
+    assert json.loads(run("--coverage", "--json", "--rollouts", few).stdout)["share"] == 1
 
 
-def test_a_missing_kind_is_named_by_the_command(change: Change) -> None:
+def test_what_ships_has_every_kind_of_test() -> None:
+    assert json.loads(run("--coverage", "--json", "--rollouts", PATH.parent).stdout)["share"] == 1
+
+
+def test_a_missing_kind_is_named_by_the_command(change: Change, few: Path) -> None:
     change("increases", tests=tuple(case for case in library()["increases"].tests if case.case != "absent"))
-    done = CliRunner().invoke(cli, ["test", "--coverage", "--rollouts", str(PATH)])
+    done = run("--coverage", "--rollouts", few)
     assert done.exit_code == 1
     assert "guard OnnxParityFailure has no test of the kind absent" in done.stdout
     assert "MISSING" in done.stdout

@@ -59,6 +59,12 @@ class Scene:
             path.parent.mkdir(parents=True)
         self.events.touch()
         self.config.write_text(_APP_CONFIG, encoding="utf-8")
+        registry = folder / "models" / "registry"
+        registry.mkdir(parents=True)
+        (registry / "manifest.json").write_text('[{"id": "old"}, {"id": "new"}]', encoding="utf-8")
+        for entry, slot in (("old", "active"), ("new", "shadow")):
+            (registry / entry).mkdir()
+            (registry / slot).symlink_to(entry)
         rollout = load_rollout(ROLLOUT)
         exporter = rollout.scrape.exporter
         assert exporter is not None

@@ -62,7 +62,7 @@ def test_a_case_that_only_claims_its_kind_does_not_count() -> None:
     assert {"fires", "resolves"} <= set(found.missing)
 
 
-FIRES = RenderedCase(WATCHED, 1, "fires", "", {"a": "0.4975x5", "b": "1x5"}, ((5, True),))
+FIRES = RenderedCase(WATCHED, 1, "fires", "", {"a": "0.4975x5", "b": "1x5"}, ((5, True),), 15.0)
 
 
 @pytest.mark.parametrize(

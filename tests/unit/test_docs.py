@@ -17,13 +17,13 @@ from generators import checks
 from rollguard.applier import Applier
 from rollguard.cli import cli
 from rollguard.control import ControlPlane
-from rollguard.guards import Parameter, library
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.metrics import Metrics
 from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.target_spec import PLACES
+from rollguard.templates import Parameter, library
 from rollguard.tokens import Tokens
 from rollguard.yamlfile import dump, parse
 

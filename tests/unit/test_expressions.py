@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from generators import expressions
 from generators.expressions import ExpressionError, PromQL, finalize, number, render
 from generators.timing import Timing
-from rollguard.guards import Series, library
 from rollguard.model import Value
+from rollguard.series import Series
+from rollguard.templates import library
 
 
 def expr(template: str, **values: Any) -> str:
@@ -121,7 +122,8 @@ def test_matchers_are_kept_with_their_quotes() -> None:
 def test_a_baseline_is_compared_within_the_rollout() -> None:
     found = expr("trails-baseline", metric="a", baseline="b", delta_ratio=0.05)
     assert found == (
-        'last_over_time(a{rollout="shop"}[1m]) < on (rollout) last_over_time(b{rollout="shop"}[1m]) - 0.05'
+        'last_over_time(a{rollout="shop"}[1m]) < on (rollout) group_left '
+        'min by (rollout) (last_over_time(b{rollout="shop"}[1m])) - 0.05'
     )
 
 

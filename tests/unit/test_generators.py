@@ -159,9 +159,9 @@ def test_no_expression_counts_on_a_closed_range(rollout: Rollout) -> None:
 
 
 def test_every_alert_carries_the_labels_that_route_it(rollout: Rollout) -> None:
-    guards = {guard.alert: guard for guard in all_guards(rollout)}
-    for rule in rendered_rules(rule_file(rollout, Timing())):
-        guard = guards[rule["alert"]]
+    guards = all_guards(rollout)
+    for guard, rule in zip(guards, rendered_rules(rule_file(rollout, Timing())), strict=True):
+        assert rule["alert"] == guard.alert
         assert rule["labels"] == {
             "rollout": "model-canary",
             "guard": guard.name,
@@ -176,6 +176,7 @@ def test_every_alert_is_annotated_for_a_person(rollout: Rollout) -> None:
         assert annotations["summary"].endswith(".")
         assert '{{ printf "%.6g" $value }}' in annotations["description"]
         assert annotations["runbook_url"].startswith("docs/runbooks/")
+        assert annotations["dashboard_url"] == "/d/rollguard-model-canary"
 
 
 def test_a_rule_file_says_from_which_rollout_file_it_was_rendered(rollout: Rollout) -> None:
@@ -186,9 +187,11 @@ def test_a_rule_file_says_from_which_rollout_file_it_was_rendered(rollout: Rollo
 
 def test_a_group_holds_at_most_twenty_rules(rollout: Rollout) -> None:
     guard = rollout.guards[1]
-    many = tuple(guard.model_copy(update={"alert": f"Some{number}"}) for number in range(25))
+    many = tuple(
+        guard.model_copy(update={"alert": f"Some{number}", "no_data": "ignore"}) for number in range(45)
+    )
     groups = rule_file(rollout.model_copy(update={"guards": many}), Timing())["groups"]
-    assert [len(group["rules"]) for group in groups] == [20, 20, 11]
+    assert [len(group["rules"]) for group in groups] == [20, 20, 6]
     assert [group["name"] for group in groups] == ["model-canary", "model-canary-2", "model-canary-3"]
 
 
@@ -217,8 +220,9 @@ def test_a_summary_of_the_guard_replaces_the_templates(rollout: Rollout) -> None
 
 
 def test_what_cannot_be_rendered_names_its_guard(rollout: Rollout) -> None:
-    guard = rollout.guards[1].model_copy(update={"with_": {"metric": "m"}})
-    with pytest.raises(RenderingError, match="model-canary: guard WinRateDrop, template threshold: None"):
+    update = {"use": "ratio", "with_": {"numerator": "e_total", "denominator": "r_total"}}
+    guard = rollout.guards[1].model_copy(update=update)
+    with pytest.raises(RenderingError, match="model-canary: guard WinRateDrop, template ratio: None"):
         alerting_rule(rollout, guard, Timing())
 
 

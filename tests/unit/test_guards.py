@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollguard import guards
-from rollguard.guards import Parameter, Series, library
+from rollguard import templates
 from rollguard.loading import load_rollout
+from rollguard.series import Series, narrowing_problem
 from rollguard.spec import Guard, Rollout
+from rollguard.templates import Parameter, library
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 
@@ -122,6 +123,34 @@ def test_any_text_is_a_series_or_an_error_in_words(text: str) -> None:
     assert words.startswith("expected")
 
 
+def test_a_series_is_narrowed_to_a_scope() -> None:
+    scope = {"symbol": ("AAPL", "SPY"), "horizon": ("1D",)}
+    narrowed = Series.parse('a{b="c"}').narrowed(scope)
+    assert str(narrowed) == 'a{b="c",symbol=~"AAPL|SPY",horizon="1D"}'
+
+
+def test_a_part_of_a_histogram_has_the_same_matchers() -> None:
+    assert str(Series.parse('a_seconds{b="c"}').suffixed("_bucket")) == 'a_seconds_bucket{b="c"}'
+
+
+def test_a_foreign_series_is_not_looked_for_within_the_rollout() -> None:
+    assert str(Series("ALERTS", foreign=True).within("shop")) == "ALERTS"
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "problem"),
+    [
+        ("symbol", ["AAPL", "BTC-USD"], ""),
+        ("sym-bol", ["AAPL"], "sym-bol cannot be the name of a label"),
+        ("symbol", ["AAPL", "A.*"], "A.* is no plain name"),
+        ("symbol", [1], "1 is no plain name"),
+        ("symbol", "AAPL", ""),
+    ],
+)
+def test_a_scope_needs_labels_and_plain_names(label: str, values: object, problem: str) -> None:
+    assert narrowing_problem(label, values) == problem
+
+
 # Parameters
 
 
@@ -136,6 +165,18 @@ def test_any_text_is_a_series_or_an_error_in_words(text: str) -> None:
         ("duration", "1h30m", 5400.0),
         ("text", " ms", " ms"),
         ("metric", "a", Series("a")),
+        ("histogram", "a_seconds", Series("a_seconds")),
+        ("labels", "symbol", ("symbol",)),
+        ("labels", "symbol , horizon", ("symbol", "horizon")),
+        (
+            "alert",
+            'Slow{service="shop"}',
+            Series(
+                "ALERTS",
+                (("alertname", "=", "Slow"), ("alertstate", "=", "firing"), ("service", "=", "shop")),
+                foreign=True,
+            ),
+        ),
     ],
 )
 def test_a_value_is_converted_to_its_type(kind: Any, value: object, converted: object) -> None:
@@ -151,6 +192,9 @@ def test_a_value_is_converted_to_its_type(kind: Any, value: object, converted: o
         ("duration", [5, "5", "0s", "", True, None]),
         ("text", [1, "{{ $value }}", None]),
         ("metric", [1, None, "a b", {}]),
+        ("histogram", [1, "a_seconds[5m]"]),
+        ("labels", [1, None, "", "a b", "a,", ["a"], "a-b"]),
+        ("alert", [1, None, "", "A or B", "a{b}"]),
     ],
 )
 def test_a_value_of_another_type_is_refused(kind: Any, values: list[object]) -> None:
@@ -163,7 +207,17 @@ def test_a_value_of_another_type_is_refused(kind: Any, values: list[object]) -> 
 
 
 def test_the_library_holds_the_templates_that_ship() -> None:
-    assert list(library()) == ["absent", "increases", "threshold", "trails-baseline"]
+    assert list(library()) == [
+        "absent",
+        "changes",
+        "existing",
+        "increases",
+        "no-data",
+        "quantile",
+        "ratio",
+        "threshold",
+        "trails-baseline",
+    ]
 
 
 @pytest.mark.parametrize("name", library())
@@ -174,9 +228,11 @@ def test_a_template_has_a_firing_and_a_silent_test(name: str) -> None:
 @pytest.mark.parametrize("name", library())
 def test_what_a_template_names_are_its_parameters(name: str) -> None:
     template = library()[name]
-    named = {*template.any_of, *template.order, *template.raw, *filter(None, [template.window])}
+    named = {*template.any_of, *template.order, *template.together, *template.raw, *template.single}
+    named |= {*template.raw_with, *template.raw_with.values(), *template.instant}
+    named |= {*filter(None, [template.window, template.counter])}
     for case in template.tests:
-        named |= {*case.given, *(series.of for series in case.series)}
+        named |= {*case.given, *case.unless, *(series.of for series in case.series)}
     assert named <= set(template.parameters)
 
 
@@ -190,55 +246,5 @@ def test_a_summary_is_a_sentence(name: str) -> None:
 def test_a_broken_template_names_its_file(tmp_path: Path) -> None:
     path = tmp_path / "odd.yaml"
     path.write_text("template: odd\n")
-    with pytest.raises(guards.GuardError, match=r"odd\.yaml: "):
-        guards._load(path)
-
-
-# Guards that see data vanish
-
-
-def test_each_guard_is_followed_by_the_one_that_sees_its_data_vanish(rollout: Rollout) -> None:
-    names = [guard.name for guard in guards.all_guards(rollout)]
-    assert names[:4] == [
-        "CanaryWinrateRollback",
-        "CanaryWinrateRollbackNoData",
-        "WinRateDrop",
-        "WinRateDropNoData",
-    ]
-
-
-def test_a_vanished_series_does_what_the_guard_says(rollout: Rollout) -> None:
-    changed = with_guards(rollout, {"with": {"metric": "a", "above": 1}, "no_data": "rollback"})
-    assert [guard.action for guard in guards.all_guards(changed)] == ["hold", "rollback"]
-
-
-def test_a_guard_that_ignores_absence_has_no_second(rollout: Rollout) -> None:
-    changed = with_guards(rollout, {"with": {"metric": "a", "above": 1}, "no_data": "ignore"})
-    assert len(guards.all_guards(changed)) == 1
-
-
-def test_the_series_that_is_there_whenever_there_is_data_is_watched(rollout: Rollout) -> None:
-    metric = {"metric": "a", "above": 1}
-    changed = with_guards(
-        rollout, {"with": [{**metric, "sample": "n", "raw": "r"}, {**metric, "sample": "n"}, metric]}
-    )
-    assert guards.all_guards(changed)[1].with_ == ({"metric": "r"}, {"metric": "n"}, {"metric": "a"})
-
-
-def test_a_series_that_several_conditions_read_is_watched_once(rollout: Rollout) -> None:
-    changed = with_guards(rollout, {"with": [{"metric": "a", "below": 1}, {"metric": "a", "above": 2}]})
-    assert guards.all_guards(changed)[1].with_ == ({"metric": "a"},)
-
-
-def test_it_is_armed_where_the_guard_is(rollout: Rollout) -> None:
-    changed = with_guards(rollout, {"with": {"metric": "a", "above": 1}, "stages": ["canary"]})
-    assert guards.all_guards(changed)[1].stages == ("canary",)
-
-
-def test_a_breach_echoes_for_the_longest_window_and_for(rollout: Rollout) -> None:
-    changed = with_guards(
-        rollout,
-        {"with": {"metric": "a", "above": 1}, "for": "20m"},
-        {"alert": "Other", "use": "increases", "with": {"metric": "b", "window": "10m"}, "for": "5m"},
-    )
-    assert guards.longest_look_back(changed) == 20 * 60
+    with pytest.raises(templates.GuardError, match=r"odd\.yaml: "):
+        templates._load(path)

@@ -153,7 +153,7 @@ def test_a_word_that_is_nearly_right_gets_the_right_one(told: Told) -> None:
         ("above: 0.05", f"above: {'9' * 400}", "guards[0].with.above is 9999"),
         ("above: 0.05", "above: true", "guards[0].with.above is true, expected a finite number."),
         ("above: 0.05", "above: .inf", "guards[0].with.above is inf, expected"),
-        ("above: 0.05", "unit: s", "guards[0].with has none of below, above"),
+        ("above: 0.05", "unit: s", "guards[0].with has none of below, at_most, above"),
         ("above: 0.05", "above: 1, below: 2", "guards[0].with has below and above the wrong way round."),
         ("above: 0.05", "above: 1, aggregate: average, window: 5", "guards[0].with.window is 5"),
         ("above: 0.05", "above: 1, aggregate: average, window: 0s", "guards[0].with.window is 0s"),
@@ -273,7 +273,7 @@ def test_a_kind_of_target_that_does_not_exist_is_refused_with_the_nearest_that_d
         ("for: 1m", "for_: 1m", "Did you mean for?"),
         ("use: threshold", "use: trails-base", "Did you mean trails-baseline?"),
         ("for: 1m", "stages: [canari]", "Did you mean canary?"),
-        ("for: 1m", "qqq: 1", "Known here: action, alert, for, no_data"),
+        ("for: 1m", "qqq: 1", "Known here: action, alert, condition, equivalent"),
     ],
 )
 def test_the_nearest_known_word_is_suggested(told: Told, old: str, new: str, hint: str) -> None:

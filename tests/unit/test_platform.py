@@ -11,12 +11,12 @@ from generators.rules import rendered_rules
 from rollguard.conventions import PLATFORM_JOBS
 from rollguard.decide import armed, decide
 from rollguard.errors import FileProblemsError
-from rollguard.guards import GuardError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert
 from rollguard.platform import acting_guards, is_platform, load_platform, platform_alerts
 from rollguard.spec import Rollout
 from rollguard.state import State
+from rollguard.templates import GuardError
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"

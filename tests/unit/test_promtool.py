@@ -42,7 +42,7 @@ def told(tmp_path: Path) -> Told:
         (tmp_path / "r.yml").write_text(rules)
         path = tmp_path / "t.yml"
         path.write_text(f"rule_files: {rule_files}\ntests:\n{''.join(groups)}")
-        found = promtool.falsely_green(path)
+        found = promtool.falsely_green([path])
         return [str(problem).replace(f"{tmp_path}/", "").split("\n")[0] for problem in found]
 
     return of
@@ -114,7 +114,7 @@ def test_what_is_no_test_file_is_an_error(tmp_path: Path, text: str, message: st
     path = tmp_path / "t.yml"
     path.write_text(text)
     with pytest.raises(FileProblemsError, match=message):
-        promtool.falsely_green(path)
+        promtool.falsely_green([path])
 
 
 @pytest.mark.parametrize("rules", ["", "- a\n", "groups: 3\n", "groups: [3]\n", "groups: [{rules: [3]}]\n"])

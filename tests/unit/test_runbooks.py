@@ -14,10 +14,11 @@ from exporters.offered import offered
 from generators import promql
 from rollguard.cli import cli
 from rollguard.conventions import ENABLED
-from rollguard.guards import NO_DATA, Series, all_guards
+from rollguard.guards import NO_DATA, all_guards, runbook
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.metric import Metric
 from rollguard.platform import PlatformAlert, platform_alerts
+from rollguard.series import Series
 from rollguard.spec import Exporter, Guard, Rollout
 
 ROOT = Path(__file__).parents[2]
@@ -118,14 +119,14 @@ def test_index_and_page_agree(section: str, alert: str, page: str, severity: str
 
 @pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
 def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> None:
-    page = text(RUNBOOKS / f"{guard.runbook}.md")
-    if guard.runbook == NO_DATA:
+    page = text(RUNBOOKS / f"{runbook(rollout, guard)}.md")
+    if runbook(rollout, guard) == NO_DATA:
         return
     assert headed(page, guard.alert, guard.severity, guard.action)
     for parameters in guard.bindings:
         if metric := parameters.get("metric"):
             assert Series.parse(str(metric)).name in page
-    entry = (guard.alert, guard.runbook, guard.severity, guard.action)
+    entry = (guard.alert, runbook(rollout, guard), guard.severity, guard.action)
     assert {(rollout.name, *entry), (SHARED, *entry)} & set(indexed())
 
 
@@ -144,8 +145,8 @@ def where_armed(rollout: Rollout, guard: Guard) -> str:
 
 @pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
 def test_a_page_says_where_the_alert_acts(rollout: Rollout, guard: Guard) -> None:
-    if guard.runbook != NO_DATA:
-        first = text(RUNBOOKS / f"{guard.runbook}.md").split("\n## ")[0]
+    if runbook(rollout, guard) != NO_DATA:
+        first = text(RUNBOOKS / f"{runbook(rollout, guard)}.md").split("\n## ")[0]
         assert re.search(rf"[aA]rmed {re.escape(where_armed(rollout, guard))}$", first, re.MULTILINE)
 
 
@@ -157,8 +158,8 @@ def test_every_platform_alert_has_its_runbook(alert: PlatformAlert) -> None:
 
 @pytest.mark.parametrize(("rollout", "guard"), SHIPPED, ids=lambda item: item.name)
 def test_whoever_was_rolled_back_reads_how_to_start_anew(rollout: Rollout, guard: Guard) -> None:
-    if guard.action == "rollback" and guard.runbook != NO_DATA:
-        resume = text(RUNBOOKS / f"{guard.runbook}.md").split("\n## Resume\n")[1]
+    if guard.action == "rollback" and runbook(rollout, guard) != NO_DATA:
+        resume = text(RUNBOOKS / f"{runbook(rollout, guard)}.md").split("\n## Resume\n")[1]
         assert "cooldown" in resume
         assert re.search(rf"`rollguard start ({rollout.name}|ROLLOUT)`", resume)
 

@@ -50,7 +50,7 @@ def test_every_order_is_filled_at_one_of_three_steps(bars: Bars) -> None:
     executions = [signal.execution for signal in take(bars, 1, 3_000)]
     assert Counter((e.cancelled, e.ladder) for e in executions).keys() == {
         (0, "low"),
-        (1, "mid"),
+        (1, "medium"),
         (2, "high"),
     }
     assert len(executions) / sum(1 + e.cancelled for e in executions) == pytest.approx(0.6, abs=0.05)
