@@ -19,6 +19,9 @@ from rollguard.loading import load_rollout
 
 ROLLOUT = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
+GUARDS = ("CanaryWinrateRollback", "WinRateDrop", "OnnxParityFailure", "DriftDetected")
+"""Those of the shipped guards that have data before the first event."""
+
 SCALE = 60.0
 
 _APP_CONFIG = """\
@@ -73,9 +76,10 @@ class Scene:
         scrape = rollout.scrape.model_copy(
             update={"exporter": exporter.model_copy(update={"canary": canary})}
         )
+        guards = tuple(guard for guard in rollout.guards if guard.alert in GUARDS)
         self.stack = Stack(
             Settings(
-                [rollout.model_copy(update={"scrape": scrape})],
+                [rollout.model_copy(update={"scrape": scrape, "guards": guards})],
                 folder / "rollguard",
                 folder,
                 SCALE,
