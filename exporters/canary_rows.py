@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import Any, get_args
 
@@ -68,7 +69,8 @@ class RowDecoder:
             width = len(self._names)
             unknown = sum(len(row) - width - row[width:].count(None) for row in rows)
             rows = [row[:width] for row in rows]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self._names)), unknown
+        values = np.fromiter(chain.from_iterable(rows), np.float64, len(rows) * len(self._names))
+        return values.reshape(len(rows), len(self._names)), unknown
 
     def _learn(self, score: Score) -> None:
         known = {*self._names, *self._unknown}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -31,7 +32,7 @@ class Position(msgspec.Struct, frozen=True):
     """
 
     inode: int
-    offset: int = 0
+    offset: Annotated[int, msgspec.Meta(ge=0)] = 0
     head: bytes = b""
     skipping: bool = False
     modified: int = 0

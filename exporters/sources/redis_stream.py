@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
-from exporters.sources.redis_url import StreamAddress
+from exporters.sources.redis_url import HINT, StreamAddress, StreamError
 
 logger = logging.getLogger(__name__)
 
@@ -276,13 +276,17 @@ class RedisStreamSource:
 
 
 def _client(server: str) -> Any:
-    client = redis.Redis.from_url(
-        server,
-        protocol=2,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),  # what a lost answer held has to be looked for among the pending entries
-    )
+    try:
+        client = redis.Redis.from_url(
+            server,
+            protocol=2,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # what a lost answer held is to be looked for among what is pending
+        )
+        client.connection_pool.make_connection()  # which alone looks at the options
+    except (ValueError, TypeError, redis.RedisError) as error:
+        raise StreamError(f"the address is none of Redis: {error}\n  {HINT}") from error
     for command in ("XREADGROUP", "XAUTOCLAIM"):
         client.set_response_callback(command, _as_it_came)
     return client

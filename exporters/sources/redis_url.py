@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from rollguard.errors import RollguardError
 
-_HINT = "Write redis://127.0.0.1:6379/0?stream=events, and &group=, &consumer= or &field= where need be."
+HINT = "Write redis://127.0.0.1:6379/0?stream=events, and &group=, &consumer= or &field= where need be."
 
 
 class StreamError(RollguardError):
@@ -39,13 +39,16 @@ class StreamAddress:
         Raises:
             StreamError: it is none of Redis, or names no stream.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise StreamError(f"the address is none: {error}\n  {HINT}") from error
         options = dict(parse_qsl(parts.query))
         ours = {
             name: options.pop(name) for name in ("stream", "group", "consumer", "field") if name in options
         }
         if parts.scheme not in {"redis", "rediss", "unix"} or not ours.get("stream"):
-            raise StreamError(f"the address names no stream\n  {_HINT}")
+            raise StreamError(f"the address names no stream\n  {HINT}")
         field = ours.pop("field", "data").encode()
         return cls(parts._replace(query=urlencode(options)).geturl(), field=field, **ours)
 

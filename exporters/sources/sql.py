@@ -212,7 +212,7 @@ def _engine(text: str, timeout_seconds: float) -> Engine:
         return sqlalchemy.create_engine(
             url, connect_args=_arguments(url, timeout_seconds), poolclass=NullPool
         )
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise DatabaseError(
             "the database's URL is none\n  Write sqlite:///scans.db, postgresql+psycopg://user@host/name."
         ) from error
