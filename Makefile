@@ -33,7 +33,7 @@ demo: setup ## watch a rollout go wrong and roll itself back
 
 test: setup databases extras lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
 	$(BIN)/lint-imports
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
 lint: python ## ruff: rules and format
 	$(BIN)/ruff check

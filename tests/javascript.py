@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from filelock import FileLock
+
 SOURCE = Path(__file__).parent / "js"
 PLACE = Path(__file__).parents[1] / ".tools" / "js"
 
@@ -24,8 +26,16 @@ def installed(script: str) -> list[str]:
     if not node or not npm:
         raise MissingNodeError("node and npm are missing")
     PLACE.mkdir(parents=True, exist_ok=True)
+    with FileLock(PLACE / "lock"):  # tests run in several processes
+        _install(npm)
+    return [node, str(PLACE / script)]
+
+
+def _install(npm: str) -> None:
     for source in SOURCE.iterdir():
-        shutil.copyfile(source, PLACE / source.name)
+        copy = PLACE / source.name
+        if not copy.exists() or copy.read_bytes() != source.read_bytes():
+            shutil.copyfile(source, copy)
     lock, done = (SOURCE / "package-lock.json").read_bytes(), PLACE / "done"
     if not done.exists() or done.read_bytes() != lock:
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
@@ -33,4 +43,3 @@ def installed(script: str) -> list[str]:
         if made.returncode:
             raise MissingNodeError(f"npm cannot install: {made.stderr.strip()[-300:]}")
         done.write_bytes(lock)
-    return [node, str(PLACE / script)]
