@@ -89,14 +89,13 @@ class RenderedAlert:
             "severity": alert.severity,
             "action": alert.action,
         }
-        own = Timing(timing.scale, rollout.scrape.interval) if rollout else timing
         self._names = {
-            "interval": own.interval,
-            "lookback": PromQL(durations.render(own.lookback)),
+            "interval": timing.interval,
+            "lookback": PromQL(durations.render(timing.lookback)),
             "lasting": PromQL(timing.text(alert.for_)),
             "span": lambda text: PromQL(durations.render(_span(timing, durations.parse(text)))),
             "span_seconds": lambda text: _span(timing, durations.parse(text)),
-            **(_names_of(rollout) if rollout else {}),
+            **(_names_of(rollout, timing.scale) if rollout else {}),
         }
 
     @property
@@ -196,15 +195,18 @@ class RenderedAlert:
             raise RenderingError(f"platform alert {self.alert.alert}: {error}.") from error
 
 
-def _names_of(rollout: Rollout) -> dict[str, str | PromQL]:
-    """Return what an expression may say of a rollout: its name, and the selector of its targets' own series.
+def _names_of(rollout: Rollout, scale: float) -> dict[str, float | str]:
+    """Return what an expression may say of a rollout: its name, its targets' own series, and their scrapes.
 
     The targets of a job whose series come with their rollout are known by the job.
     """
     scrape = rollout.scrape
+    own = Timing(scale, scrape.interval)
     label, value = ("job", scrape.job) if scrape.labelled else (ROLLOUT_LABEL, rollout.name)
     return {
         "rollout": rollout.name,
+        "its_interval": own.interval,
+        "its_lookback": PromQL(durations.render(own.lookback)),
         "its_targets": PromQL(f'{label}="{value}"'),
         "other_targets": PromQL(f'{label}="{value}-2"'),
     }
