@@ -55,7 +55,7 @@ decision_duration_seconds 0.9, market_data_age_seconds 40, api_budget_used_ratio
 
 _OFTEN = """
 atr_accurate 0.8, bracket_success 0.7, model_correct 0.68, regime_correct 0.88, up 1, run_success 1,
-stop_loss_hits 0.1, requests 1, request_errors 0.01, risk_violations 0, kelly_cap_exceeded 0,
+stop_loss_hits 0, requests 1, request_errors 0.01, risk_violations 0, kelly_cap_exceeded 0,
 data_contract_violations 0, orders_without_brackets 0
 """
 """Others, and how often they are so."""
@@ -138,7 +138,7 @@ def features(now: float, rng: random.Random) -> Iterator[Line]:
     for number in range(80):
         for rollout in FEATURES:
             labels = {name: values[number % len(values)] for name, values in _LABELS.items()}
-            numbers = {key: round(value * rng.uniform(0.9, 1.1), 6) for key, value in typical.items()}
+            numbers = {key: round(value * rng.uniform(0.98, 1.0), 6) for key, value in typical.items()}
             happened = {key: int(rng.random() < share) for key, share in often.items()}
             yield {"ts": now - 120 + 1.5 * number, "rollout": rollout} | labels | numbers | happened
 
@@ -182,8 +182,8 @@ def forecast_rows(now: float, rng: random.Random) -> Iterator[tuple[Any, ...]]:
         at = datetime.fromtimestamp(now - day * DAY, UTC).strftime("%Y-%m-%d %H:%M:%S")
         for symbol in ("AAPL", "MSFT", "SPY"):
             for models, error in ((2, 0.045), (4, 0.058)):
-                val = error * rng.uniform(0.98, 1.02)
-                test = val * rng.uniform(1.02, 1.1)
+                val = error * rng.uniform(0.99, 1.01)
+                test = val * rng.uniform(1.04, 1.07)
                 yield symbol, "1D", 0, at, val, test, (test - val) / val, 0, models, "[]"
 
 
