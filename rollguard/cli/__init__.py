@@ -46,6 +46,7 @@ _WHERE = {
     "acknowledge": "operate.acknowledge",
     "history": "operate.history",
     "verify": "operate.verify",
+    "archive": "archive.archive",
     "completion": "run.completion",
 }
 """Module and function of each command."""

@@ -327,18 +327,33 @@ def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any
 @click.command(epilog=examples("rollguard verify", "rollguard verify --state sqlite:///.rollguard/ledger.db"))
 @state_option
 @click.option("--head", default=None, metavar="SEQ:HASH", help="A head kept earlier: finds a lost tail.")
+@click.option(
+    "--archive",
+    "archived",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="File with archived entries, to begin with the first; may be given several times. With --state.",
+)
 @json_option
 @server_option
 @token_option
 @ca_option
 def verify(
-    state: str | None, head: str | None, as_json: bool, server: str, token_file: Path, ca_file: Path | None
+    state: str | None,
+    head: str | None,
+    archived: tuple[Path, ...],
+    as_json: bool,
+    server: str,
+    token_file: Path,
+    ca_file: Path | None,
 ) -> None:
     """Walk the ledger's hash chain, and name the first entry that was changed or lost."""
     expected = _head(head)
+    if archived and not state:
+        raise click.UsageError("--archive needs --state: archives are read where they are.")
     if state:
         with closing(Ledger.open(state, read_only=True)) as ledger:
-            faults = [str(fault) for fault in ledger.verify(expected)]
+            faults = [str(fault) for fault in ledger.verify(expected, sorted(archived))]
             seq, digest = ledger.newest()
         found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults}
     else:

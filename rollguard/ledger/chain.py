@@ -51,6 +51,10 @@ class Head:
         return Head(entry.seq, entry.hash, {**self.states, entry.rollout: state})
 
 
+NOTHING = Head()
+"""What the first entry follows."""
+
+
 def entry_after(head: Head, transition: Transition, now: float) -> Entry:
     """Return a transition as the entry that follows a head.
 
@@ -105,14 +109,17 @@ def parse_head(text: str) -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
-def faults(rows: Iterable[Mapping[Any, Any]], expected: Mapping[int, str]) -> Iterator[Fault]:
+def faults(
+    rows: Iterable[Mapping[Any, Any]], expected: Mapping[int, str], after: Head = NOTHING
+) -> Iterator[Fault]:
     """Yield where rows break the chain, or are not those whose hashes are expected.
 
     Args:
-        rows: all of the table, in order.
+        rows: in order.
         expected: hashes that were seen earlier, by number of the entry.
+        after: what the first row follows.
     """
-    seq, previous = 0, GENESIS
+    seq, previous = after.seq, after.hash
     for row in rows:
         if row["seq"] != seq + 1:
             yield Fault(seq + 1, f"is missing: {row['seq']} follows {seq}")

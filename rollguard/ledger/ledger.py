@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import reduce
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
 from rollguard.ledger import schema
-from rollguard.ledger.chain import GENESIS, Fault, Head, entry_after, entry_of, faults, row_of
+from rollguard.ledger.archive import decode_states, encode_states, read_archive, write_archive
+from rollguard.ledger.chain import GENESIS, NOTHING, Fault, Head, entry_after, entry_of, faults, row_of
 from rollguard.ledger.errors import ConflictError, LedgerError
 from rollguard.ledger.postgresql import PostgresStorage
 from rollguard.ledger.sqlite import SqliteStorage
@@ -29,7 +34,7 @@ class Ledger:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._lock = threading.Lock()
-        self._head = Head()
+        self._head = NOTHING
 
     @classmethod
     def open(cls, url: str, *, read_only: bool = False, busy_seconds: float = BUSY_SECONDS) -> Ledger:
@@ -150,12 +155,16 @@ class Ledger:
         with self._storage.translated("read"), self._storage.reading() as connection:
             return [entry_of(row) for row in connection.execute(query).mappings()]
 
-    def verify(self, expected_head: tuple[int, str] | None = None) -> list[Fault]:
+    def verify(
+        self, expected_head: tuple[int, str] | None = None, archived: Iterable[Path] = ()
+    ) -> list[Fault]:
         """Walk the chain from the first entry to the last.
 
         Args:
             expected_head: a head that was exported earlier. Without it a lost tail shows only where this
                 object has read the tail before it was lost.
+            archived: files with the entries that were archived, in order; without them the walk begins
+                after those.
         Returns:
             Where the chain does not hold, first break first; nothing where all is well.
         Raises:
@@ -164,9 +173,45 @@ class Ledger:
         known = (self._head.seq, self._head.hash)
         expected = dict([known, expected_head] if expected_head else [known])
         query = sa.select(schema.entries).order_by(schema.entries.c.seq)
+        rows_before = [row for path in archived for row in read_archive(path)]
         with self._storage.translated("read"), self._storage.reading() as connection:
+            base = _base(connection)
             rows = connection.execution_options(yield_per=500).execute(query).mappings()
-            return list(faults(rows, expected))
+            if rows_before:
+                return list(faults(chain(rows_before, rows), {base.seq: base.hash, **expected}))
+            hidden = [Fault(seq, "was archived: name its archive") for seq in expected if 0 < seq < base.seq]
+            return [*faults(rows, expected, base), *hidden]
+
+    def archive(self, before: float, folder: Path) -> Path | None:
+        """Move the oldest entries into a new file, and remove them once that is on disk.
+
+        Args:
+            before: Unix seconds; entries up to the first that is not older are moved, never the last one.
+            folder: where the file is to be.
+        Returns:
+            The file; None where nothing is so old.
+        Raises:
+            LedgerError: the file or the ledger cannot be written, or the chain does not hold.
+        """
+        found = self.verify()
+        if found:
+            raise LedgerError(f"{self._storage.place} is not archived, as {found[0]}.")
+        head = self._current()
+        old = [
+            entry for entry in takewhile(lambda it: it.at < before, self.entries()) if entry.seq < head.seq
+        ]
+        if not old:
+            return None
+        path, last = write_archive(folder, old), old[-1].seq
+        with self._lock, self._storage.translated("written"), self._storage.writing() as connection:
+            base = _base(connection)
+            if base.seq + 1 != old[0].seq:
+                raise ConflictError(f"{self._storage.place} was archived by another process meanwhile.")
+            kept = reduce(Head.after, old, base)
+            row = {"seq": last, "hash": kept.hash, "states": encode_states(kept)}
+            connection.execute(schema.archives.insert(), row)
+            connection.execute(schema.entries.delete().where(schema.entries.c.seq <= last))
+        return path
 
     def newest(self) -> tuple[int, str]:
         """Return number and hash of the last entry that is there, even if it does not fit what was read."""
@@ -184,6 +229,7 @@ class Ledger:
                     schema.prepare(connection, storage.place)
             with storage.reading() as connection:
                 schema.check_version(connection, storage.place)
+                self._head = _base(connection)
                 self._head = self._read_on(connection)
         storage.opened()
 
@@ -201,13 +247,32 @@ class Ledger:
             sa.select(schema.entries).where(schema.entries.c.seq >= head.seq).order_by(schema.entries.c.seq)
         )
         rows = connection.execute(query).mappings().all()
-        if head.seq and (not rows or rows[0]["hash"] != head.hash):
+        if head.seq and not _continues(head, rows):
             place = self._storage.place
             raise LedgerError(f"{place} no longer holds entry {head.seq}, which was read from it.")
         for row in rows:
             if row["seq"] > head.seq:
                 head = head.after(entry_of(row))
         return head
+
+
+def _base(connection: sa.Connection) -> Head:
+    """Return what the first entry that is left follows."""
+    if not sa.inspect(connection).has_table(schema.archives.name):
+        return NOTHING  # an older ledger, that is only read
+    query = sa.select(schema.archives).order_by(schema.archives.c.seq.desc()).limit(1)
+    row = connection.execute(query).first()
+    return Head(row.seq, row.hash, decode_states(row.states)) if row else NOTHING
+
+
+def _continues(head: Head, rows: Sequence[Mapping[Any, Any]]) -> bool:
+    """Return whether rows begin with the entry of a head, or follow it where that is archived."""
+    if not rows:
+        return False
+    first = rows[0]
+    return bool(
+        first["hash"] == head.hash if first["seq"] == head.seq else first["previous_hash"] == head.hash
+    )
 
 
 def _storage(url: str, read_only: bool, busy_seconds: float) -> Storage:

@@ -46,27 +46,39 @@ leases = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
 )
 
+archives = sa.Table(
+    "archives",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("states", sa.Text, nullable=False),
+)
+"""Up to which entries were archived, and the states that they had led to."""
+
 _REFUSAL = "the ledger is append-only"
+_ARCHIVED = "(SELECT coalesce(max(seq), 0) FROM archives)"
 
 
 @event.listens_for(entries, "after_create")
-def _forbid_changes(table: sa.Table, connection: sa.Connection, **_: object) -> None:
-    """Have the database refuse changes to everybody."""
+def _forbid_changes(_: sa.Table, connection: sa.Connection, **__: object) -> None:
+    """Have the database refuse changes to everybody, but that an archived entry is removed."""
     if connection.dialect.name == "sqlite":
-        for verb in ("UPDATE", "DELETE"):
+        for verb, unless in (("UPDATE", ""), ("DELETE", f"WHEN OLD.seq > {_ARCHIVED} ")):
             connection.exec_driver_sql(
-                f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+                f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries {unless}"
                 f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
             )
         return
     connection.exec_driver_sql(
-        "CREATE FUNCTION entries_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{_REFUSAL}'; END $$"
+        "CREATE FUNCTION entries_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF TG_OP = 'DELETE' THEN IF OLD.seq <= {_ARCHIVED} THEN RETURN OLD; END IF; END IF; "
+        f"RAISE EXCEPTION '{_REFUSAL}'; END $$"
     )
-    connection.exec_driver_sql(
-        f"CREATE TRIGGER entries_no_change BEFORE UPDATE OR DELETE OR TRUNCATE ON {table.name} "
-        "FOR EACH STATEMENT EXECUTE FUNCTION entries_refuse()"
-    )
+    for name, verbs, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER entries_no_{name} BEFORE {verbs} ON entries "
+            f"FOR EACH {each} EXECUTE FUNCTION entries_refuse()"
+        )
 
 
 def _decide_finally_once(connection: sa.Connection) -> None:
@@ -80,7 +92,18 @@ def _decide_finally_once(connection: sa.Connection) -> None:
     connection.exec_driver_sql("DROP TABLE entries_1")
 
 
-_STEPS: Sequence[Callable[[sa.Connection], None]] = (_decide_finally_once,)
+def _let_archive(connection: sa.Connection) -> None:
+    """To version 3: what is archived may be removed."""
+    metadata.create_all(connection, [archives])
+    if connection.dialect.name == "sqlite":
+        for verb in ("update", "delete"):
+            connection.exec_driver_sql(f"DROP TRIGGER entries_no_{verb}")
+    else:
+        connection.exec_driver_sql("DROP FUNCTION entries_refuse CASCADE")
+    _forbid_changes(entries, connection)
+
+
+_STEPS: Sequence[Callable[[sa.Connection], None]] = (_decide_finally_once, _let_archive)
 """The first leads from version 1 to 2."""
 
 VERSION = 1 + len(_STEPS)

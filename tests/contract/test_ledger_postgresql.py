@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -142,6 +143,21 @@ def test_processes_append_to_one_chain(postgres_url: str, open_ledger: Open) -> 
     numbers = [int(line) for process in processes for line in process.communicate(timeout=60)[0].split()]
     assert sorted(numbers) == list(range(1, 151))
     assert open_ledger().verify() == []
+
+
+def test_old_entries_are_archived_and_the_others_cannot_be_removed(
+    open_ledger: Open, postgres_url: str, tmp_path: Path
+) -> None:
+    ledger, other = open_ledger(), open_ledger()
+    ledger.append([START, NOTE], NOW)
+    ledger.append([FALL], NOW + 1)
+    head, states = other.head(), other.states()
+    path = ledger.archive(NOW + 1, tmp_path)
+    assert path is not None
+    assert (other.head(), other.states()) == (head, states)
+    assert open_ledger().verify(head, [path]) == []
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        execute(postgres_url, "DELETE FROM entries")
 
 
 # Ends of the server
