@@ -20,6 +20,9 @@ KEPT_SCANS = 4
 MAX_NAMES = 100
 """Ratings, gates and patterns of a scan that are told apart."""
 
+MAX_ROWS = 20_000
+"""Rows of a scan that are taken in, several times the symbols of the largest market."""
+
 _UNDER = "$.details.screeners.setup_engine"
 _FIELDS = ("rating", "setup_score", "pattern_primary", "failed_checks", "invalidation_flags")
 
@@ -75,6 +78,7 @@ class Scan(msgspec.Struct):
         judged: symbols with a rating.
         flagged: of them, those with an invalidation flag.
         complete: whether a look brought nothing more of it.
+        rows: taken in.
     """
 
     scan_id: str
@@ -87,12 +91,16 @@ class Scan(msgspec.Struct):
     judged: int = 0
     flagged: int = 0
     complete: bool = False
+    rows: int = 0
 
     def add(self, row: Row) -> None:
-        """Take a symbol in; raises ValueError, and takes nothing, where its lists are none."""
+        """Take a symbol in; raises ValueError, and takes nothing, where it cannot be."""
+        if self.rows >= MAX_ROWS:
+            raise ValueError(f"the scan has more than {MAX_ROWS} rows")
         screeners, gates = _names(row.screeners), set(_names(row.failed_checks))
         flags = _names(row.invalidation_flags)
         self.complete = False
+        self.rows += 1
         if row.composite_score is not None:
             self.composites[row.symbol] = row.composite_score
         self.screeners = sorted({*self.screeners, *screeners})

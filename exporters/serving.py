@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Protocol
 
+from exporters.births import Births
 from exporters.exposition import OPENMETRICS, TEXT, Exposition, Family
 from exporters.page import page
 from rollguard.errors import RollguardError
@@ -87,13 +88,15 @@ class _Server(ThreadingHTTPServer):
         self.scraped = scraped
         self.title = title
         self._exposition = Exposition()
+        self._births = Births()
         self._rendering = threading.Lock()
         super().__init__(address, _Handler)
 
     def metrics(self, accept: str) -> tuple[str, bytes]:
         """Return the metrics and their content type, in the form that is asked for."""
-        families = list(self.scraped.families())
+        found = list(self.scraped.families())
         with self._rendering:
+            families = self._births.shown(found)
             if "application/openmetrics-text" in accept:
                 return OPENMETRICS, self._exposition.openmetrics(families)
             return TEXT, self._exposition.text(families)

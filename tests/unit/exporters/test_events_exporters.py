@@ -18,9 +18,11 @@ from exporters.canary_measures import CanaryMeasures
 from exporters.declaration import shipped_declaration
 from exporters.exposition import Family
 from exporters.features import Features
+from exporters.intake import EVENTS
 from exporters.reference import Reference
 from exporters.sources.file import FileSource
 from exporters.sources.interface import Block
+from exporters.tallies import MAX_LABELS
 from exporters.validation import Validation
 from rollguard.metric import Metric
 
@@ -115,6 +117,21 @@ def test_no_value_of_a_key_raises(name: str, data: st.DataObject) -> None:
     before = shown(exporter)
     exporter.feed(Block(json.dumps(line).encode() + b"\n"))
     assert rejected(exporter) == 0 or shown(exporter) == before
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_names_without_end_take_bounded_memory_and_are_all_counted(name: str) -> None:
+    exporter = EXPORTERS[name]()
+    sent = 0
+    for line in map(json.loads, lines_of(f"{name}.jsonl")):
+        for key in [key for key, value in line.items() if isinstance(value, str) and key != "event"]:
+            lines = [json.dumps(line | {key: f"x{number}"}) for number in range(1200)]
+            exporter.feed(Block("\n".join([*lines, ""]).encode()))
+            sent += len(lines)
+    (events,) = [one for one in exporter.families(NOW) if one.metric.name == EVENTS.name]
+    assert sum(float(str(count)) for count in events.samples.values()) + rejected(exporter) == sent
+    assert all(len(family.samples) <= MAX_LABELS + 1 for family in exporter.families(NOW))
+    assert len(exporter.save()) < 1 << 20
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

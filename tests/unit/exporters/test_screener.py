@@ -18,7 +18,7 @@ from exporters.follower import Follower
 from exporters.screener import Screener
 from exporters.screener_baseline import BaselineError, ScreenerBaseline, screener_baseline
 from exporters.screener_log import parse
-from exporters.screener_scans import Scans
+from exporters.screener_scans import MAX_ROWS, Scans
 from exporters.sources.interface import Block, Result
 from tests.unit.exporters.conftest import Samples
 
@@ -308,6 +308,14 @@ def test_names_of_a_table_do_not_grow_without_end() -> None:
     (scan,) = scans.kept
     assert (len(scan.ratings), len(scan.gates), len(scan.patterns)) == (101, 101, 100)
     assert scan.ratings["other"] == scan.gates["other"] == 900
+
+
+def test_a_million_symbols_take_no_more_memory_than_a_market() -> None:
+    scans = Scans()
+    row = {"scan_id": "1", "composite_score": 1.0, "rating": "Buy", "setup_score": 50.0}
+    broken = scans.take({"id": number, "symbol": f"S{number}", **row} for number in range(1_000_000))
+    assert broken == 1_000_000 - MAX_ROWS
+    assert len(scans.kept[0].composites) == len(scans.kept[0].scores) == scans.kept[0].judged == MAX_ROWS
 
 
 def test_no_more_scans_are_kept_than_are_needed() -> None:

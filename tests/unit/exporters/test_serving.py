@@ -66,6 +66,13 @@ def test_a_label_that_is_gone_is_gone_at_the_next_scrape(served: Served) -> None
     assert 'people{name="Ann"} 3.0\n' in served.get().text
 
 
+def test_a_counter_whose_label_comes_later_begins_at_zero(served: Served) -> None:
+    assert 'rejected_total{reason="shape"} 3.0\n' in served.get().text
+    served.room.rejected["syntax"] = 1
+    assert 'rejected_total{reason="syntax"} 0.0\n' in served.get().text
+    assert 'rejected_total{reason="syntax"} 1.0\n' in served.get().text
+
+
 def test_the_form_is_the_one_asked_for(served: Served) -> None:
     plain, modern = served.get(), served.get(accept="application/openmetrics-text; version=1.0.0")
     assert plain.headers["Content-Type"].startswith("text/plain; version=0.0.4")
