@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases extras demo test lint typecheck check generate up bench lock clean
+.PHONY: help setup python servers databases extras demo test lint typecheck check generate dashboards up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -42,12 +42,16 @@ lint: python ## ruff: rules and format
 typecheck: python ## mypy, strict
 	$(BIN)/mypy
 
-check: setup ## every check of docs/checks.md, and alerts/generated is what the rollouts render to
+check: setup ## every check of docs/checks.md, and what is generated is what the rollouts render to
 	$(BIN)/rollguard check
 	$(BIN)/rollguard generate --out alerts/generated --check
+	$(BIN)/rollguard dashboards generate --out dashboards/generated --check
 
 generate: setup ## render the rollouts into alerts/generated
 	$(BIN)/rollguard generate --out alerts/generated
+
+dashboards: setup ## make Grafana's dashboards of the rollouts in dashboards/generated
+	$(BIN)/rollguard dashboards generate --out dashboards/generated
 
 up: setup ## Prometheus, Alertmanager and Rollguard on this machine, until Ctrl-C
 	$(BIN)/rollguard up $(ARGS)

@@ -86,7 +86,7 @@ def exposition(path: Path) -> tuple[Metric, ...]:
         for sample in family.samples:
             labels.setdefault(sample.name, set()).update(sample.labels)
         found += (
-            Metric(name, kind, family.documentation, tuple(sorted(names)), _unit(name))
+            Metric(name, kind, family.documentation, tuple(sorted(names)), unit_by_name(name))
             for name, names in labels.items()
         )
     if not found:
@@ -94,6 +94,7 @@ def exposition(path: Path) -> tuple[Metric, ...]:
     return tuple(found)
 
 
-def _unit(name: str) -> str:
+def unit_by_name(name: str) -> str:
+    """Return the unit that a metric's name ends in; empty where it names none."""
     base = name.removesuffix("_total").removesuffix("_bucket").removesuffix("_sum")
     return next((unit for ending, unit in _UNITS.items() if base.endswith(ending)), "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from generators.closeness import closeness_file
 from generators.platform import platform_rules, platform_tests
 from generators.receivers import Routing
 from generators.routing import alertmanager_config, alertmanager_fragment
@@ -58,12 +59,13 @@ def generate(
 
 def rules(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
     """Return the rule files; arguments as for `generate`."""
-    files = {
-        f"rules/{rollout.name}.rules.yml": _document(
-            rule_file(rollout, Timing(scale, rollout.scrape.interval)), _of(rollout)
-        )
-        for rollout in rollouts
-    }
+    files = {}
+    for rollout in rollouts:
+        timing = Timing(scale, rollout.scrape.interval)
+        content = rule_file(rollout, timing)
+        recorded = closeness_file(rollout, content, timing)
+        files[f"rules/{rollout.name}.rules.yml"] = _document(content, _of(rollout))
+        files[f"rules/{rollout.name}.closeness.rules.yml"] = _document(recorded, _of(rollout))
     files[f"rules/{PLATFORM}.rules.yml"] = _document(platform_rules(rollouts, scale), _OF_PLATFORM)
     return files
 

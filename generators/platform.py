@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dashboards import addresses
 from generators import expressions
 from generators.expressions import PromQL
 from generators.rules import RULES_IN_A_GROUP, RUNBOOKS, RenderingError
@@ -114,8 +115,13 @@ class RenderedAlert:
             "summary": self.alert.summary,
             "description": self._render(self.alert.description),
             "runbook_url": f"{RUNBOOKS}/{self.alert.alert}.md",
+            "dashboard_url": addresses.url(self._dashboard(), self.alert.alert),
         }
         return rule
+
+    def _dashboard(self) -> str:
+        rollout = self.labels.get(ROLLOUT_LABEL)
+        return addresses.of_rollout(rollout) if rollout else addresses.PLATFORM
 
     def tests(self) -> Iterator[dict[str, Any]]:
         """Yield its test groups, and one silent just before `for` for each that fires."""
@@ -200,16 +206,26 @@ def _names_of(rollout: Rollout, scale: float) -> dict[str, float | str]:
 
     The targets of a job whose series come with their rollout are known by the job.
     """
-    scrape = rollout.scrape
-    own = Timing(scale, scrape.interval)
-    label, value = ("job", scrape.job) if scrape.labelled else (ROLLOUT_LABEL, rollout.name)
+    own = Timing(scale, rollout.scrape.interval)
+    label, value = _of_targets(rollout)
     return {
         "rollout": rollout.name,
         "its_interval": own.interval,
         "its_lookback": PromQL(durations.render(own.lookback)),
-        "its_targets": PromQL(f'{label}="{value}"'),
+        "its_targets": PromQL(its_targets(rollout)),
         "other_targets": PromQL(f'{label}="{value}-2"'),
     }
+
+
+def its_targets(rollout: Rollout) -> str:
+    """Return the matcher of the series that Prometheus and an exporter add about a rollout's targets."""
+    label, value = _of_targets(rollout)
+    return f'{label}="{value}"'
+
+
+def _of_targets(rollout: Rollout) -> tuple[str, str]:
+    scrape = rollout.scrape
+    return ("job", scrape.job) if scrape.labelled else (ROLLOUT_LABEL, rollout.name)
 
 
 def _names(test: PlatformTest) -> set[str]:

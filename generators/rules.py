@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards import addresses
 from generators import expressions
 from generators.phase import group_names
 from generators.timing import Timing
@@ -21,7 +22,6 @@ STAGE_LOOKBACK_SECONDS = 300.0
 
 RULES_IN_A_GROUP = 20
 RUNBOOKS = "docs/runbooks"
-DASHBOARDS = "/d/rollguard-"
 
 
 class RenderingError(RollguardError):
@@ -71,7 +71,11 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
 
 def alerting_rule(rollout: Rollout, guard: Guard, timing: Timing) -> dict[str, Any]:
     """Return one guard as an alerting rule."""
-    parts = conditions(rollout, guard, timing)
+    return rule_of(rollout, guard, conditions(rollout, guard, timing), timing)
+
+
+def rule_of(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, Any]:
+    """Return the alerting rule of a guard whose conditions are rendered already."""
     rule: dict[str, Any] = {"alert": guard.alert, "expr": _expression(rollout, guard, parts, timing)}
     if guard.for_:
         rule["for"] = timing.text(guard.for_)
@@ -144,8 +148,13 @@ def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing:
         "description": f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.',
         **kind,
         "runbook_url": f"{RUNBOOKS}/{runbook(rollout, guard)}.md",
-        "dashboard_url": f"{DASHBOARDS}{rollout.name}",
+        "dashboard_url": addresses.url(addresses.of_rollout(rollout.name), shown_in(guard)),
     }
+
+
+def shown_in(guard: Guard) -> str:
+    """Return the title of the panel that shows a guard; one on missing data is shown with what it watches."""
+    return guard.watched[0] if isinstance(guard, NoDataGuard) else guard.name
 
 
 def _no_data_sort(rollout: Rollout, parts: list[Condition]) -> str:

@@ -34,7 +34,9 @@ class DerivedGuard(Guard):
 
 
 class NoDataGuard(DerivedGuard):
-    """The guard that sees another one's data go."""
+    """The guard that sees the data of others go."""
+
+    watched: tuple[str, ...]
 
 
 _Items: TypeAlias = tuple[tuple[tuple[str, Value], ...], ...]
@@ -139,13 +141,14 @@ def _narrow(text: str, match: Mapping[str, Sequence[str]]) -> str:
 
 
 def _no_data_guard(rollout: Rollout, watch: _Watch, watched: Sequence[Guard]) -> NoDataGuard:
-    first, names = watched[0], ", ".join(guard.name for guard in watched)
+    first, names = watched[0], tuple(guard.name for guard in watched)
     sort, action, stages, items = watch
     alert = f"{first.alert}{NO_DATA}"
     return NoDataGuard.model_construct(
         alert=alert,
         called=f"{alert}{first.name.removeprefix(first.alert)}{sort}",
         origin=first.written,
+        watched=names,
         use="no-data",
         with_=tuple(dict(item) for item in items),
         # Just after its own start, Prometheus has no data of anything.
@@ -154,7 +157,7 @@ def _no_data_guard(rollout: Rollout, watch: _Watch, watched: Sequence[Guard]) ->
         severity="warning",
         action=action,
         no_data="ignore",
-        summary=f"No data for {names}.",
+        summary=f"No data for {', '.join(names)}.",
     )
 
 

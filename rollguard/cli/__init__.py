@@ -32,6 +32,7 @@ _WHERE = {
     "test": "files.test",
     "budget": "budget.budget_command",
     "diff": "diff.diff",
+    "dashboards": "dashboards.dashboards",
     "schema": "files.schema",
     "up": "run.up",
     "serve": "run.serve",

@@ -176,7 +176,7 @@ def test_every_alert_is_annotated_for_a_person(rollout: Rollout) -> None:
         assert annotations["summary"].endswith(".")
         assert '{{ printf "%.6g" $value }}' in annotations["description"]
         assert annotations["runbook_url"].startswith("docs/runbooks/")
-        assert annotations["dashboard_url"] == "/d/rollguard-model-canary"
+        assert annotations["dashboard_url"].startswith("/d/rollguard-model-canary?viewPanel=")
 
 
 def test_a_rule_file_says_from_which_rollout_file_it_was_rendered(rollout: Rollout) -> None:

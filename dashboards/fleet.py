@@ -1,0 +1,212 @@
+"""The room of all rollouts: where each is, how close its worst guard, what was rolled back and how fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from grafanalib import core as grafana
+
+from dashboards.addresses import FLEET
+from dashboards.colours import BREACHED, CLOSENESS_STEPS, HEALTHY, MEASURED, rising, steps
+from dashboards.frame import RUNBOOKS, dashboard, transitions, variable
+from dashboards.layout import Section
+from dashboards.panels import Panel, bars, lines, link, override, query, stat, table, timeline
+from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, flag_state
+from dashboards.units import NUMBER, SECONDS, SHARE
+
+_ITS = 'rollout=~"$rollout"'
+_TO_ROLLOUT = "/d/rollguard-${__field.labels.rollout}"
+_OBJECTIVE_SECONDS = 1.0
+"""A notification should be on disk and in the flag within so long."""
+
+
+def fleet_dashboard(runbooks: str = RUNBOOKS) -> grafana.Dashboard:
+    """Return the dashboard of all rollouts; it is the same whatever rollouts there are."""
+    sections = [
+        Section("", [*_answers(), _rollouts(), *_overview()]),
+        Section("Rollbacks and how long they take", list(_rollbacks())),
+    ]
+    return dashboard(
+        FLEET,
+        "All rollouts",
+        "Every rollout at a glance: which one needs somebody now?",
+        sections,
+        tags=["fleet"],
+        variables=[variable("rollout", "Rollout", "label_values(rollout_flag_state, rollout)")],
+        annotations=transitions(_ITS),
+        runbooks=runbooks,
+    )
+
+
+def _answers() -> Iterator[Panel]:
+    in_state = 'count(max by (rollout) (rollout_flag_state{{{},state="{}"}}) == 1) or vector(0)'
+    yield stat(
+        "Rollouts",
+        "Rollouts that the control plane has loaded. Fewer than files: `rollguard check` says which is"
+        " broken.",
+        query(f"count(count by (rollout) (rollout_flag_state{{{_ITS}}}))"),
+        unit=NUMBER,
+        thresholds=steps(MEASURED),
+        no_value="control plane silent",
+    )
+    yield stat(
+        "Rolling out",
+        "Rollouts that are in a stage now.",
+        query(in_state.format(_ITS, "ROLLING_OUT")),
+        unit=NUMBER,
+        thresholds=steps(MEASURED),
+    )
+    yield stat(
+        "Rolled back",
+        "Rollouts that a guard or a person has rolled back. `rollguard history` says why; a new start needs a"
+        " person.",
+        query(in_state.format(_ITS, "ROLLBACK")),
+        unit=NUMBER,
+        thresholds=rising(1),
+    )
+    yield stat(
+        "Guards firing",
+        "Guards that fire now, over all rollouts. Not 0: open the rollout that has one.",
+        query(f'count(ALERTS{{{_ITS},guard!="",alertstate="firing"}}) or vector(0)'),
+        unit=NUMBER,
+        thresholds=rising(1),
+    )
+    yield stat(
+        "Closest guard",
+        "The rollout whose worst guard is closest to its limit; at 100 % it fires.",
+        query(f"topk(1, max by (rollout) ({CLOSENESS}{{{_ITS}}}))", "{{rollout}}", instant=True),
+        unit=SHARE,
+        thresholds=CLOSENESS_STEPS,
+        text="value_and_name",
+        links=[link("Rollout", _TO_ROLLOUT)],
+        no_value="no guard armed with data",
+    )
+    yield stat(
+        "Targets behind",
+        "Files, services and commands that do not read back as decided. Not 0: `rollguard status` says"
+        " which.",
+        query(f"sum(max by (rollout, target) (rollguard_target_pending{{{_ITS}}})) or vector(0)"),
+        unit=NUMBER,
+        thresholds=rising(1),
+    )
+
+
+_COLUMNS = {
+    "A": "State",
+    "B": "Stage",
+    "C": "Share",
+    "D": "Closest guard",
+    "E": "Since",
+    "F": "Rollbacks",
+}
+
+
+def _rollouts() -> Panel:
+    """Return the table of rollouts: a row for each, with a link to its room."""
+    asked = {
+        "A": flag_state(_ITS),
+        "B": f"max by (rollout, rollout_stage) (rollout_stage{{{_ITS}}} == 1)",
+        "C": f"max by (rollout) (rollout_percent{{{_ITS}}})",
+        "D": f"max by (rollout) ({CLOSENESS}{{{_ITS}}})",
+        "E": f"time() - max by (rollout) (rollout_stage_entered_timestamp_seconds{{{_ITS}}})",
+        "F": f"sum by (rollout) (max by (rollout, reason) (rollback_total{{{_ITS}}}))",
+    }
+    return table(
+        "Where each rollout is",
+        "A row for each rollout, the closest to its limit first. Follow its name to its own dashboard.",
+        [query(expr, table=True) for expr in asked.values()],
+        transformations=[
+            {"id": "joinByField", "options": {"byField": "rollout", "mode": "outer"}},
+            {"id": "organize", "options": _organized()},
+            {"id": "sortBy", "options": {"sort": [{"field": "Closest guard", "desc": True}]}},
+        ],
+        overrides=list(_cells()),
+    )
+
+
+def _organized() -> dict[str, Any]:
+    """Return which columns are shown, in which order and by which names."""
+    hidden = ["Value #B", "Time", *(f"Time {number}" for number in range(1, 7))]
+    order = ["rollout", "Value #A", "rollout_stage", *(f"Value #{letter}" for letter in "CDEF")]
+    names = {f"Value #{letter}": name for letter, name in _COLUMNS.items() if letter != "B"}
+    return {
+        "excludeByName": dict.fromkeys(hidden, True),
+        "indexByName": {name: index for index, name in enumerate(order)},
+        "renameByName": {**names, "rollout": "Rollout", "rollout_stage": "Stage"},
+    }
+
+
+def _cells() -> Iterator[dict[str, Any]]:
+    yield override("Rollout", {"links": [link("Its dashboard", "/d/rollguard-${__value.text}")]})
+    coloured = {"custom.cellOptions": {"type": "color-background"}}
+    yield override("State", {**coloured, "mappings": FLAG_STATE_WORDS})
+    yield override("Share", {"unit": "percent"})
+    closeness = {"mode": "absolute", "steps": CLOSENESS_STEPS}
+    yield override("Closest guard", {**coloured, "unit": SHARE, "thresholds": closeness})
+    yield override("Since", {"unit": SECONDS})
+
+
+def _overview() -> Iterator[Panel]:
+    yield bars(
+        "Worst guard of each rollout",
+        "How close the worst armed guard of each rollout is to its limit; at 100 % it fires.",
+        query(f"sort_desc(max by (rollout) ({CLOSENESS}{{{_ITS}}}))", "{{rollout}}", instant=True),
+        unit=SHARE,
+        thresholds=CLOSENESS_STEPS,
+        most=1.2,
+        links=[link("Rollout", _TO_ROLLOUT)],
+    )
+    yield timeline(
+        "State of each rollout",
+        "What the flag of each rollout was, and when it changed.",
+        [query(flag_state(_ITS), "{{rollout}}")],
+        mappings=FLAG_STATE_WORDS,
+    )
+
+
+def _rollbacks() -> Iterator[Panel]:
+    yield lines(
+        "Rollbacks",
+        "Rollbacks by rollout and by the guard that asked for them; `manual` is a person.",
+        [
+            query(
+                f"sum by (rollout, reason) (increase(rollback_total{{{_ITS}}}[$__rate_interval]))",
+                "{{rollout}}: {{reason}}",
+            )
+        ],
+        unit=NUMBER,
+        bars=True,
+        least=0,
+    )
+    yield lines(
+        "Breach to flip",
+        "From a notification's arrival to the decision in the served flag, and to the last target read back:"
+        " half of them are faster than the first number, 99 of 100 faster than the second. Slow: look at the"
+        " disk of the ledger.",
+        [
+            query(_quantile(share, "rollguard_decision_duration_seconds"), f"flag, {words}")
+            for share, words in ((0.5, "half"), (0.99, "99 %"))
+        ]
+        + [
+            query(_quantile(share, "rollguard_flip_duration_seconds"), f"targets, {words}")
+            for share, words in ((0.5, "half"), (0.99, "99 %"))
+        ],
+        unit=SECONDS,
+        thresholds=steps("transparent", (_OBJECTIVE_SECONDS, BREACHED)),
+        least=0,
+    )
+    yield lines(
+        "Transitions",
+        "Starts, promotions and rollbacks of each rollout.",
+        [query(f"sum by (rollout) (increase(mode_switch_total{{{_ITS}}}[$__rate_interval]))", "{{rollout}}")],
+        unit=NUMBER,
+        thresholds=steps(HEALTHY),
+        drawn="off",
+        bars=True,
+        least=0,
+    )
+
+
+def _quantile(share: float, histogram: str) -> str:
+    return f"histogram_quantile({share:g}, sum by (le) (rate({histogram}_bucket[$__rate_interval])))"

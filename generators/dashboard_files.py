@@ -1,0 +1,88 @@
+"""Every dashboard of some rollouts, as the files that Grafana provisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from grafanalib import core as grafana
+
+from dashboards import canary, features, finish, fleet, forecast, platform, screener, validation
+from dashboards.frame import RUNBOOKS
+from dashboards.rollout import rollout_dashboard
+from generators.guard_views import platform_view, rollout_view
+from generators.platform import RenderedAlert, rendered_alerts
+from generators.timing import Timing
+from rollguard.conventions import ROLLOUT_LABEL
+from rollguard.metric import Metric
+from rollguard.spec import Rollout
+
+SYSTEMS: Mapping[str, Sequence[Callable[[str], grafana.Dashboard]]] = {
+    "canary": (canary.canary_dashboard,),
+    "screener": (screener.screener_dashboard,),
+    "validation": (validation.validation_dashboard,),
+    "forecast": (forecast.forecast_dashboard,),
+    "features": (features.real_time_dashboard, features.history_dashboard),
+}
+"""The rooms of a watched system, by the kind of its exporter."""
+
+
+def dashboard_files(
+    rollouts: Sequence[Rollout],
+    offered: Callable[[Rollout], Sequence[Metric]],
+    scale: float = 1.0,
+    runbooks: str = RUNBOOKS,
+) -> dict[str, str]:
+    """Return every dashboard.
+
+    Args:
+        rollouts: checked rollouts.
+        offered: returns the metrics of a rollout's exporter.
+        scale: what every duration is divided by, as in the rules.
+        runbooks: base URL of the runbooks.
+    Returns:
+        File name → text; the rooms of the systems are there where some rollout's exporter measures one.
+    """
+    made = all_dashboards(rollouts, offered, scale, runbooks)
+    return {f"{one.uid}.json": finish.text(one) for one in made}
+
+
+def all_dashboards(
+    rollouts: Sequence[Rollout],
+    offered: Callable[[Rollout], Sequence[Metric]],
+    scale: float = 1.0,
+    runbooks: str = RUNBOOKS,
+) -> Iterator[grafana.Dashboard]:
+    """Yield every dashboard as grafanalib's; arguments as for `dashboard_files`."""
+    alerts: dict[str, list[RenderedAlert]] = {}
+    for alert in rendered_alerts(rollouts, scale):
+        alerts.setdefault(alert.labels.get(ROLLOUT_LABEL, ""), []).append(alert)
+    yield fleet.fleet_dashboard(runbooks)
+    yield platform.platform_dashboard([platform_view(alert) for alert in alerts.get("", ())], runbooks)
+    for rollout in rollouts:
+        timing = Timing(scale, rollout.scrape.interval)
+        view = rollout_view(rollout, offered(rollout), timing, alerts.get(rollout.name, ()))
+        yield rollout_dashboard(view, runbooks)
+    kinds = {rollout.scrape.exporter.kind for rollout in rollouts if rollout.scrape.exporter}
+    for kind, rooms in SYSTEMS.items():
+        if kind in kinds:
+            yield from (room(runbooks) for room in rooms)
+
+
+def outdated(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Return which dashboards in a folder differ from what would be made, are missing, or are left over."""
+    wanted = {folder / name: text for name, text in files.items()}
+    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
+    return stale + sorted(path for path in folder.glob("*.json") if path not in wanted)
+
+
+def write(files: Mapping[str, str], folder: Path) -> list[Path]:
+    """Write dashboards that are out of date and remove those that are left over; return which."""
+    stale = outdated(files, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in stale:
+        if path.name in files:
+            path.write_text(files[path.name], encoding="utf-8", newline="\n")
+        else:
+            path.unlink()
+    return stale
