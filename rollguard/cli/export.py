@@ -83,9 +83,10 @@ def start(exporter: Exporter, *, listen: str, checkpoint: Path | None, once: boo
 
 def _default_checkpoint(exporter: Exporter) -> Path:
     first = str(exporter.inputs()[0].source)
-    if "://" in first or "*" in first:
-        return Path(f"{exporter.name}.rollguard-checkpoint")
-    return Path(f"{first}.rollguard-checkpoint")
+    if "*" not in first and "://" not in first:
+        return Path(f"{first}.rollguard-checkpoint")
+    folder = Path() if "://" in first else Path(first).parent
+    return (Path() if "*" in str(folder) else folder) / f"{exporter.name}.rollguard-checkpoint"
 
 
 class DatabaseType(click.ParamType[str]):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +17,8 @@ _PATHS = ("events", "reference", "log", "baseline", "env", "metrics")
 _DURATIONS = ("window",)
 _SQLITE = "sqlite:///"
 _MADE = {
-    "reference": ("drift is not measured", "events"),
-    "baseline": ("score drift is not measured", "database"),
+    "reference": ("drift is not measured", ("events",)),
+    "baseline": ("score drift is not measured", ("log", "database")),
 }
 """Files that `rollguard baseline save` makes: without one, what is not measured; and what it is made from."""
 
@@ -67,7 +70,16 @@ def options(
         yield name, text
 
 
+def unset_variable(exporter: Exporter) -> str:
+    """Return the environment variable that should hold its database's URL and is not set; else nothing."""
+    named = re.fullmatch(r"\$\{(\w+)\}", getattr(exporter.options, "database", None) or "")
+    return named[1] if named and not os.environ.get(named[1]) else ""
+
+
 def _missing(exporter: Exporter, name: str, path: str) -> str:
-    lost, source = _MADE[name]
-    made_from, out = getattr(exporter.options, source), getattr(exporter.options, name)
-    return f"{path} is missing: {lost}. Make it: rollguard baseline save --{source} {made_from} --out {out}"
+    lost, sources = _MADE[name]
+    given = {one: getattr(exporter.options, one) for one in sources} | {
+        "out": getattr(exporter.options, name)
+    }
+    made = " ".join(f"--{option} {shlex.quote(str(value))}" for option, value in given.items() if value)
+    return f"{path} is missing: {lost}. Make it: rollguard baseline save {made}"

@@ -173,6 +173,9 @@ class Stack:
             if scrape.exporter is None or name in started:
                 continue
             started.add(name)
+            if unset := exporting.unset_variable(scrape.exporter):
+                self.notes.append(f"{name} is not measured: the environment variable {unset} is not set")
+                continue
             command = exporting.command(scrape, self.root, scaled, self.notes.append)
             metrics = f"http://{scrape.targets[0]}/metrics"
             yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)

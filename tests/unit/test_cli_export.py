@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from rollguard.cli import cli
+from exporters.screener import Screener
+from rollguard import binaries
+from rollguard.cli import cli, export, exporting
+from rollguard.cli.stack import Settings, Stack
+from rollguard.loading import load_rollout
+from rollguard.spec import Exporter
 from rollguard.yamlfile import dump, parse
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
@@ -52,6 +58,53 @@ def test_a_file_that_is_still_to_be_made_is_told_and_left_out(folder: Path) -> N
     found = run("canary", "--once", "--rollout", path)
     assert found.exit_code == 0
     assert "note: r.json is missing: drift is not measured" in found.output
+
+
+def test_a_baseline_that_is_missing_is_told_with_the_whole_command(folder: Path) -> None:
+    (folder / "celery.log").write_text("")
+    screener = {"log": "celery*.log", "database": "sqlite:///scans.db", "baseline": "b.json"}
+    told: list[str] = []
+    dict(exporting.options(Exporter.model_validate({"screener": screener}), folder, float, told.append))
+    command = "rollguard baseline save --log 'celery*.log' --database sqlite:///scans.db --out b.json"
+    assert told == [f"{folder}/b.json is missing: score drift is not measured. Make it: {command}"]
+
+
+@pytest.mark.parametrize(("value", "unset"), [(None, "DB_OF_TEST"), ("", "DB_OF_TEST"), ("sqlite:///x", "")])
+def test_a_variable_that_is_not_set_is_known_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, unset: str
+) -> None:
+    monkeypatch.delenv("DB_OF_TEST", raising=False)
+    if value is not None:
+        monkeypatch.setenv("DB_OF_TEST", value)
+    exporter = Exporter.model_validate({"forecast": {"database": "${DB_OF_TEST}"}})
+    assert exporting.unset_variable(exporter) == unset
+    assert exporting.unset_variable(Exporter.model_validate({"canary": {"events": "e"}})) == ""
+
+
+def test_up_starts_no_exporter_whose_database_nobody_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
+        need_binary(binary)
+    monkeypatch.delenv("FORECAST_DATABASE_URL", raising=False)
+    stack = Stack(Settings([load_rollout(SHIPPED.parent / "ensemble-forecast.yaml")], tmp_path, tmp_path))
+    assert list(stack.exporters) == []
+    (note,) = stack.notes
+    assert (
+        note == "ensemble-forecast is not measured: the environment variable FORECAST_DATABASE_URL is not set"
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "checkpoint"),
+    [
+        ("var/celery.log", "var/celery.log.rollguard-checkpoint"),
+        ("var/celery-*.log", "var/screener.rollguard-checkpoint"),
+        ("var/*/celery.log", "screener.rollguard-checkpoint"),
+    ],
+)
+def test_a_checkpoint_lies_beside_what_is_read(log: str, checkpoint: str) -> None:
+    assert export._default_checkpoint(Screener(log)) == Path(checkpoint)
 
 
 @pytest.mark.parametrize("exporter", [None, {"validation": {"events": "e"}}])
