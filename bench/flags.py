@@ -58,7 +58,15 @@ def _serving(folder: Path) -> Iterator[str]:
     (folder / "token").write_text(TOKEN, encoding="ascii")
     url = f"http://127.0.0.1:{free_port()}"
     command = [
-        *(sys.executable, "-m", "rollguard", "serve", "--listen", url.removeprefix("http://")),
+        *(
+            sys.executable,
+            "-m",
+            "rollguard",
+            "serve",
+            "--without-prometheus",
+            "--listen",
+            url.removeprefix("http://"),
+        ),
         *("--rollouts", str(folder / "rollouts"), "--state", f"sqlite:///{folder / 'ledger.db'}"),
         *("--token-file", str(folder / "token"), "--poll", "1h"),
         *("--alertmanager", f"http://127.0.0.1:{free_port()}"),

@@ -81,7 +81,15 @@ class _Rollguard:
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.port = free_port()
         command = [
-            *(sys.executable, "-m", "rollguard", "serve", "--listen", f"127.0.0.1:{self.port}"),
+            *(
+                sys.executable,
+                "-m",
+                "rollguard",
+                "serve",
+                "--without-prometheus",
+                "--listen",
+                f"127.0.0.1:{self.port}",
+            ),
             *("--rollouts", str(folder / "rollouts"), "--state", f"sqlite:///{folder / 'ledger.db'}"),
             *("--token-file", str(folder / "token"), "--poll", "1h", "--time-scale", "1000000"),
             *("--root", str(folder), "--memory", str(folder / "memory")),

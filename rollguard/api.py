@@ -75,12 +75,16 @@ class Api:
 
         async def acted(request: Request) -> Response:
             asked = await bodies.json_object(request)
-            said = {"actor": _text(asked, "actor", 200) or "unknown", "reason": _text(asked, "reason", 2000)}
-            for key, (whose, argument, meaning) in openapi.EXTRAS.items():
+            said: dict[str, Any] = {
+                "actor": _text(asked, "actor", 200) or "unknown",
+                "reason": _text(asked, "reason", 2000),
+            }
+            for key, extra in openapi.EXTRAS.items():
                 if asked.get(key) is not None:
-                    if verb != whose:
-                        raise HTTPException(400, f"{key} is for {whose}: {meaning}")
-                    said[argument] = _text(asked, key, 200)
+                    if verb not in extra.verbs:
+                        raise HTTPException(400, f"{key} is for {' and '.join(extra.verbs)}: {extra.meaning}")
+                    flag = extra.type == "boolean"
+                    said[extra.argument] = _flag(asked, key) if flag else _text(asked, key, 200)
             return JSONResponse(
                 status.entry(await self._run(lambda: act(request.path_params["name"], **said)))
             )
@@ -108,6 +112,12 @@ class Api:
     async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
         self._threads = self._threads or anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(work, *arguments, limiter=self._threads)
+
+
+def _flag(asked: Mapping[str, Any], key: str) -> bool:
+    if not isinstance(asked[key], bool):
+        raise HTTPException(400, f"{key} is expected to be true or false")
+    return bool(asked[key])
 
 
 def _text(asked: Mapping[str, Any], key: str, longest: int) -> str:

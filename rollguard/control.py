@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rollguard import decide, flags, lifecycle, refusals
+from rollguard import advance, decide, flags, lifecycle, refusals
 from rollguard import state as states
 from rollguard.batches import Batches
 from rollguard.conventions import ENABLED, FALLBACK
@@ -19,6 +19,8 @@ from rollguard.ledger import ConflictError, Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.notification import GuardAlert, Notification
 from rollguard.platform import WATCHDOG, is_platform
+from rollguard.prometheus import PrometheusError
+from rollguard.seen import Observation
 from rollguard.spec import Action, Rollout
 from rollguard.state import Entry, State, Transition
 
@@ -87,6 +89,9 @@ class ControlPlane:
         self._listeners = list(listeners)
         self._firing = Firing()
         self._polled_at: float | None = None
+        self._seen: dict[str, Observation] = {}
+        self.look: Callable[[Rollout, Sequence[str]], list[str]] | None = None
+        """Asks Prometheus what keeps guards from watching some stages; None where there is none to ask."""
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
@@ -135,40 +140,76 @@ class ControlPlane:
         with self._lock:
             self._catch_up()
 
-    def start(self, name: str, *, actor: str, reason: str = "") -> Entry:
+    def observed(self, name: str, seen: Observation, *, decides: bool = True) -> list[Entry]:
+        """Take what Prometheus showed of a rollout, and decide upon it.
+
+        Args:
+            name: of the rollout.
+            seen: what was seen, just now.
+            decides: False where another control plane advances rollouts; it is then only shown.
+        Returns:
+            The new ledger entries.
+        """
+        with self._lock:
+            self._seen[name] = seen
+            return self._decide(None, {name: seen}) if decides else []
+
+    def start(self, name: str, *, actor: str, reason: str = "", unguarded: bool = False) -> Entry:
         """Start the next run of a rollout, in its first stage.
 
+        Args:
+            name: of the rollout.
+            actor: who.
+            reason: why.
+            unguarded: although its guards may not be loaded, not evaluated, pending or firing.
         Raises:
             UnknownRolloutError, RefusedError, LedgerError: nothing was changed.
         """
+        rollout = self._rollout(name)
+        first = rollout.stages[0].name
+        found = self._looked(rollout, unguarded, first)
         with self._lock:
-            rollout, state = self._rollout(name), self.state(name)
-            evidence = self._ignorance()
-            transition = lifecycle.start(rollout, state, actor=actor, reason=reason, evidence=evidence)
+            state = self.state(name)
+            transition = lifecycle.start(rollout, state, actor=actor, reason=reason, evidence=found)
             self._refuse_too_early(rollout, state)
-            self._refuse_while(rollout, rollout.stages[0].name, "rollback")
+            self._refuse_while(rollout, first, "rollback")
             return self._commit_by_hand(transition)
 
-    def promote(self, name: str, *, actor: str, reason: str = "", origin: str | None = None) -> Entry:
+    def promote(
+        self, name: str, *, actor: str, reason: str = "", origin: str | None = None, unguarded: bool = False
+    ) -> Entry:
         """Step to the next stage, or to ENABLED after the last; raises as `start` does.
 
         Args:
             name: of the rollout.
-            actor: who promotes.
+            actor: who promotes; that lets the next stage begin, even where it needs an approval.
             reason: why.
             origin: where the rollout is believed to be; refused if it is elsewhere. None: wherever it is.
+            unguarded: as for `start`.
         """
+        rollout, before = self._rollout(name), self.state(name)
+        following = rollout.stage_after(before.stage) if before.stage else None
+        found = self._looked(rollout, unguarded, before.position, following.name if following else ENABLED)
         with self._lock:
-            rollout, state = self._rollout(name), self.state(name)
-            if origin is not None and origin != state.position:
+            state = self.state(name)
+            if (origin or before.position) != state.position:
                 raise RefusedError(f"{name} is in {state.position} by now, no longer in {origin}.")
             left = self.hold_left(rollout, state)
-            evidence = self._ignorance() | ({"hold_left_seconds": round(left, 3)} if left else {})
+            evidence = found | ({"hold_left_seconds": round(left, 3)} if left else {})
             transition = lifecycle.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
             self._refuse_too_early(rollout, state)
             self._refuse_while(rollout, state.position, "rollback", "hold")
+            refusals.held(state)
             self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
             return self._commit_by_hand(transition)
+
+    def approve(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Let the next stage begin by itself, once everything else is met; raises as `start` does."""
+        with self._lock:
+            rollout = self._rollout(name)
+            return self._commit_by_hand(
+                lifecycle.approve(rollout, self.state(name), actor=actor, reason=reason)
+            )
 
     def rollback(self, name: str, *, actor: str, reason: str, to: str = FALLBACK) -> Entry:
         """Roll back by hand; raises as `start` does. No cooldown, guard or pause delays it.
@@ -182,6 +223,7 @@ class ControlPlane:
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
             breached = decide.armed(rollout, state.position, self._firing.of(name), "rollback")
+            refusals.no_earlier_stage(rollout, state, to)
             evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
             why = reason or "manual"
             return self._commit_by_hand(
@@ -192,7 +234,12 @@ class ControlPlane:
         """Take the guards' hands off a run, until it is resumed; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            return self._commit_by_hand(lifecycle.pause(self.state(name), actor=actor, reason=reason))
+            state = self.state(name)
+            seen = self.seen(state)
+            clock = seen.clock_seconds if seen else state.clock_before
+            return self._commit_by_hand(
+                lifecycle.pause(state, actor=actor, reason=reason, clock_seconds=clock)
+            )
 
     def resume(self, name: str, *, actor: str, reason: str = "") -> Entry:
         """End a pause; what fires counts at once. Raises as `start` does."""
@@ -203,10 +250,13 @@ class ControlPlane:
             return entry
 
     def acknowledge(self, name: str, *, actor: str, reason: str = "") -> Entry:
-        """Note that a person has looked at why a run went back; raises as `start` does."""
+        """Note that a person has looked at why a run went back, or what holds it; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            return self._commit_by_hand(lifecycle.acknowledge(self.state(name), actor=actor, reason=reason))
+            fires = {alert.guard for alert in self._firing.of(name)}
+            return self._commit_by_hand(
+                lifecycle.acknowledge(self.state(name), actor=actor, reason=reason, firing=fires)
+            )
 
     def state(self, name: str) -> State:
         """Return a rollout's state by the ledger."""
@@ -229,21 +279,50 @@ class ControlPlane:
 
     def cooldown_left(self, rollout: Rollout, state: State) -> float:
         """Return how long start and promote are still refused since it went back, seconds."""
-        return decide.cooldown_left(rollout, state, self.clock.wall(), self._scale)
+        return lifecycle.cooldown_left(rollout, state, self.clock.wall(), self._scale)
 
     def hold_left(self, rollout: Rollout, state: State) -> float:
-        """Return how much of the stage's hold has not passed yet, seconds."""
-        hold = next((stage.hold for stage in rollout.stages if stage.name == state.stage), 0.0)
-        return max(0.0, state.entered_at + hold / self._scale - self.clock.wall()) if hold else 0.0
+        """Return how much of the stage's hold has not passed yet in evaluated time, seconds.
+
+        Where Prometheus has shown nothing of this state yet, time by our own clock.
+        """
+        stage, seen = rollout.stage(state.stage), self.seen(state)
+        if stage is None or not stage.hold:
+            return 0.0
+        ours = state.clock_before + (0.0 if state.paused_by else self.clock.wall() - state.clock_from)
+        return max(0.0, stage.hold / self._scale - (seen.clock_seconds if seen else ours))
+
+    def seen(self, state: State) -> Observation | None:
+        """Return what Prometheus last showed of a rollout in this very state, or None."""
+        seen = self._seen.get(state.rollout)
+        return seen if seen and seen.newest == state.newest else None
+
+    def waits_for(self, rollout: Rollout, state: State) -> list[str]:
+        """Return what keeps the stage from ending, in words; nothing outside of a stage."""
+        if state.status != "ROLLING_OUT":
+            return []
+        now, states_now = self.clock.wall(), self.ledger.states()
+        return advance.waits_for(
+            rollout, state, self.seen(state), now=now, scale=self._scale, states=states_now
+        )
 
     def _rollout(self, name: str) -> Rollout:
         if name not in self.rollouts:
             raise UnknownRolloutError(f"{name} is no rollout; known: {', '.join(self.rollouts)}.")
         return self.rollouts[name]
 
-    def _ignorance(self) -> dict[str, Any]:
-        """Return as evidence that a person decided while nobody could say what fires."""
-        return {"alerts_unknown": True} if self.alerts_unknown else {}
+    def _looked(self, rollout: Rollout, unguarded: bool, *positions: str) -> dict[str, Any]:
+        """Refuse unless Prometheus shows that the guards watch; return as evidence what nobody could say."""
+        unknown = {"alerts_unknown": True} if self.alerts_unknown else {}
+        if self.look is None:
+            return unknown | {"rules_unknown": True}
+        try:
+            found = self.look(rollout, positions)
+        except PrometheusError as error:
+            found = [str(error).rstrip(".")]
+        if found and not unguarded:
+            raise RefusedError(f"{rollout.name}: {'; '.join(found)}.")
+        return unknown | ({"unguarded": found} if found else {})
 
     @property
     def alerts_unknown(self) -> bool:
@@ -286,7 +365,9 @@ class ControlPlane:
             for name, state in self._shown.items()
         )
 
-    def _decide(self, received_at: float | None) -> list[Entry]:
+    def _decide(
+        self, received_at: float | None, seen: Mapping[str, Observation] | None = None
+    ) -> list[Entry]:
         """Decide for every rollout; a second time where another control plane was quicker."""
         for attempt in (1, 2):
             current = self._catch_up()
@@ -294,9 +375,18 @@ class ControlPlane:
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
                 state = current.get(name, State(name))
-                if state.running:
-                    firing = self._firing.of(name, since=state.started_at)
-                    transitions += decide.decide(rollout, state, firing, now=now, scale=self._scale)
+                if not state.running:
+                    continue
+                firing = self._firing.of(name, since=state.started_at)
+                transitions += decide.decide(
+                    rollout,
+                    state,
+                    firing,
+                    now=now,
+                    scale=self._scale,
+                    seen=(seen or {}).get(name),
+                    states=current,
+                )
             try:
                 return self._commit(transitions, current, received_at)
             except ConflictError:
@@ -351,6 +441,7 @@ class ControlPlane:
 
     def _refuse_too_early(self, rollout: Rollout, state: State) -> None:
         refusals.in_cooldown(state, self.cooldown_left(rollout, state))
+        refusals.frozen(rollout, self.clock.wall(), self._scale)
         refusals.without_required(rollout, self.ledger.states())
 
     def _refuse_while(self, rollout: Rollout, position: str, *actions: Action) -> None:

@@ -61,6 +61,21 @@ STAGE_ENTERED = Metric(
     "rollout_stage_entered_timestamp_seconds", "gauge", "When the stage or state began.", unit="seconds"
 )
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
+WATCHES = Metric("rollguard_watch_turns_total", "counter", "Looks at Prometheus.", ("result",))
+LAST_WATCH = Metric(
+    "rollguard_watch_last_success_timestamp_seconds",
+    "gauge",
+    "When Prometheus last told how the guards fare.",
+    unit="seconds",
+)
+HELD = Metric("rollout_held", "gauge", "Guards that hold the stage.")
+HOLD_LEFT = Metric(
+    "rollout_hold_left_seconds",
+    "gauge",
+    "What is left of the stage's hold.",
+    unit="seconds",
+)
+OVERDUE = Metric("rollout_overdue", "gauge", "1 while a stage has passed its deadline.")
 PAUSED = Metric("rollout_paused", "gauge", "1 while a person keeps the guards from acting.")
 UNACKNOWLEDGED = Metric(
     "rollout_unacknowledged", "gauge", "1 from a rollback or a step back until a person has looked at it."

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from rollguard import lifecycle
+from rollguard import advance, lifecycle
 from rollguard.conventions import FALLBACK
-from rollguard.guards import longest_look_back
+from rollguard.durations import render
 from rollguard.notification import GuardAlert
 from rollguard.platform import acting_guards
+from rollguard.seen import Observation, guards_of
 from rollguard.spec import Action, Guard, Rollout
-from rollguard.state import CASCADE, State, Transition
+from rollguard.state import CASCADE, CLOCK, DEADLINE, State, Transition
 
 _BY_SEVERITY = {"critical": 0, "warning": 1, "info": 2}
 
 
 def decide(
-    rollout: Rollout, state: State, firing: Iterable[GuardAlert], *, now: float = 0.0, scale: float = 1.0
+    rollout: Rollout,
+    state: State,
+    firing: Iterable[GuardAlert],
+    *,
+    now: float = 0.0,
+    scale: float = 1.0,
+    seen: Observation | None = None,
+    states: Mapping[str, State] | None = None,
 ) -> list[Transition]:
-    """Return what must happen to a rollout, given the alerts that fire now.
+    """Return what must happen to a rollout, given the alerts that fire now and what Prometheus showed.
 
     A rollback is sticky: in ROLLBACK nothing is decided any more, whatever resolves or fires. An alert of a
     guard that is not armed in this stage, or of a paused rollout, consumes nothing: it counts as soon as a
-    stage arms its guard or somebody resumes.
+    stage arms its guard or somebody resumes. A hold ends when its guard was evaluated false with data.
 
     Args:
         rollout: the loaded rollout; the action comes from it, never from a label.
@@ -30,27 +39,90 @@ def decide(
         firing: alerts of any rollout; those of others are passed over.
         now: Unix seconds.
         scale: what durations are divided by.
+        seen: what Prometheus showed of this state, just now; None where only alerts are news.
+        states: of the rollouts that this one requires, by name.
     Returns:
-        One rollback or step back (or note of it, in mode observe), or nothing. The most severe guard is the
-        reason, among equals the first to fire; the evidence names all.
+        One rollback or step back (or note of it, in mode observe); or what holds, what no longer does, and
+        that a deadline has passed; or the promotion; or nothing.
     """
     if not state.running or state.paused_by:
         return []
+    alerts = list(firing)
+    if fall := _fall(rollout, state, alerts, now, scale):
+        return [fall]
+    changes = _late(rollout, state, now, scale) or [
+        *_holds(rollout, state, alerts),
+        *_releases(rollout, state, alerts, seen),
+    ]
+    if changes or seen is None or state.stage is None:
+        return changes
+    waits = advance.waits_for(rollout, state, seen, now=now, scale=scale, states=states)
+    return [] if waits else [lifecycle.promote(rollout, state, actor=CLOCK, evidence=seen.evidence())]
+
+
+def _fall(
+    rollout: Rollout, state: State, firing: Sequence[GuardAlert], now: float, scale: float
+) -> Transition | None:
+    """Return the rollback: the most severe guard is the reason, among equals the first to fire."""
     breached = _counting(rollout, state, armed(rollout, state.position, firing, "rollback"), now, scale)
     if not breached:
-        return []
+        return None
     guard, alert = min(
         breached, key=lambda pair: (_BY_SEVERITY[pair[0].severity], pair[1].starts_at, pair[0].name)
     )
     names = {other.name for other, _ in breached}
-    evidence = {
+    evidence = {**_said(alert), "also_firing": sorted(names - {guard.name})}
+    to = FALLBACK if state.stepped_back else rollout.rollback.to
+    return lifecycle.rollback(rollout, state, guard=guard.name, reason=guard.name, to=to, evidence=evidence)
+
+
+def _said(alert: GuardAlert) -> dict[str, Any]:
+    return {
         "alert": dict(alert.labels),
         "annotations": dict(alert.annotations),
         "starts_at": alert.starts_at,
-        "also_firing": sorted(names - {guard.name}),
     }
-    to = FALLBACK if state.stepped_back else rollout.rollback.to
-    return [lifecycle.rollback(rollout, state, guard=guard.name, reason=guard.name, to=to, evidence=evidence)]
+
+
+def _late(rollout: Rollout, state: State, now: float, scale: float) -> list[Transition]:
+    """Return what the stage's deadline leads to, once."""
+    stage = rollout.stage(state.stage)
+    deadline = stage.deadline if stage else None
+    if deadline is None or state.overdue or now < state.entered_at + deadline.after / scale:
+        return []
+    noted = lifecycle.overdue(state, render(deadline.after))
+    if deadline.action == "hold":
+        return [noted, lifecycle.hold(state, [DEADLINE], {})]
+    if deadline.action == "rollback" and not rollout.observed:
+        to, why = rollout.rollback.to, f"{DEADLINE}: {noted.reason}"
+        return [noted, lifecycle.rollback(rollout, state, actor=CLOCK, guard=None, reason=why, to=to)]
+    return [noted]
+
+
+def _holds(rollout: Rollout, state: State, firing: Sequence[GuardAlert]) -> list[Transition]:
+    if state.stage is None:
+        return []  # in ENABLED there is nothing left to hold
+    found = {
+        guard.name: alert
+        for guard, alert in reversed(armed(rollout, state.position, firing, "hold"))
+        if guard.name not in state.held
+    }
+    evidence = {"alerts": {name: _said(alert) for name, alert in found.items()}}
+    return [lifecycle.hold(state, found, evidence)] if found else []
+
+
+def _releases(
+    rollout: Rollout, state: State, firing: Sequence[GuardAlert], seen: Observation | None
+) -> list[Transition]:
+    """Return which holds are over: of guards that were evaluated false with data, or left the file."""
+    if not state.held or seen is None or seen.newest != state.newest:
+        return []
+    known = {guard.name for guard in guards_of(rollout, state.position) if guard.action == "hold"} | {
+        DEADLINE
+    }
+    fires = {alert.guard for alert in firing if alert.firing}
+    over = {name for name in state.held - fires if name not in known or seen.clear(name)}
+    return [lifecycle.release(state, over, seen.evidence())] if over else []
 
 
 def _counting(
@@ -58,7 +130,7 @@ def _counting(
 ) -> list[tuple[Guard, GuardAlert]]:
     """Return the breaches without those that were noted before, or that may be an echo of a step back."""
     passed_over = state.noted if rollout.observed else frozenset()
-    if cooldown_left(rollout, state, now, scale) > 0:
+    if lifecycle.cooldown_left(rollout, state, now, scale) > 0:
         passed_over |= state.excused
     return [(guard, alert) for guard, alert in breached if guard.name not in passed_over]
 
@@ -94,17 +166,6 @@ def _dependant(rollout: Rollout, state: State, parent: Transition) -> Transition
     reason = f"requires {parent.rollout}, which was rolled back by {parent.guard or parent.actor}"
     evidence = {"requires": parent.rollout, "guard": parent.guard, "reason": parent.reason}
     return lifecycle.rollback(rollout, state, actor=CASCADE, reason=reason, evidence=evidence)
-
-
-def cooldown_left(rollout: Rollout, state: State, now: float, scale: float = 1.0) -> float:
-    """Return how long start and promote still wait since the rollout went back, seconds.
-
-    The cooldown is at least as long as a breach may echo in the guards' windows.
-    """
-    if state.rolled_back_at is None or not (state.status == "ROLLBACK" or state.stepped_back):
-        return 0.0
-    cooldown = max(rollout.rollback.cooldown, longest_look_back(rollout)) / scale
-    return max(0.0, state.rolled_back_at + cooldown - now)
 
 
 def armed(

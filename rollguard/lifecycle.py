@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.errors import RollguardError
+from rollguard.guards import longest_look_back
 from rollguard.spec import Rollout
-from rollguard.state import Kind, State, Transition
+from rollguard.state import CLOCK, Kind, State, Transition
 
 Evidence = Mapping[str, Any]
 
@@ -90,11 +91,10 @@ def rollback(
         actor: who.
         guard: the guard that decided; None where a person did.
         reason: why.
-        to: `fallback`, `previous` or a stage's name. Where a guard asks for a stage that is not before this
-            one, the run ends.
+        to: `fallback`, `previous` or a stage's name; the run ends where that is no stage before this one.
         evidence: what was known.
     Raises:
-        RefusedError: no run is under way, or a person asks for a stage that is not before this one.
+        RefusedError: no run is under way.
     """
     if not state.running:
         raise RefusedError(f"{rollout.name} is in {state.position}: no run is under way.")
@@ -102,10 +102,6 @@ def rollback(
         return _here(state, "would_rollback", actor=actor, reason=reason, guard=guard, evidence=evidence)
     earlier = rollout.stages_before(state.stage)
     stage = earlier[-1] if to == PREVIOUS and earlier else to
-    if stage not in earlier and to != FALLBACK and guard is None:
-        known = ", ".join((FALLBACK, *earlier))
-        where = f"{rollout.name} is in {state.position}"
-        raise RefusedError(f"{where}: it can go back to {known}, not to {to}.")
     back = stage in earlier
     return Transition(
         rollout.name,
@@ -120,9 +116,47 @@ def rollback(
     )
 
 
-def pause(state: State, *, actor: str, reason: str = "") -> Transition:
+def approve(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> Transition:
+    """Return that a person lets the next stage begin, once everything else is met.
+
+    Raises:
+        RefusedError: no stage is under way, or the next one begins without, or is approved already.
+    """
+    following = rollout.stage_after(state.stage) if state.stage else None
+    if following is None or following.approve is None:
+        raise RefusedError(f"{state.rollout} is in {state.position}: no stage waits for an approval.")
+    if state.approved == following.name:
+        raise RefusedError(f"{state.rollout}: {following.name} is approved already.")
+    return _here(state, "approve", actor=actor, reason=reason, evidence={"stage": following.name})
+
+
+def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
+    """Return that guards hold a stage, until each was evaluated false with data."""
+    names = sorted(guards)
+    told = {**evidence, "guards": names}
+    return _here(state, "hold", actor="guard", reason=", ".join(names), evidence=told)
+
+
+def release(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
+    """Return that guards hold a stage no longer; its clock begins anew."""
+    names = sorted(guards)
+    told = {**evidence, "guards": names}
+    return _here(state, "release", actor=CLOCK, reason=", ".join(names), evidence=told)
+
+
+def overdue(state: State, after: str) -> Transition:
+    """Return that a stage has not ended by its deadline, a duration in words."""
+    return _here(state, "overdue", actor=CLOCK, reason=f"{state.stage} has not ended in {after}")
+
+
+def pause(state: State, *, actor: str, reason: str = "", clock_seconds: float = 0.0) -> Transition:
     """Return the pause of a run: until it is resumed, guards decide nothing and nothing advances.
 
+    Args:
+        state: where it is.
+        actor: who.
+        reason: why.
+        clock_seconds: what has passed of the stage's hold; it goes on from there.
     Raises:
         RefusedError: no run is under way, or it is paused already.
     """
@@ -130,7 +164,8 @@ def pause(state: State, *, actor: str, reason: str = "") -> Transition:
         raise RefusedError(f"{state.rollout} is in {state.position}: no run is under way.")
     if state.paused_by:
         raise RefusedError(f"{state.rollout} is paused by {state.paused_by} already.")
-    return _here(state, "pause", actor=actor, reason=reason)
+    evidence = {"clock_seconds": clock_seconds} if clock_seconds else {}
+    return _here(state, "pause", actor=actor, reason=reason, evidence=evidence)
 
 
 def resume(state: State, *, actor: str, reason: str = "") -> Transition:
@@ -144,15 +179,34 @@ def resume(state: State, *, actor: str, reason: str = "") -> Transition:
     return _here(state, "resume", actor=actor, reason=reason)
 
 
-def acknowledge(state: State, *, actor: str, reason: str = "") -> Transition:
-    """Return that a person has looked at why a run went back.
+def acknowledge(state: State, *, actor: str, reason: str = "", firing: Collection[str] = ()) -> Transition:
+    """Return that a person has looked at why a run went back, or at what holds it.
 
+    Args:
+        state: where it is.
+        actor: who.
+        reason: what was found.
+        firing: guards that fire now: these go on holding.
     Raises:
-        RefusedError: there is nothing to look at.
+        RefusedError: there is nothing to look at, or all that holds it fires.
     """
-    if state.acknowledged:
-        raise RefusedError(f"{state.rollout} is in {state.position}: there is nothing to acknowledge.")
-    return _here(state, "acknowledge", actor=actor, reason=reason)
+    released = sorted(state.held - set(firing))
+    if state.acknowledged and not released:
+        fires = f"{', '.join(sorted(state.held))} fires" if state.held else "there is nothing to acknowledge"
+        raise RefusedError(f"{state.rollout} is in {state.position}: {fires}.")
+    evidence = {"guards": released} if released else {}
+    return _here(state, "acknowledge", actor=actor, reason=reason, evidence=evidence)
+
+
+def cooldown_left(rollout: Rollout, state: State, now: float, scale: float = 1.0) -> float:
+    """Return how long start and promote still wait since the rollout went back, seconds.
+
+    The cooldown is at least as long as a breach may echo in the guards' windows.
+    """
+    if state.rolled_back_at is None or not (state.status == "ROLLBACK" or state.stepped_back):
+        return 0.0
+    cooldown = max(rollout.rollback.cooldown, longest_look_back(rollout)) / scale
+    return max(0.0, state.rolled_back_at + cooldown - now)
 
 
 def _here(

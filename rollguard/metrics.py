@@ -57,6 +57,8 @@ class Metrics(Listener):
         self.decision_seconds = self._histogram(offers.DECISION_SECONDS)
         self.flip_seconds = self._histogram(offers.FLIP_SECONDS)
         self.last_poll = self._gauge(offers.LAST_POLL)
+        self.watches = self._counter(offers.WATCHES)
+        self.last_watch = self._gauge(offers.LAST_WATCH)
         self.last_heartbeat = self._gauge(offers.LAST_HEARTBEAT)
         for reason in REJECTED:
             self.rejected.labels(reason)
@@ -65,6 +67,7 @@ class Metrics(Listener):
         for result in ("success", "failure"):
             self.polls.labels(result)
             self.notices.labels(result)
+            self.watches.labels(result)
         self.registry.register(self)
         self._count(control.ledger.entries())
 
@@ -106,6 +109,12 @@ class Metrics(Listener):
     def posted(self, count: int, succeeded: bool) -> None:
         """Count notices to people."""
         self.notices.labels("success" if succeeded else "failure").inc(count)
+
+    def watched(self, succeeded: bool) -> None:
+        """Count a look at Prometheus."""
+        self.watches.labels("success" if succeeded else "failure").inc()
+        if succeeded:
+            self.last_watch.set(self._control.clock.wall())
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics that are read from state rather than counted."""
@@ -176,15 +185,28 @@ class Metrics(Listener):
             offers.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
         entered, percent = _of_rollouts(offers.STAGE_ENTERED), _of_rollouts(offers.PERCENT)
-        paused, unseen = _of_rollouts(offers.PAUSED), _of_rollouts(offers.UNACKNOWLEDGED)
         for rollout, state in pairs:
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
             percent.add_metric([rollout.name], percent_of(rollout, state))
-            paused.add_metric([rollout.name], int(bool(state.paused_by)))
-            unseen.add_metric([rollout.name], int(not state.acknowledged))
-        yield from (entered, percent, paused, unseen)
+        yield from (entered, percent)
+        yield from self._conditions(pairs)
         yield from self._counts()
+
+    def _conditions(self, pairs: Sequence[tuple[Rollout, State]]) -> Iterator[Metric]:
+        """Yield what is there beside stage and state."""
+        values: dict[Offered, Callable[[Rollout, State], float]] = {
+            offers.HELD: lambda _, state: len(state.held),
+            offers.HOLD_LEFT: self._control.hold_left,
+            offers.OVERDUE: lambda _, state: state.overdue,
+            offers.PAUSED: lambda _, state: bool(state.paused_by),
+            offers.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
+        }
+        for offered, value in values.items():
+            family = _of_rollouts(offered)
+            for rollout, state in pairs:
+                family.add_metric([rollout.name], float(value(rollout, state)))
+            yield family
 
     def _target_statuses(self) -> Iterable[TargetStatus]:
         try:

@@ -35,6 +35,7 @@ _NOTICE_OF: Mapping[str, tuple[str, str, str]] = {
     "promote": (_PROMOTED, "info", "promoted"),
     "pause": (_HELD, "warning", "paused"),
     "hold": (_HELD, "warning", "held"),
+    "overdue": (_HELD, "warning", "overdue"),
     "step_back": (_ROLLED_BACK, "warning", "taken back"),
     "rollback": (_ROLLED_BACK, "warning", "rolled back"),
 }

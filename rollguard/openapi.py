@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
 import rollguard
 from rollguard.applier import TargetStatus
+from rollguard.seen import CriterionSeen
 from rollguard.state import Entry
 
 VERBS: Mapping[str, str] = {
     "start": "Begin the next run, in its first stage.",
+    "approve": "Let the next stage begin by itself, once everything else is met.",
     "promote": "Step to the next stage; after the last, the release is enabled for good.",
     "rollback": "Take the rollout back now, and with it those that require it.",
     "pause": "Leave the rollout where it is: until it is resumed, no guard rolls it back.",
@@ -21,11 +24,29 @@ VERBS: Mapping[str, str] = {
 }
 """What a person may do with a rollout: methods of the control plane, and what each does."""
 
-EXTRAS: Mapping[str, tuple[str, str, str]] = {
-    "from": ("promote", "origin", "the stage that the rollout is believed to be in"),
-    "to": ("rollback", "to", "fallback, previous or an earlier stage"),
+
+@dataclass(frozen=True)
+class Extra:
+    """A key of a body beside actor and reason.
+
+    Args:
+        verbs: the verbs that have it.
+        argument: of their methods.
+        type: of its value, in JSON's words.
+        meaning: what it says.
+    """
+
+    verbs: tuple[str, ...]
+    argument: str
+    type: Literal["string", "boolean"]
+    meaning: str
+
+
+EXTRAS: Mapping[str, Extra] = {
+    "from": Extra(("promote",), "origin", "string", "the stage that the rollout is believed to be in"),
+    "to": Extra(("rollback",), "to", "string", "fallback, previous or an earlier stage"),
+    "unguarded": Extra(("start", "promote"), "unguarded", "boolean", "true although guards may not watch"),
 }
-"""Keys of a body that one verb has beside actor and reason: whose, as which argument, what it says."""
 
 _Json = dict[str, Any]
 
@@ -67,6 +88,7 @@ def document(rollouts: Mapping[str, str]) -> _Json:
             "schemas": {
                 "Rollout": _rollout(),
                 "Target": TypeAdapter(TargetStatus).json_schema(),
+                "Criterion": TypeAdapter(CriterionSeen).json_schema(),
                 "Entry": TypeAdapter(Entry).json_schema(),
                 "Error": _object({"error": _TEXT}),
                 "FlagError": _object({"errorCode": _TEXT, "errorDetails": _TEXT}),
@@ -140,9 +162,9 @@ def _asked(verb: str) -> _Json:
         "actor": {**text, "description": "Who decides; kept in the ledger, 200 characters of it."},
         "reason": {**text, "description": "Why; kept in the ledger, 2,000 characters of it."},
     }
-    for key, (whose, _, meaning) in EXTRAS.items():
-        if verb == whose:
-            asked[key] = {**text, "description": meaning}
+    for key, extra in EXTRAS.items():
+        if verb in extra.verbs:
+            asked[key] = {"type": [extra.type, "null"], "description": extra.meaning}
     return _object(asked, required=[])
 
 
@@ -249,6 +271,9 @@ def _rollout() -> _Json:
             "armed": {"type": "boolean"},
             "firing": {"type": "boolean"},
             "description": _TEXT,
+            "condition": {"enum": ["armed", "waiting", "without data", "breached", None]},
+            "why": _TEXT,
+            "armed_share": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
         }
     )
     return _object(
@@ -268,6 +293,11 @@ def _rollout() -> _Json:
             "held_by": _NAMES,
             "paused_by": _TEXT,
             "acknowledged": {"type": "boolean"},
+            "approved": _TEXT,
+            "overdue": {"type": "boolean"},
+            "waits_for": _NAMES,
+            "observed_at": {"type": ["number", "null"]},
+            "criteria": _list("Criterion"),
             "alerts_unknown": {"type": "boolean"},
             "hold_left_seconds": _SECONDS,
             "cooldown_left_seconds": _SECONDS,

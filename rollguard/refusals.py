@@ -6,11 +6,35 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from rollguard import decide
+from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.durations import render
 from rollguard.lifecycle import RefusedError
 from rollguard.notification import GuardAlert
 from rollguard.spec import Action, Rollout
 from rollguard.state import State
+
+
+def no_earlier_stage(rollout: Rollout, state: State, to: str) -> None:
+    """Refuse to go back to what is no stage before this one; where no run is under way that is said first."""
+    earlier = rollout.stages_before(state.stage)
+    if state.running and not (to == FALLBACK or to in earlier or (to == PREVIOUS and earlier)):
+        where, known = f"{rollout.name} is in {state.position}", ", ".join((FALLBACK, *earlier))
+        raise RefusedError(f"{where}: it can go back to {known}, not to {to}.")
+
+
+def frozen(rollout: Rollout, now: float, scale: float) -> None:
+    """Refuse in a freeze; calendars do not count where durations are divided."""
+    freeze = rollout.freeze_at(now) if scale == 1.0 else None
+    if freeze:
+        raise RefusedError(f"{rollout.name} is frozen until {freeze.until}: {freeze.why}.")
+
+
+def held(state: State) -> None:
+    """Refuse while a guard holds the stage, whether it still fires or not."""
+    if state.held:
+        ends = "each guard lets go once it was evaluated false with data"
+        mend = f"{ends}, or `rollguard acknowledge {state.rollout} --reason …`"
+        raise RefusedError(f"{state.rollout} is held by {', '.join(sorted(state.held))}: {mend}.")
 
 
 def in_cooldown(state: State, left: float) -> None:

@@ -23,6 +23,7 @@ from rollguard.metrics import Metrics
 from rollguard.notices import Notices
 from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.periodic import Periodic
+from rollguard.prometheus import Prometheus
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server
 from rollguard.spec import Rollout
@@ -30,6 +31,7 @@ from rollguard.state import Entry
 from rollguard.targets import build
 from rollguard.targets.memory import Memory
 from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
+from rollguard.watch import WATCH_SECONDS, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +49,12 @@ class Options:
         token_files: hold the bearer tokens, each file those of a role; None for every role.
         listen: host:port.
         alertmanager: base URL, to reconcile with; None to rely on notifications alone.
+        prometheus: base URL, to see whether guards watch; None: nothing advances by itself.
         root: folder that the targets' relative paths start from.
         memory: folder where targets keep what they must remember.
         scale: what cooldowns and holds are divided by.
         poll_seconds: between two polls of Alertmanager.
+        watch_seconds: between two looks at Prometheus.
         origins: web origins whose pages may ask for flags.
         url: how people reach it; stands in the notices that they get. Empty for none.
         tls: files of the certificate and its key, for HTTPS; None for HTTP.
@@ -61,10 +65,12 @@ class Options:
     token_files: Sequence[tuple[Role | None, Path]]
     listen: str = "127.0.0.1:9840"
     alertmanager: str | None = None
+    prometheus: str | None = None
     root: Path = Path()
     memory: Path = Path(".rollguard/targets")
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
+    watch_seconds: float = WATCH_SECONDS
     origins: Sequence[str] = ()
     url: str = ""
     tls: tuple[Path, Path] | None = None
@@ -107,6 +113,7 @@ def running(options: Options) -> Iterator[Server]:
             with (
                 _following(control),
                 _telling(control, metrics, options),
+                _watching(control, metrics, options),
                 _reconciling(control, metrics, options) as reconciler,
             ):
                 wake = reconciler.wake if reconciler else lambda: None
@@ -171,6 +178,25 @@ def _following(control: ControlPlane) -> Iterator[None]:
 def _follow(control: ControlPlane) -> None:
     with suppress(LedgerError):  # it shows as not ready, and the next turn comes soon
         control.follow()
+
+
+@contextmanager
+def _watching(control: ControlPlane, metrics: Metrics, options: Options) -> Iterator[None]:
+    if options.prometheus is None:
+        yield
+        return
+    watcher = Watcher(
+        control,
+        Prometheus(options.prometheus),
+        scale=options.scale,
+        every=options.watch_seconds,
+        on_turn=metrics.watched,
+    )
+    watcher.start()
+    try:
+        yield
+    finally:
+        watcher.stop()
 
 
 class ListenError(RollguardError):

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rollguard import instants
+from rollguard.calendars import Freeze, Window
 from rollguard.conventions import DISABLED, ENABLED, FALLBACK, ROLLBACK
 from rollguard.durations import Duration
 from rollguard.instants import Instant
@@ -175,6 +176,13 @@ class Flag(Model):
     schedule: Schedule | None = None
 
 
+class Deadline(Model):
+    """What happens to a stage that does not end."""
+
+    after: Duration = Field(gt=0, description="Since the stage was entered, waiting and pauses included.")
+    action: Action = Field("notify", description="notify: it is noted, and shown; once in a stage.")
+
+
 class Stage(Model):
     """One step of the rollout: a share of everybody, or of the contexts that match."""
 
@@ -190,6 +198,7 @@ class Stage(Model):
     values: dict[Attribute, Value] = Field({}, description="What clients find in the flag's metadata.")
     hold: Duration = Field(0.0, description="How long the stage lasts at least.")
     approve: Literal["manual"] | None = Field(None, description="manual: a person must let the stage begin.")
+    deadline: Deadline | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Stage:
@@ -344,6 +353,8 @@ class Rollout(Model):
     stages: Listed[Stage] = Field(min_length=1)
     guards: Listed[Guard] = Field(min_length=1)
     advance: Listed[Criterion] = ()
+    advance_in: Window | None = Field(None, description="When stages end by themselves; none: at any time.")
+    freezes: Listed[Freeze] = ()
     rollback: Rollback = Rollback()
     blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
     requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
@@ -368,6 +379,14 @@ class Rollout(Model):
         names = [stage.name for stage in self.stages]
         following = names.index(name) + 1 if name in names else len(names)
         return self.stages[following] if following < len(names) else None
+
+    def stage(self, name: str | None) -> Stage | None:
+        """Return a stage by its name, or nothing."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def freeze_at(self, now: float) -> Freeze | None:
+        """Return the freeze that covers a moment, Unix seconds."""
+        return next((freeze for freeze in self.freezes if freeze.covers(now)), None)
 
     def stages_before(self, name: str | None) -> tuple[str, ...]:
         """Return the stages that a run has behind it: all when ENABLED (None), none in what is no stage."""

@@ -10,7 +10,18 @@ from rollguard import conventions
 
 Status: TypeAlias = Literal["DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK"]
 Kind: TypeAlias = Literal[
-    "start", "promote", "step_back", "rollback", "pause", "resume", "acknowledge", "would_rollback"
+    "start",
+    "approve",
+    "promote",
+    "pause",
+    "resume",
+    "hold",
+    "release",
+    "overdue",
+    "step_back",
+    "rollback",
+    "would_rollback",
+    "acknowledge",
 ]
 
 MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")
@@ -19,6 +30,12 @@ MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")
 
 CASCADE = "cascade"
 """The actor of a rollback that follows from that of a rollout which is required."""
+
+CLOCK = "advance"
+"""The actor of what happens because time has passed: promotions, releases, deadlines."""
+
+DEADLINE = "deadline"
+"""What holds a rollout, or takes it back, where no guard does; guards' names are in CamelCase."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,11 @@ class State:
         acknowledged: False from a rollback, or a step back, until somebody has looked at it.
         stepped_back: whether this run has gone back a stage; the next breach ends it.
         excused: guards that fired as it went back a stage: until the cooldown is over they may echo.
+        held: guards that hold it: each until it was evaluated false with data.
+        approved: the stage that a person has let begin; empty where nobody has.
+        overdue: whether the stage has passed its deadline, and that was said.
+        clock_from: since when the stage's hold counts, Unix seconds.
+        clock_before: what had passed of it before the last pause, seconds.
     """
 
     rollout: str
@@ -60,6 +82,11 @@ class State:
     acknowledged: bool = True
     stepped_back: bool = False
     excused: frozenset[str] = frozenset()
+    held: frozenset[str] = frozenset()
+    approved: str = ""
+    overdue: bool = False
+    clock_from: float = 0.0
+    clock_before: float = 0.0
 
     @property
     def position(self) -> str:
@@ -85,7 +112,7 @@ class Transition:
         run: the run it belongs to; a start opens the next one.
         to_status: status afterwards.
         to_stage: stage afterwards; None outside ROLLING_OUT.
-        actor: ``guard``, ``cascade`` or a person's name.
+        actor: ``guard``, ``advance``, ``cascade`` or a person's name.
         guard: the guard that decided; None where a person or the clock did.
         reason: the guard's name or the person's words.
         evidence: what was known, as plain JSON data: labels, annotations, how it became known.
@@ -145,6 +172,7 @@ def _moved(state: State, entry: Entry) -> State:
         noted=frozenset() if begins else state.noted,
         guard=entry.guard,
         acknowledged=not back,
+        clock_from=entry.at,
         stepped_back=entry.kind == "step_back" or (state.stepped_back and not begins),
         excused=frozenset([entry.guard or "", *entry.evidence.get("also_firing", ())])
         if back
@@ -154,12 +182,28 @@ def _moved(state: State, entry: Entry) -> State:
 
 def _marked(state: State, entry: Entry) -> dict[str, Any]:
     """Return what an entry changes that leaves the rollout where it is."""
+    told, changes = entry.evidence, dict[str, Any]()
     match entry.kind:
+        case "approve":
+            changes = {"approved": told["stage"]}
         case "pause":
-            return {"paused_by": entry.actor}
+            changes = {"paused_by": entry.actor, "clock_before": told.get("clock_seconds", 0.0)}
         case "resume":
-            return {"paused_by": ""}
+            changes = {"paused_by": "", "clock_from": entry.at}
+        case "hold":
+            changes = {"held": state.held | set(told["guards"])}
+        case "overdue":
+            changes = {"overdue": True}
+        case "would_rollback":
+            changes = {"noted": state.noted | {entry.guard or ""}}
         case "acknowledge":
-            return {"acknowledged": True}
-        case _:
-            return {"noted": state.noted | {entry.guard or ""}}
+            changes = {"acknowledged": True}
+    if entry.kind in ("release", "acknowledge") and told.get("guards"):
+        changes |= _released(state, entry)
+    return changes
+
+
+def _released(state: State, entry: Entry) -> dict[str, Any]:
+    """Return the state without some of its holds; the stage's clock begins anew."""
+    held = state.held - set(entry.evidence["guards"])
+    return {"held": held, "clock_from": entry.at, "clock_before": 0.0}

@@ -10,8 +10,11 @@ from rollguard.control import ControlPlane
 from rollguard.decide import armed
 from rollguard.flags import percent_of
 from rollguard.platform import acting_guards
+from rollguard.seen import GuardSeen
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State
+
+_UNSEEN = GuardSeen(None)
 
 
 def entry(found: Entry) -> dict[str, Any]:
@@ -31,7 +34,10 @@ def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:
 def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: State) -> dict[str, Any]:
     firing = control.firing(rollout.name)
     said = {alert.guard: alert.annotations.get("description", "") for alert in reversed(firing)}
-    held_by = sorted({guard.name for guard, _ in armed(rollout, state.position, firing, "hold")})
+    fires = {guard.name for guard, _ in armed(rollout, state.position, firing, "hold")}
+    held_by = sorted(state.held | (fires if state.running else set()))
+    seen = control.seen(state)
+    guards = seen.guards if seen else {}
     return {
         "rollout": rollout.name,
         "title": rollout.title,
@@ -48,6 +54,11 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
         "held_by": held_by,
         "paused_by": state.paused_by,
         "acknowledged": state.acknowledged,
+        "approved": state.approved,
+        "overdue": state.overdue,
+        "waits_for": control.waits_for(rollout, state),
+        "observed_at": seen.at if seen else None,
+        "criteria": [asdict(criterion) for criterion in seen.criteria] if seen else [],
         "alerts_unknown": control.alerts_unknown,
         "hold_left_seconds": control.hold_left(rollout, state),
         "cooldown_left_seconds": control.cooldown_left(rollout, state),
@@ -59,6 +70,7 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
                 "armed": guard.armed_in(state.position),
                 "firing": guard.name in said,
                 "description": said.get(guard.name, ""),
+                **asdict(guards.get(guard.name, _UNSEEN)),
             }
             for guard in acting_guards(rollout)
         ],

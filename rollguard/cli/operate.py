@@ -1,10 +1,9 @@
-"""Commands on a running control plane: status, the steps of a rollout, history, verify."""
+"""Commands on a running control plane: the steps of a rollout, history, verify."""
 
 from __future__ import annotations
 
 import getpass
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Any
 import click
 
 from rollguard.cli.client import Client, RefusedByServerError
-from rollguard.cli.common import UrlType, examples, json_option, print_json, table, token_option
+from rollguard.cli.common import UrlType, examples, json_option, print_json, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
 from rollguard.durations import render
 from rollguard.ledger import Ledger, parse_head
@@ -41,6 +40,11 @@ ca_option = click.option(
     help="Certificates that vouch for an HTTPS control plane. Default: the system's.",
 )
 actor_option = click.option("--actor", default=None, help="Who decides; default: your user name.")
+unguarded_option = click.option(
+    "--unguarded",
+    is_flag=True,
+    help="Although Prometheus does not show that the guards are loaded, evaluated and silent.",
+)
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
 state_option = click.option(
     "--state", default=None, help="URL of a ledger to read, in place of asking the control plane."
@@ -49,7 +53,7 @@ state_option = click.option(
 TARGET_SECONDS = 1.0
 """How long a command waits for the targets to follow, before it says that one has not."""
 
-_ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows what fires"
+ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows what fires"
 
 
 @contextmanager
@@ -63,106 +67,18 @@ def _client(server: str, token_file: Path, ca_file: Path | None) -> Iterator[Cli
         raise click.exceptions.Exit(1) from error
 
 
-def _connected(command: Callable[..., None]) -> Callable[..., None]:
+def connected(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the client in place of its options."""
 
     @server_option
     @token_option
     @ca_option
     @wraps(command)
-    def connected(server: str, token_file: Path, ca_file: Path | None, **arguments: Any) -> None:
+    def wrapped(server: str, token_file: Path, ca_file: Path | None, **arguments: Any) -> None:
         with _client(server, token_file, ca_file) as client:
             command(client, **arguments)
 
-    return connected
-
-
-@click.command(epilog=examples("rollguard status", "rollguard status model-canary --json"))
-@click.argument("rollout", required=False)
-@json_option
-@_connected
-def status(client: Client, rollout: str | None, as_json: bool) -> None:
-    """Show where every rollout stands; with ROLLOUT its guards and targets too."""
-    rows = [client.get(f"rollouts/{rollout}")] if rollout else client.get("rollouts")
-    if as_json:
-        print_json(rows[0] if rollout else rows)
-        return
-    click.echo(
-        table(
-            [("ROLLOUT", "STATE", "STAGE", "PERCENT", "RUN", "SINCE", "HELD BY", "FIRING", "TARGETS")]
-            + [_overview_row(row) for row in rows]
-        )
-    )
-    if any(row["alerts_unknown"] for row in rows):
-        click.echo(_ALERTS_UNKNOWN, err=True)
-    if rollout:
-        _show_details(client, rows[0])
-
-
-def _overview_row(row: dict[str, Any]) -> tuple[str, ...]:
-    since = render(round(max(0.0, time.time() - row["entered_at"]))) if row["run"] else "-"
-    firing = [guard["guard"] for guard in row["guards"] if guard["firing"]]
-    pending = sum(not target["applied"] for target in row["targets"])
-    held = [f"paused by {row['paused_by']}"] if row["paused_by"] else []
-    held += row["held_by"]
-    if row["hold_left_seconds"] > 0:
-        held.append(f"hold, {render(round(row['hold_left_seconds']))} left")
-    if row["cooldown_left_seconds"] > 0:
-        held.append(f"cooldown, {render(round(row['cooldown_left_seconds']))} left")
-    if not row["acknowledged"]:
-        held.append("not acknowledged")
-    return (
-        row["rollout"],
-        row["state"] + (" (observed)" if row["mode"] == "observe" else ""),
-        row["stage"] or "-",
-        f"{row['percent']:g}",
-        str(row["run"]),
-        since,
-        "; ".join(held) or "-",
-        ", ".join(firing) or "-",
-        f"{pending} pending" if pending else "applied" if row["targets"] else "-",
-    )
-
-
-def _show_details(client: Client, row: dict[str, Any]) -> None:
-    if row["entry"]:
-        since = client.get("history", rollout=row["rollout"], after=row["entry"] - 1)
-        click.echo("\n" + "\n".join(map(text, since)))
-    click.echo(f"next: {_next_step(row)}")
-    guards = [("GUARD", "ACTION", "ARMED", "FIRING")]
-    guards += [
-        (guard["guard"], guard["action"], _yes(guard["armed"]), _yes(guard["firing"]))
-        for guard in row["guards"]
-    ]
-    click.echo(f"\n{table(guards)}")
-    for guard in row["guards"]:
-        if guard["description"]:
-            click.echo(f"{guard['guard']}: {_printable(guard['description'])}")
-    targets = [("TARGET", "DESIRED", "OBSERVED")]
-    targets += [
-        (
-            target["target"],
-            target["desired"],
-            target["error"] or ("the same" if target["applied"] else "pending"),
-        )
-        for target in row["targets"]
-    ]
-    click.echo(f"\n{table(targets)}")
-
-
-def _next_step(row: dict[str, Any]) -> str:
-    if row["paused_by"]:
-        return f"rollguard resume {row['rollout']}"
-    if not row["acknowledged"]:
-        return f"rollguard acknowledge {row['rollout']} --reason …"
-    verb = "promote" if row["state"] == "ROLLING_OUT" else "start"
-    left = row["cooldown_left_seconds"]
-    when = f", in {render(math.ceil(left))}" if left else ""
-    return f"rollguard {verb} {row['rollout']}{when}"
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
+    return wrapped
 
 
 def _user() -> str:
@@ -173,7 +89,7 @@ def _user() -> str:
 
 
 def _act(
-    client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: str
+    client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: Any
 ) -> None:
     asked = {"actor": actor or _user(), "reason": reason, **more}
     if verb == "promote":  # said twice, it must not be two steps
@@ -187,8 +103,10 @@ def _act(
     if hold_left:
         left = render(round(hold_left))
         click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
+    for found in entry["evidence"].get("unguarded", ()):
+        click.echo(f"note: {found}", err=True)
     if entry["evidence"].get("alerts_unknown"):
-        click.echo(_ALERTS_UNKNOWN, err=True)
+        click.echo(ALERTS_UNKNOWN, err=True)
     for target in _late_targets(client, rollout):
         why = f": {target['error']}" if target["error"] else ""
         click.echo(f"note: {target['target']} has not followed yet{why}", err=True)
@@ -209,22 +127,39 @@ def _late_targets(client: Client, rollout: str) -> list[dict[str, Any]]:
 @click.argument("rollout")
 @actor_option
 @reason_option
+@unguarded_option
 @json_option
-@_connected
-def start(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+@connected
+def start(
+    client: Client, rollout: str, actor: str | None, reason: str, unguarded: bool, as_json: bool
+) -> None:
     """Begin the next run of ROLLOUT, in its first stage."""
-    _act(client, "start", rollout, actor, reason, as_json)
+    _act(client, "start", rollout, actor, reason, as_json, **({"unguarded": True} if unguarded else {}))
+
+
+@click.command(epilog=examples("rollguard approve model-canary --reason 'shadow scores agree'"))
+@click.argument("rollout")
+@actor_option
+@reason_option
+@json_option
+@connected
+def approve(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+    """Let the next stage of ROLLOUT begin by itself, as soon as everything else is met."""
+    _act(client, "approve", rollout, actor, reason, as_json)
 
 
 @click.command(epilog=examples("rollguard promote model-canary --reason 'canary looks good'"))
 @click.argument("rollout")
 @actor_option
 @reason_option
+@unguarded_option
 @json_option
-@_connected
-def promote(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+@connected
+def promote(
+    client: Client, rollout: str, actor: str | None, reason: str, unguarded: bool, as_json: bool
+) -> None:
     """Take ROLLOUT to its next stage; after the last, the release is enabled for good."""
-    _act(client, "promote", rollout, actor, reason, as_json)
+    _act(client, "promote", rollout, actor, reason, as_json, **({"unguarded": True} if unguarded else {}))
 
 
 @click.command(
@@ -244,7 +179,7 @@ def promote(client: Client, rollout: str, actor: str | None, reason: str, as_jso
     help="fallback ends the run; previous, or an earlier stage's name, goes back to that stage.",
 )
 @json_option
-@_connected
+@connected
 def rollback(client: Client, rollout: str, actor: str | None, reason: str, to: str, as_json: bool) -> None:
     """Take ROLLOUT back now, by hand, and with it the rollouts that require it."""
     _act(client, "rollback", rollout, actor, reason, as_json, to=to)
@@ -255,7 +190,7 @@ def rollback(client: Client, rollout: str, actor: str | None, reason: str, to: s
 @actor_option
 @click.option("--reason", required=True, help="Why; kept in the ledger.")
 @json_option
-@_connected
+@connected
 def pause(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
     """Leave ROLLOUT where it is: until it is resumed, no guard rolls it back. `rollback` still does."""
     _act(client, "pause", rollout, actor, reason, as_json)
@@ -266,7 +201,7 @@ def pause(client: Client, rollout: str, actor: str | None, reason: str, as_json:
 @actor_option
 @reason_option
 @json_option
-@_connected
+@connected
 def resume(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
     """End the pause of ROLLOUT. What fires counts at once."""
     _act(client, "resume", rollout, actor, reason, as_json)
@@ -277,7 +212,7 @@ def resume(client: Client, rollout: str, actor: str | None, reason: str, as_json
 @actor_option
 @click.option("--reason", required=True, help="What was found; kept in the ledger.")
 @json_option
-@_connected
+@connected
 def acknowledge(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
     """Say that you have looked at why ROLLOUT went back: the next start or promotion needs it."""
     _act(client, "acknowledge", rollout, actor, reason, as_json)
@@ -382,7 +317,7 @@ def _head(text: str | None) -> tuple[int, str] | None:
     return found
 
 
-def _printable(said: str) -> str:
+def printable(said: str) -> str:
     """Return text without what would move a cursor or fake a line."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)
 
@@ -390,7 +325,7 @@ def _printable(said: str) -> str:
 def text(entry: dict[str, Any]) -> str:
     """Return a ledger entry as a line of plain text; below it, indented, what its alert said."""
     said = entry["evidence"].get("annotations", {}).get("description")
-    return f"{line(entry)}\n      {_printable(said)}" if said else line(entry)
+    return f"{line(entry)}\n      {printable(said)}" if said else line(entry)
 
 
 def line(entry: dict[str, Any]) -> str:
@@ -399,8 +334,8 @@ def line(entry: dict[str, Any]) -> str:
     before = entry["from_stage"] or entry["from_status"].lower()
     after = entry["to_stage"] or entry["to_status"].lower()
     where = f"{before} → {after}" if entry["kind"] in (*MOVES, "would_rollback") else f"in {after}"
-    who = f"guard {entry['guard']}" if entry["guard"] else _printable(entry["actor"])
-    why = f": {_printable(entry['reason'])}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
+    who = f"guard {entry['guard']}" if entry["guard"] else printable(entry["actor"])
+    why = f": {printable(entry['reason'])}" if entry["reason"] and entry["reason"] != entry["guard"] else ""
     kind = entry["kind"].replace("_", " ")
     what = f"{entry['rollout']}  run {entry['run']}  {kind}  {where}"
     return f"{entry['seq']:>4}  {at}Z  {what}  by {who}{why}"

@@ -68,6 +68,18 @@ from rollguard.tokens import ROLES, Role
     help="URL to reconcile with, and to tell people by.",
 )
 @click.option(
+    "--prometheus",
+    type=UrlType(),
+    default="http://127.0.0.1:9090",
+    show_default=True,
+    help="URL of the Prometheus that evaluates the guards.",
+)
+@click.option(
+    "--without-prometheus",
+    is_flag=True,
+    help="Ask none: nothing advances by itself, and nobody checks whether guards are loaded.",
+)
+@click.option(
     "--root",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     default=Path(),
@@ -81,6 +93,9 @@ from rollguard.tokens import ROLES, Role
     help="What must be remembered beside the ledger: which command has run, of what people were told.",
 )
 @click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
+@click.option(
+    "--watch", type=DurationType(), default="15s", show_default=True, help="Between two looks at Prometheus."
+)
 @click.option(
     "--allow-origin",
     "origins",
@@ -102,9 +117,12 @@ def serve(
     role_tokens: tuple[tuple[Role, Path], ...],
     tls: tuple[Path, Path] | None,
     alertmanager: str,
+    prometheus: str,
+    without_prometheus: bool,
     root: Path,
     memory: Path,
     poll: float,
+    watch: float,
     origins: tuple[str, ...],
     url: str | None,
     scale: float,
@@ -120,10 +138,12 @@ def serve(
             tls=tls,
             listen=listen,
             alertmanager=alertmanager,
+            prometheus=None if without_prometheus else prometheus,
             root=root,
             memory=memory,
             scale=scale,
             poll_seconds=poll,
+            watch_seconds=watch,
             origins=origins,
             url=url or "",
         )

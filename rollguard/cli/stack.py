@@ -28,6 +28,7 @@ from rollguard.spec import Rollout
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 2.0
+WATCH_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,11 @@ class Stack:
                 f"sqlite:///{self.folder / 'ledger.db'}",
             ),
             *("--token-file", str(self.token_file), "--alertmanager", f"http://{at.alertmanager}"),
+            *("--prometheus", f"http://{at.prometheus}"),
             *("--root", str(self.root), "--memory", str(self.folder / "targets")),
             *("--time-scale", f"{self.scale:g}"),
             *("--poll", Timing(self.scale).text(POLL_SECONDS)),
+            *("--watch", Timing(self.scale).text(WATCH_SECONDS)),
         ]
         return Child(
             "control plane", command, self._log("control-plane"), f"http://{at.control_plane}/readyz"

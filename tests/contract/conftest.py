@@ -38,7 +38,15 @@ class Served:
         text = SHIPPED.read_text(encoding="utf-8").partition("\ntargets:")[0]
         (self.rollouts / SHIPPED.name).write_text(f"{text}\n", encoding="utf-8")
         command = [
-            *(sys.executable, "-m", "rollguard", "serve", "--listen", self.url.removeprefix("http://")),
+            *(
+                sys.executable,
+                "-m",
+                "rollguard",
+                "serve",
+                "--without-prometheus",
+                "--listen",
+                self.url.removeprefix("http://"),
+            ),
             *("--rollouts", str(self.rollouts), "--state", f"sqlite:///{self.ledger}"),
             *("--token-file", str(self.token_file), "--root", str(folder)),
             *("--memory", str(folder / "memory")),

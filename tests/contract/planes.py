@@ -44,7 +44,15 @@ class Plane:
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.url = f"http://127.0.0.1:{free_port()}"
         self.command = [
-            *(sys.executable, "-m", "rollguard", "serve", "--listen", self.url.removeprefix("http://")),
+            *(
+                sys.executable,
+                "-m",
+                "rollguard",
+                "serve",
+                "--without-prometheus",
+                "--listen",
+                self.url.removeprefix("http://"),
+            ),
             *("--rollouts", str(rollouts), "--state", state, "--token-file", str(folder / "token")),
             *("--root", str(folder), "--memory", str(folder / "memory")),
             *("--alertmanager", alertmanager or f"http://127.0.0.1:{free_port()}"),

@@ -88,7 +88,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "app.yml").write_text(CONFIG)
     address = f"127.0.0.1:{free_port()}"
     command = [
-        *(sys.executable, "-m", "rollguard", "serve", "--listen", address),
+        *(sys.executable, "-m", "rollguard", "serve", "--without-prometheus", "--listen", address),
         *("--rollouts", str(tmp_path / "feature.yaml"), "--state", f"sqlite:///{tmp_path / 'ledger.db'}"),
         *("--token-file", str(tmp_path / "token"), "--root", str(tmp_path)),
         *("--alertmanager", f"http://127.0.0.1:{free_port()}"),

@@ -82,10 +82,11 @@ def test_an_alert_of_no_guard_decides_nothing() -> None:
     assert decide(ROLLOUT, CANARY, [alert("HighLatency", labels={"action": "rollback"})]) == []
 
 
-@pytest.mark.parametrize("action", ["hold", "notify"])
-def test_the_action_is_the_files_whatever_a_label_says(action: str) -> None:
+@pytest.mark.parametrize(("action", "kinds"), [("hold", ["hold"]), ("notify", [])])
+def test_the_action_is_the_files_whatever_a_label_says(action: str, kinds: list[str]) -> None:
     rollout = with_guard("WinRateDrop", action=action)
-    assert decide(rollout, CANARY, [alert("WinRateDrop", labels={"action": "rollback"})]) == []
+    found = decide(rollout, CANARY, [alert("WinRateDrop", labels={"action": "rollback"})])
+    assert [transition.kind for transition in found] == kinds
 
 
 def test_a_label_cannot_take_a_rollback_away() -> None:
@@ -93,7 +94,7 @@ def test_a_label_cannot_take_a_rollback_away() -> None:
 
 
 def test_a_vanished_series_that_holds_does_not_roll_back() -> None:
-    assert decide(ROLLOUT, CANARY, [alert("WinRateDropNoData")]) == []
+    assert [found.kind for found in decide(ROLLOUT, CANARY, [alert("WinRateDropNoData")])] == ["hold"]
 
 
 def test_a_vanished_series_rolls_back_where_the_file_says_so() -> None:

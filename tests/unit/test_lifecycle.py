@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from rollguard.calendars import Freeze
 from rollguard.control import Clock, ControlPlane
 from rollguard.ledger import Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
+from rollguard.seen import Observation
 from rollguard.spec import Rollout
 from rollguard.state import Entry
 
@@ -166,6 +168,107 @@ def test_an_acknowledgement_does_not_end_the_cooldown(control: ControlPlane) -> 
     control.acknowledge(NAME, actor="ann")
     with pytest.raises(RefusedError, match="its cooldown ends in 30m"):
         control.start(NAME, actor="ann")
+
+
+def test_an_acknowledgement_ends_the_holds_of_guards_that_no_longer_fire(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    fires(control, "WinRateDropNoData", "DriftDetectedNoData")
+    fires(control, "WinRateDropNoData", firing=False)
+    control.acknowledge(NAME, actor="ann", reason="x")
+    assert control.state(NAME).held == {"DriftDetectedNoData"}
+
+
+def test_a_hold_whose_guard_fires_is_not_acknowledged_away(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    fires(control, "WinRateDropNoData")
+    with pytest.raises(RefusedError, match="is in canary: WinRateDropNoData fires"):
+        control.acknowledge(NAME, actor="ann", reason="x")
+
+
+def test_a_hold_survives_a_restart(build: Build, control: ControlPlane, rollout: Rollout) -> None:
+    take_to(control, "canary")
+    fires(control, "WinRateDropNoData")
+    again = build(rollout)
+    with pytest.raises(RefusedError, match="is held by WinRateDropNoData"):
+        again.promote(NAME, actor="ann")
+
+
+# Approve
+
+
+def test_an_approval_is_of_the_next_stage_and_moves_nothing(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    entry = control.approve(NAME, actor="bob", reason="shadow scores agree")
+    assert (entry.kind, entry.actor, entry.evidence) == ("approve", "bob", {"stage": "canary"})
+    assert (position(control), control.state(NAME).approved) == ("shadow", "canary")
+
+
+def test_a_second_approval_is_refused(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    control.approve(NAME, actor="bob")
+    with pytest.raises(RefusedError, match="canary is approved already"):
+        control.approve(NAME, actor="bob")
+
+
+@pytest.mark.parametrize("stage", ["disabled", "canary", "enabled"])
+def test_where_no_stage_needs_one_an_approval_is_refused(control: ControlPlane, stage: str) -> None:
+    if stage != "disabled":
+        take_to(control, stage)
+    with pytest.raises(RefusedError, match=f"is in {stage}: no stage waits for an approval"):
+        control.approve(NAME, actor="ann")
+
+
+def test_an_approval_does_not_outlive_its_run(control: ControlPlane, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    control.approve(NAME, actor="bob")
+    control.rollback(NAME, actor="ann", reason="x")
+    control.acknowledge(NAME, actor="ann")
+    time.now += COOLDOWN
+    control.start(NAME, actor="ann")
+    assert control.state(NAME).approved == ""
+
+
+# The clock
+
+
+def test_a_pause_stops_the_clock_of_the_hold(control: ControlPlane, rollout: Rollout, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    seen = Observation(time.now, control.state(NAME).newest, clock_seconds=3600.0)
+    control.observed(NAME, seen)
+    control.pause(NAME, actor="ann")
+    time.now += 7200
+    assert control.hold_left(rollout, control.state(NAME)) == 23 * 3600
+    control.resume(NAME, actor="ann")
+    time.now += 3600
+    assert control.hold_left(rollout, control.state(NAME)) == 22 * 3600
+
+
+def test_a_hold_restarts_the_clock_when_it_ends(control: ControlPlane, rollout: Rollout, time: Time) -> None:
+    control.start(NAME, actor="ann")
+    fires(control, "WinRateDropNoData")
+    fires(control, "WinRateDropNoData", firing=False)
+    time.now += 3600
+    control.acknowledge(NAME, actor="ann")
+    assert control.hold_left(rollout, control.state(NAME)) == 24 * 3600
+
+
+# Freezes
+
+
+@pytest.mark.parametrize("verb", ["start", "promote"])
+def test_in_a_freeze_nothing_starts_or_goes_on_but_goes_back(
+    build: Build, rollout: Rollout, verb: str
+) -> None:
+    freeze = Freeze.model_validate(
+        {"from": "2023-11-14T00:00:00Z", "until": "2023-11-16T00:00:00Z", "why": "year end"}
+    )
+    if verb == "promote":
+        take_to(build(rollout), "canary")
+    frozen = build(rollout.model_copy(update={"freezes": (freeze,)}))
+    with pytest.raises(RefusedError, match="is frozen until 2023-11-16T00:00:00Z: year end"):
+        getattr(frozen, verb)(NAME, actor="ann")
+    if verb == "promote":
+        assert [entry.kind for entry in fires(frozen, "WinRateDrop")] == ["rollback"]
 
 
 # Back to a stage

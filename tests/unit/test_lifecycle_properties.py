@@ -6,9 +6,17 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from hypothesis import settings
+import pytest
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rollguard.control import Clock, ControlPlane
 from rollguard.decide import armed
@@ -16,6 +24,8 @@ from rollguard.ledger import Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
+from rollguard.seen import Condition, GuardSeen, Observation, guards_of
+from rollguard.state import MOVES
 
 PARENT, CHILD = "model-canary", "child"
 ROLLOUT = load_rollout(Path(__file__).parents[2] / "rollouts" / "model-canary.yaml").model_copy(
@@ -33,6 +43,8 @@ GUARDS = ("WinRateDrop", "DriftDetected", "CanaryWinrateRollback", "WinRateDropN
 
 names = st.sampled_from([PARENT, CHILD])
 guards = st.sampled_from(GUARDS)
+conditions: st.SearchStrategy[Condition] = st.sampled_from(["armed", "waiting", "without data", "breached"])
+VERBS = ["start", "approve", "promote", "pause", "resume", "acknowledge"]
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -86,7 +98,7 @@ class Lifecycle(RuleBasedStateMachine):
                 "a lost rollback"
             )
 
-    @rule(name=names, verb=st.sampled_from(["start", "promote", "pause", "resume", "acknowledge"]))
+    @rule(name=names, verb=st.sampled_from(VERBS))
     def a_person_acts(self, name: str, verb: str) -> None:
         with suppress(RefusedError):
             getattr(self.control, verb)(name, actor="ann")
@@ -96,7 +108,40 @@ class Lifecycle(RuleBasedStateMachine):
         try:
             self.control.rollback(name, actor="ann", reason="x", to=to)
         except RefusedError:
-            assert not self.control.state(name).running
+            assert to == "previous" or not self.control.state(name).running
+
+    @rule(name=names, condition=conditions, enough=st.booleans(), late=st.booleans())
+    def prometheus_is_seen(self, name: str, condition: Condition, enough: bool, late: bool) -> None:
+        state, rollout = self.control.state(name), self.control.rollouts[name]
+        guards = {guard.name: GuardSeen("armed") for guard in guards_of(rollout, state.position)}
+        seen = Observation(
+            self.now,
+            state.newest - late,
+            guards={**guards, GUARDS[-1]: GuardSeen(condition)},
+            clock_seconds=1e6 if enough else 0.0,
+        )
+        self.control.observed(name, seen)
+
+    @invariant()
+    def nothing_advances_without_its_approval_or_past_a_hold(self) -> None:
+        approved: dict[str, str] = {}
+        held: dict[str, set[str]] = {}
+        for entry in self.ledger.entries():
+            held.setdefault(entry.rollout, set())
+            if entry.kind == "approve":
+                approved[entry.rollout] = entry.evidence["stage"]
+            if entry.kind == "hold":
+                held[entry.rollout] |= set(entry.evidence["guards"])
+            if entry.kind in ("release", "acknowledge"):
+                held[entry.rollout] -= set(entry.evidence.get("guards", ()))
+            if entry.kind == "promote":
+                assert not held[entry.rollout], "a held stage ended"
+                stage = ROLLOUT.stage(entry.to_stage)
+                if entry.actor == "advance" and stage and stage.approve:
+                    assert approved.get(entry.rollout) == stage.name, "an approval was skipped"
+            if entry.kind in MOVES:
+                approved.pop(entry.rollout, None)
+                held[entry.rollout] = set()
 
     @invariant()
     def a_rolled_back_flag_is_off(self) -> None:
@@ -141,4 +186,11 @@ class Lifecycle(RuleBasedStateMachine):
 
 
 TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestLifecycle.settings = settings(
+    max_examples=15, stateful_step_count=30, deadline=None, derandomize=True, phases=[Phase.generate]
+)
+
+
+@pytest.mark.slow
+def test_the_lifecycle_at_length() -> None:
+    run_state_machine_as_test(Lifecycle, settings=settings(max_examples=500, stateful_step_count=60))

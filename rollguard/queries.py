@@ -1,0 +1,152 @@
+"""What Prometheus is asked about a rollout, made of the expressions of its file and of its loaded rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import promql_parser as parser
+
+from rollguard.conventions import ROLLOUT_LABEL, RULES_INFO
+from rollguard.durations import render
+from rollguard.errors import RollguardError
+
+_COMPARATORS = frozenset({"==", "!=", "<=", ">=", "<", ">"})
+
+
+class QueryError(RollguardError):
+    """An expression is not PromQL."""
+
+
+def within(expression: str, rollout: str) -> str:
+    """Return an expression that reads the series of one rollout only.
+
+    Args:
+        expression: PromQL; a selector that names the label ``rollout`` already stays as it is.
+        rollout: its name.
+    Raises:
+        QueryError: it is not PromQL.
+    """
+
+    def narrowed(node: parser.Expr) -> parser.Expr | None:
+        if not isinstance(node, parser.VectorSelector):
+            return None
+        matchers = node.matchers.matchers
+        if any(matcher.name == ROLLOUT_LABEL for matcher in matchers):
+            return None
+        own = parser.Matcher(parser.MatchOp.Equal, ROLLOUT_LABEL, rollout)
+        node.matchers = parser.Matchers([own, *matchers])
+        return parser.parse(str(node))
+
+    return _line(parser.transform(_parsed(expression), post_visit=narrowed))
+
+
+def measured(expression: str) -> str:
+    """Return what an expression compares, without the comparisons: it yields a value where they fail, too.
+
+    Raises:
+        QueryError: it is not PromQL.
+    """
+    node = _parsed(expression)
+    while isinstance(node, parser.ParenExpr) or (
+        isinstance(node, parser.BinaryExpr) and str(node.op) in _COMPARATORS
+    ):
+        node = node.expr if isinstance(node, parser.ParenExpr) else node.lhs
+    return _line(node)
+
+
+def armed(rule: str) -> str | None:
+    """Return the query that yields a sample where a rule can judge: its series are there, its samples enough.
+
+    Args:
+        rule: a rule's expression. `and … >= number` is taken as its minimal sample, what stands right of
+            `unless` as where the guard is not meant.
+    Returns:
+        PromQL, or None for a rule that reads no series, or their absence.
+    Raises:
+        QueryError: it is not PromQL.
+    """
+    needs = list(dict.fromkeys(_needs(_parsed(rule))))
+    return " and on () ".join(f"group({need})" for need in needs) or None
+
+
+def evaluated_samples(rollout: str, seconds: float) -> str:
+    """Return the query that counts how often the rules of a rollout were evaluated in the last seconds."""
+    return f"sum(count_over_time({_rules(rollout)}[{_range(seconds)}]))"
+
+
+def rules_age(rollout: str) -> str:
+    """Return the query for the seconds since a rollout's rules were last evaluated, by Prometheus's clock."""
+    return f"time() - max(timestamp({_rules(rollout)}))"
+
+
+def last_failure(criterion: str, rollout: str, seconds: float, step: float) -> str:
+    """Return the query for when a criterion last did not hold although rules were evaluated, Unix seconds."""
+    failed = f"timestamp({_rules(rollout)}) unless on () ({criterion})"
+    return f"max(max_over_time(({failed})[{_range(seconds)}:{_range(step)}]))"
+
+
+def share(armed_query: str, seconds: float, step: float) -> str:
+    """Return the query for in how many steps of the last seconds a guard could judge."""
+    return f"max(count_over_time(({armed_query})[{_range(seconds)}:{_range(step)}]))"
+
+
+def _rules(rollout: str) -> str:
+    return f'{RULES_INFO}{{{ROLLOUT_LABEL}="{rollout}"}}'
+
+
+def _range(seconds: float) -> str:
+    return render(max(0.001, seconds))
+
+
+def _parsed(expression: str) -> parser.Expr:
+    try:
+        return parser.parse(expression)
+    except ValueError as error:
+        raise QueryError(f"{expression!r} is not PromQL: {error}.") from error
+
+
+def _line(node: parser.Expr) -> str:
+    """Return an expression on one line; no string of PromQL is broken over lines here."""
+    return " ".join(line.strip() for line in node.prettify().split("\n"))
+
+
+def _needs(node: parser.Expr) -> Iterator[str]:
+    match node:
+        case parser.ParenExpr():
+            yield from _needs(node.expr)
+        case parser.BinaryExpr() if str(node.op) == "unless":
+            yield from _needs(node.lhs)
+        case parser.BinaryExpr() if str(node.op) == "and":
+            yield from _needs(node.lhs)
+            yield from [_line(node.rhs)] if _asks_for_a_sample(node.rhs) else _needs(node.rhs)
+        case _:
+            yield from _series(node)
+
+
+def _asks_for_a_sample(node: parser.Expr) -> bool:
+    """Return whether a condition is a number that must be reached, and not part of the breach."""
+    while isinstance(node, parser.ParenExpr):
+        node = node.expr
+    if not isinstance(node, parser.BinaryExpr) or str(node.op) != ">=":
+        return False
+    return isinstance(node.rhs, parser.NumberLiteral)
+
+
+def _series(node: parser.Expr) -> Iterator[str]:
+    """Yield what an operand reads: each selector, within its range."""
+    match node:
+        case parser.VectorSelector():
+            yield _line(node)
+        case parser.MatrixSelector():
+            yield f"last_over_time({_line(node)})"
+        case parser.ParenExpr() | parser.SubqueryExpr() | parser.UnaryExpr() | parser.AggregateExpr():
+            yield from _series(node.expr)
+        case parser.BinaryExpr() if str(node.op) == "or":
+            yield from _needs(node.lhs)
+            yield from _needs(node.rhs)
+        case parser.BinaryExpr():
+            yield from _series(node.lhs)
+            yield from _series(node.rhs)
+        case parser.Call() if not node.func.name.startswith("absent"):
+            for argument in node.args:
+                yield from _series(argument)

@@ -1,0 +1,232 @@
+"""Watching rollouts in Prometheus: at once for a person's step, and in turns for what advances by itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from rollguard import queries
+from rollguard.control import ControlPlane
+from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS
+from rollguard.errors import RollguardError
+from rollguard.guards import NO_DATA
+from rollguard.periodic import Periodic
+from rollguard.prometheus import Prometheus, QueryRefusedError, Rule, SeveralSeriesError
+from rollguard.seen import (
+    CriterionSeen,
+    GuardSeen,
+    Observation,
+    Rules,
+    criteria_of,
+    guards_of,
+    problems,
+    rules_of,
+    state_of,
+    troubled,
+)
+from rollguard.spec import Criterion, Rollout
+from rollguard.state import State
+
+log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 15.0
+LEASE_TURNS = 4
+"""For so many turns one of several control planes may advance rollouts without asking again."""
+
+_SHARE_STEPS = 60
+
+
+class Observer:
+    """Asks Prometheus about rollouts.
+
+    Args:
+        prometheus: the client.
+        scale: what intervals are divided by.
+        wall: Unix seconds.
+    """
+
+    def __init__(self, prometheus: Prometheus, scale: float, wall: Callable[[], float]) -> None:
+        self._prometheus = prometheus
+        self._scale = scale
+        self._wall = wall
+        self._failures: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {}
+        """By rollout its entry, and by criterion up to when it was asked and when it last failed."""
+
+    def interval(self, rollout: Rollout) -> float:
+        """Return the seconds between two evaluations of a rollout's rules."""
+        return max(MIN_INTERVAL_SECONDS, rollout.scrape.interval / self._scale)
+
+    def rules(self, rollout: Rollout, loaded: Sequence[Rule] | None = None) -> Rules:
+        """Return a rollout's rules as they are loaded; raises PrometheusError."""
+        found = self._prometheus.rules() if loaded is None else loaded
+        return rules_of(rollout.name, found, self._prometheus.value(queries.rules_age(rollout.name)))
+
+    def look(self, rollout: Rollout, positions: Sequence[str]) -> list[str]:
+        """Return what keeps the guards from watching a rollout at some positions; raises PrometheusError."""
+        rules = self.rules(rollout)
+        found = [*problems(rollout, rules, self.interval(rollout))]
+        for position in positions:
+            found += [f"{text} in {position}" for text in troubled(rollout, rules, position, ("rollback",))]
+        return found
+
+    def observe(self, rollout: Rollout, state: State, loaded: Sequence[Rule]) -> Observation:
+        """Return what Prometheus shows of a rollout whose run is under way.
+
+        Raises:
+            PrometheusError: it does not answer.
+        """
+        now, interval = self._wall(), self.interval(rollout)
+        rules = self.rules(rollout, loaded)
+        criteria = tuple(
+            self._criterion(rollout, state, item, now) for item in criteria_of(rollout, state.position)
+        )
+        following = rollout.stage_after(state.stage or "")
+        ahead = following.name if following else ENABLED
+        return Observation(
+            at=now,
+            newest=state.newest,
+            problems=tuple(problems(rollout, rules, interval)),
+            guards={
+                guard.name: self._guard(rules, guard.name, now - state.entered_at, interval)
+                for guard in guards_of(rollout, state.position)
+            },
+            criteria=criteria,
+            clock_seconds=self._clock(rollout, state, criteria, now),
+            ahead=tuple(troubled(rollout, rules, ahead, ("rollback",))) if state.stage else (),
+        )
+
+    def _clock(self, rollout: Rollout, state: State, criteria: Sequence[CriterionSeen], now: float) -> float:
+        """Return what has passed of the hold, in time that was evaluated, since all criteria hold."""
+        if state.paused_by:
+            return state.clock_before
+        failures = [item.failed_at for item in criteria if item.failed_at is not None]
+        broken = max(failures, default=0.0)
+        begin, before = (broken, 0.0) if broken > state.clock_from else (state.clock_from, state.clock_before)
+        elapsed = now - begin
+        if elapsed <= 0:
+            return before
+        counted = self._prometheus.value(queries.evaluated_samples(rollout.name, elapsed)) or 0.0
+        return before + min(elapsed, counted * self.interval(rollout))
+
+    def _criterion(self, rollout: Rollout, state: State, criterion: Criterion, now: float) -> CriterionSeen:
+        query, failed_at = criterion.expr, None
+        try:
+            query = queries.within(query, rollout.name)
+            value = self._prometheus.value(queries.measured(query))
+            holds = self._prometheus.value(query) is not None
+            if criterion.when == "throughout":
+                failed_at = self._failed_at(rollout, state, criterion.name, query, now) if holds else now
+        except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
+            return CriterionSeen(criterion.name, query, error=str(error).partition("\n")[0])
+        return CriterionSeen(criterion.name, query, value, holds, failed_at=failed_at)
+
+    def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
+        """Return when a criterion last failed in this stage; asks only about the time since the last turn."""
+        interval = self.interval(rollout)
+        seq, known = self._failures.get(rollout.name, (0, {}))
+        known = known if seq == state.seq else {}
+        asked_until, failed_at = known.get(name, (state.entered_at, 0.0))
+        since = now - asked_until + interval
+        found = self._prometheus.value(queries.last_failure(query, rollout.name, since, interval))
+        failed_at = max(failed_at, found or 0.0)
+        self._failures[rollout.name] = (state.seq, {**known, name: (now, failed_at)})
+        return failed_at
+
+    def _guard(self, rules: Rules, name: str, seconds: float, interval: float) -> GuardSeen:
+        own = rules.guards.get(name, ())
+        state, why = state_of(own)
+        if why:
+            return GuardSeen("without data", why)
+        try:
+            judging = [query for rule in own if (query := queries.armed(rule.query))]
+        except queries.QueryError as error:
+            return GuardSeen("without data", f"cannot be read: {error}")
+        share = self._share(judging, seconds, interval)
+        if state != "inactive":
+            return GuardSeen("breached", "fires" if state == "firing" else "is pending", share)
+        if all(self._prometheus.query(query) for query in judging):
+            return GuardSeen("armed", "", share)
+        if _missing(rules, name):
+            return GuardSeen("without data", "has no data", share)
+        return GuardSeen("waiting", "", share)
+
+    def _share(self, judging: Sequence[str], seconds: float, interval: float) -> float | None:
+        if not judging or seconds <= interval:
+            return None
+        step = max(interval, seconds / _SHARE_STEPS)
+        counted = [self._prometheus.value(queries.share(query, seconds, step)) or 0.0 for query in judging]
+        return round(min(1.0, min(counted) * step / seconds), 3)
+
+
+def _missing(rules: Rules, name: str) -> bool:
+    """Return whether a guard that sees this one's data go says so."""
+    alike = [
+        found for other, found in rules.guards.items() if other.startswith(name) and other.endswith(NO_DATA)
+    ]
+    return any(state_of(found)[0] != "inactive" for found in alike)
+
+
+class Watcher:
+    """Observes every running rollout in turns, and lets the control plane decide upon it.
+
+    Args:
+        control: decides.
+        prometheus: the client.
+        scale: what durations are divided by.
+        every: seconds between two turns.
+        on_turn: is told of each turn whether it succeeded.
+    """
+
+    def __init__(
+        self,
+        control: ControlPlane,
+        prometheus: Prometheus,
+        *,
+        scale: float = 1.0,
+        every: float = WATCH_SECONDS,
+        on_turn: Callable[[bool], None] = lambda _: None,
+    ) -> None:
+        self._control = control
+        self._prometheus = prometheus
+        self._observer = Observer(prometheus, scale, control.clock.wall)
+        control.look = self._observer.look
+        self._every = every
+        self._holder = f"{socket.gethostname()}/{os.getpid()}"
+        self._failing = False
+        self._turns = Periodic("watching Prometheus", every, lambda: on_turn(self.turn()))
+
+    def start(self) -> None:
+        """Begin to watch, in a thread of its own."""
+        self._turns.start()
+
+    def stop(self) -> None:
+        """Stop, and wait until the turn under way has ended."""
+        self._turns.stop()
+        self._prometheus.close()
+
+    def turn(self) -> bool:
+        """Observe every running rollout once.
+
+        Returns:
+            Whether Prometheus answered and the decisions, if any, were recorded.
+        """
+        try:
+            leads = self._control.ledger.lead("advance", self._holder, LEASE_TURNS * self._every)
+            states = self._control.ledger.states()
+            running = {name: state for name, state in states.items() if state.running}
+            loaded = self._prometheus.rules() if running else []
+            for name, state in running.items():
+                if rollout := self._control.rollouts.get(name):
+                    seen = self._observer.observe(rollout, state, loaded)
+                    self._control.observed(name, seen, decides=leads)
+        except RollguardError as error:
+            if not self._failing:
+                log.warning("watching %s fails, and goes on: %s", self._prometheus.url, error)
+            self._failing = True
+            return False
+        if self._failing:
+            log.info("watching %s works again", self._prometheus.url)
+        self._failing = False
+        return True
