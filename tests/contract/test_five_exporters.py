@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -166,38 +167,44 @@ def once(command: str) -> str:
     return found.stdout
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "UPDATE ensemble_validation_metrics SET test_rmse = -1",
-        "UPDATE ensemble_validation_metrics SET divergence = 9e999",
-        "UPDATE ensemble_validation_metrics SET validation_date = '9999-99-99'",
-        "UPDATE ensemble_validation_metrics SET val_rmse = 'much'",
-    ],
-)
-def test_a_broken_validation_table_is_down_and_silent(tmp_path: Path, change: str) -> None:
-    samples.write(tmp_path, time.time())
-    with closing(sqlite3.connect(tmp_path / "forecasts.db")) as connection, connection:
-        connection.execute(change)
-    found = once(f"forecast --database sqlite:///{tmp_path}/forecasts.db")
+def statements(name: str) -> list[str]:
+    return (ROOT / "tests" / "data" / f"{name}-malformed.sql").read_text(encoding="utf-8").splitlines()
+
+
+def change(database: Path, statement: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    samples.write(folder, time.time())
+    return folder
+
+
+@pytest.mark.parametrize("statement", statements("forecast"))
+def test_a_broken_validation_table_is_down_and_silent(written: Path, tmp_path: Path, statement: str) -> None:
+    database = Path(shutil.copy(written / "forecasts.db", tmp_path))
+    change(database, statement)
+    found = once(f"forecast --database sqlite:///{database}")
     assert "\nforecast_db_up 0.0\n" in found
     assert "\nforecast_divergence_ratio" not in found
 
 
-def test_broken_rows_of_a_scan_are_counted_and_move_nothing(tmp_path: Path) -> None:
-    samples.write(tmp_path, time.time())
-    command = next(command for command in samples.commands(tmp_path) if command.startswith("screener"))
-    before = once(command)
-    broken = '{"details": {"screeners": {"setup_engine": {"rating": "Buy", "failed_checks": "volume"}}}}'
-    with closing(sqlite3.connect(tmp_path / "scans.db")) as connection, connection:
-        insert = "INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES (?, ?, ?, ?)"
-        connection.execute(insert, ("scan-3", "BROKEN", 1.0, broken))
-    after = once(command)
-    assert f'{REJECTED}{{reason="shape"}} 1.0\n' in after
-
+@pytest.mark.parametrize("statement", statements("screener"))
+def test_a_broken_row_of_a_scan_is_counted_and_moves_nothing(
+    written: Path, tmp_path: Path, statement: str
+) -> None:
     def shown(text: str) -> list[str]:
         return [line for line in text.splitlines() if line.startswith("se_")]
 
+    database = Path(shutil.copy(written / "scans.db", tmp_path))
+    command = f"screener --log {written}/celery.log --database sqlite:///{database}"
+    before = once(command)
+    change(database, statement)
+    after = once(command)
+    assert f'{REJECTED}{{reason="shape"}} 1.0\n' in after
     assert shown(after) == shown(before)
 
 

@@ -1,0 +1,6 @@
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', 'BROKEN', 1.0, '{"details": {"screeners": {"setup_engine": {"rating": "Buy", "failed_checks": "volume"}}}}')
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', 'BROKEN', 1.0, '{"details": {"screeners": {"setup_engine": {"rating": "Buy", "invalidation_flags": {"a": 1}}}}}')
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', 'BROKEN', 1.0, '{"details": {"screeners": {"setup_engine": {"rating": "Buy", "setup_score": "high"}}}}')
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', 'BROKEN', 1.0, '{"details": {"screeners": {"setup_engine": {"rating": 7}}}}')
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', 'BROKEN', 'much', '{"details": {"screeners": {"setup_engine": {"rating": "Buy"}}}}')
+INSERT INTO scan_results (scan_id, symbol, composite_score, details) VALUES ('scan-3', x'ff', 1.0, '{"details": {"screeners": {"setup_engine": {"rating": "Buy"}}}}')
