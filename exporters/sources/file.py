@@ -51,6 +51,7 @@ class FileSource:
         self._max_line_bytes = max_line_bytes
         self._files: dict[str, LineFile] = {}
         self._next = 0
+        self._at_end: dict[str, bool] = {}
         self.resume(msgspec.Raw(b"null"))
 
     def __str__(self) -> str:
@@ -60,6 +61,7 @@ class FileSource:
         """Go on from a checkpoint; files that it does not name are read from their start."""
         found = msgspec.json.decode(position, type=FilePositions | None)
         self.close()
+        self._at_end = {}
         self._files = {path: self._file(path, at) for path, at in found.files.items()} if found else {}
         if not glob.has_magic(self._pattern):
             self._files = {self._pattern: self._files.get(self._pattern) or self._file(self._pattern)}
@@ -68,17 +70,16 @@ class FileSource:
     def read(self) -> Reading[Block]:
         """Return the next lines of the first file that has some, another one's at the next look."""
         self._find()
-        files = list(self._files.values())
-        at_end = True
-        for number in range(len(files)):
-            file = files[(self._next + number) % len(files)]
+        paths = list(self._files)
+        for number in range(len(paths)):
+            path = paths[(self._next + number) % len(paths)]
+            file = self._files[path]
             before = file.position
-            block, file_at_end = file.read()
-            at_end &= file_at_end
+            block, self._at_end[path] = file.read()
             if file.position != before:
-                self._next = (self._next + number + 1) % len(files)
-                return self._reading(block, at_end=False, save_soon=_rotated(before, file.position))
-        return self._reading(None, at_end=at_end, save_soon=False)
+                self._next = (self._next + number + 1) % len(paths)
+                return self._reading(block, save_soon=_rotated(before, file.position))
+        return self._reading(None, save_soon=False)
 
     def rest(self) -> Block | None:
         """Return the files' last lines where they have no line feed."""
@@ -97,10 +98,11 @@ class FileSource:
         for file in self._files.values():
             file.close()
 
-    def _reading(self, block: Block | None, *, at_end: bool, save_soon: bool) -> Reading[Block]:
+    def _reading(self, block: Block | None, *, save_soon: bool) -> Reading[Block]:
         self.up = bool(self._files) and all(file.present for file in self._files.values())
         positions = {path: file.position for path, file in self._files.items()}
         somewhere = FilePositions(positions) if any(positions.values()) else None
+        at_end = all(self._at_end.get(path) for path in self._files)
         return Reading(block, somewhere, at_end, save_soon)
 
     def _file(self, path: str, position: Position | None = None) -> LineFile:
@@ -116,6 +118,7 @@ class FileSource:
         for path in self._files.keys() - found:
             if self._files[path].is_gone():
                 self._files.pop(path).close()
+                self._at_end.pop(path, None)
 
 
 def _live(paths: list[str]) -> Iterator[str]:

@@ -49,7 +49,7 @@ class Reading(Generic[Records_co]):
     Args:
         records: new ones, to be fed; None where there are none.
         position: where the source is after them, for the checkpoint; equal positions are the same place.
-        at_end: whether nothing more is there for now; if not, look again at once.
+        at_end: whether these were the last for now; a source that always has new ones gets there, too.
         save_soon: whether the checkpoint should not wait, as the source cannot find this place for ever.
     """
 

@@ -65,7 +65,7 @@ class LineFile:
         self._last_error = ""
 
     def read(self) -> tuple[Block, bool]:
-        """Return the next lines, at most half a mebibyte of them, and whether nothing more is there for now.
+        """Return the next lines, at most half a mebibyte of them, and whether they are the last for now.
 
         What the file system refuses is logged and shown by `present`; the next look tries again.
         """
@@ -119,10 +119,10 @@ class LineFile:
             logger.warning("%s: was truncated; looking for a copy of what it held", self.path)
             self._close()
             file, position = self._opened()
-        successor = self._successor(file)
+        successor, before = self._successor(file), position
         block, at_end = self._chunk(file)
-        if not at_end or successor is None:
-            return block, at_end
+        if self.position != before or successor is None:
+            return block, at_end and successor is None
         following = rotation.opened(successor)
         rest = self.rest()  # looked for the successor first: what the writer left here, it left before that
         self._close()
@@ -196,19 +196,23 @@ class LineFile:
     def _chunk(self, file: Content) -> tuple[Block, bool]:
         assert self.position is not None
         longest = self._max_line_bytes + 1
-        data = file.at(self.position.offset, min(_LOOK_BYTES, longest))
-        if len(data) == _LOOK_BYTES and b"\n" not in data:
-            data = file.at(self.position.offset, longest)
+        asked = min(_LOOK_BYTES, longest)
+        data = file.at(self.position.offset, asked)
+        if len(data) == asked and b"\n" not in data:
+            asked = longest
+            data = file.at(self.position.offset, asked)
+        at_end = len(data) < asked
         if self.position.skipping:
             end = data.find(b"\n") + 1
             self._advance(end or len(data), skipping=not end)
-            return Block(), not data
+            return Block(), at_end and end in (0, len(data))
         end = data.rfind(b"\n") + 1
         if not end and len(data) > self._max_line_bytes:
             self._advance(len(data), skipping=True)
             return Block(too_long=1), False
-        self._advance(end)
-        return Block(data[:end]), not end
+        if end:
+            self._advance(end)
+        return Block(data[:end]), at_end
 
     def _advance(self, length: int, *, skipping: bool = False) -> None:
         assert self._file is not None

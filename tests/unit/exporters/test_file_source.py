@@ -89,6 +89,18 @@ def test_files_that_are_deleted_are_let_go_of(logs: FileSource, tmp_path: Path) 
     assert msgspec.to_builtins(logs.read().position)["files"].keys() == {str(tmp_path / "worker-x.log")}
 
 
+def test_files_that_grow_at_every_look_are_read_to_their_end_all_the_same(
+    logs: FileSource, tmp_path: Path
+) -> None:
+    found = []
+    for _ in range(3):
+        for name in ("worker-1.log", "worker-2.log"):
+            with (tmp_path / name).open("ab") as file:
+                file.write(b"line\n")
+        found.append(logs.read().at_end)
+    assert found == [False, True, True]
+
+
 def test_no_file_keeps_another_waiting(logs: FileSource, tmp_path: Path) -> None:
     append(tmp_path / "worker-1.log", "long\n" * 1_000_000)
     append(tmp_path / "worker-2.log", "short\n")

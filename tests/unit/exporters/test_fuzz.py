@@ -66,12 +66,13 @@ def test_a_damaged_archive_gives_some_of_its_lines_and_the_ones_after_it(
         old.unlink()
     path.write_bytes(b"before\n")
     source = LineFile(path)
-    lines = source.read()[0].lines
+    lines, at_end = source.read()[0].lines, False
     path.rename(tmp_path / "events.2")
     (tmp_path / f"events.1.{suffix}").write_bytes(packed)
     path.write_bytes(b"after\n")
-    while not (found := source.read())[1]:
-        lines += found[0].lines
+    while not at_end:
+        block, at_end = source.read()
+        lines += block.lines
     source.close()
     assert lines.startswith(b"before\n")
     assert lines.endswith(b"after\n")

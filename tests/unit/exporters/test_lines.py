@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporters.sources.interface import Block
 from exporters.sources.lines import LineFile, Position
 
 
@@ -73,6 +74,15 @@ def test_a_partial_line_waits_for_its_end(source: LineFile, path: Path) -> None:
     append(path, b" and half\n")
     assert drain(source) == ([b"half and half"], 0)
     assert source.lag_bytes() == 0
+
+
+def test_a_file_that_grows_at_every_look_is_read_to_its_end_all_the_same(path: Path) -> None:
+    append(path, b"line\n" * 200_000)
+    source = LineFile(path)
+    assert [source.read()[1] for _ in range(2)] == [False, True]
+    for _ in range(3):
+        append(path, b"new\n")
+        assert source.read() == (Block(b"new\n"), True)
 
 
 def test_a_renamed_file_is_finished_before_the_new_one(source: LineFile, path: Path) -> None:
