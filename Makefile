@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases extras demo test lint typecheck check generate dashboards up bench lock clean
+.PHONY: help setup python servers databases compose extras secrets demo test lint typecheck check generate dashboards up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,13 +25,16 @@ servers:
 databases:
 	@sh setup/databases.sh
 
+compose: python
+	@sh setup/compose.sh
+
 extras:
 	@sh setup/extras.sh
 
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
 
-test: setup databases extras lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+test: setup databases compose extras lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 
@@ -56,13 +59,19 @@ dashboards: setup ## make Grafana's dashboards of the rollouts in dashboards/gen
 up: setup ## Prometheus, Alertmanager and Rollguard on this machine, until Ctrl-C
 	$(BIN)/rollguard up $(ARGS)
 
+secrets: ## make the passwords and the token of docker-compose.yml
+	@sh deploy/secrets.sh
+
 bench: setup extras ## measure how long a rollback takes (ARGS=--help: what else is measured)
 	$(BIN)/python -m bench $(ARGS)
 
-lock: python ## remake constraints.txt from pyproject.toml (ARGS=--upgrade for newer versions)
+lock: python ## remake constraints.txt and the image's from pyproject.toml (ARGS=--upgrade for newer versions)
 	@[ -x .tools/uv/bin/uv ] || $(BIN)/python -m pip install -qq --target .tools/uv uv
 	.tools/uv/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --extra dev \
 	    --generate-hashes --custom-compile-command "make lock" --output-file constraints.txt pyproject.toml $(ARGS)
+	echo hatchling | .tools/uv/bin/uv pip compile --no-config --quiet --universal --python-version 3.11 --extra demo \
+	    --extra postgresql --constraints constraints.txt --generate-hashes --custom-compile-command "make lock" \
+	    --output-file deploy/requirements.txt pyproject.toml -
 
 clean: ## remove what setup and the tools made; .rollguard, the ledger's folder, stays
 	rm -rf .venv .tools .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -66,7 +66,7 @@ class Story:
         bars = market.load()
         active, healthy = models.active(bars), models.candidate(bars)
         self._introduce(bars, [active, healthy])
-        self._prepare(bars)
+        prepare(self._folder, self._files, bars)
         self._registry.add("model-1")
         self._registry.activate("model-1")
         self._registry.add("model-2")
@@ -114,16 +114,6 @@ class Story:
             return ", the same again: no guard has a reason to fire."
         return ": its live path swaps the day's return and volume. Shadow scoring cannot see it."
 
-    def _prepare(self, bars: market.Bars) -> None:
-        for path in (self._files.events, self._files.config):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self._files.events.touch()
-        self._files.config.write_text(_APP_CONFIG, encoding="utf-8")
-        rows = models.early_years(bars).features.T
-        source = f"{market.__name__}: years before {models.LIVE_SINCE.year}"
-        reference = Reference.fit(dict(zip(FEATURES, rows, strict=True)), source=source, made_at=time.time())
-        reference.save(self._folder / "var" / "reference.json")
-
     @contextmanager
     def _trading(
         self, bars: market.Bars, active: models.Release, candidate: models.Release
@@ -143,6 +133,24 @@ class Story:
         finally:
             service.stop()
             api.shutdown()
+
+
+def prepare(folder: Path, files: Files, bars: market.Bars) -> None:
+    """Write the application's configuration, no events yet, and the reference of its features.
+
+    Args:
+        folder: where all of it is.
+        files: what the service shares with Rollguard.
+        bars: the market's past.
+    """
+    for path in (files.events, files.config):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    files.events.touch()
+    rows = models.early_years(bars).features.T
+    source = f"{market.__name__}: years before {models.LIVE_SINCE.year}"
+    reference = Reference.fit(dict(zip(FEATURES, rows, strict=True)), source=source, made_at=time.time())
+    reference.save(folder / "var" / "reference.json")
+    files.config.write_text(_APP_CONFIG, encoding="utf-8")
 
 
 def _without_redis(rollout: Rollout) -> Rollout:
