@@ -32,11 +32,11 @@ ROW = sqlalchemy.text("""
 class Tables:
     """The tables of a forecast job, on a real database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, make: bool = True) -> None:
         self.url = url
         self._engine = sqlalchemy.create_engine(url)
         for statement in SCHEMA.read_text().split(";"):
-            if statement.strip():
+            if make and statement.strip():
                 self.run(statement)
 
     def run(self, statement: str, **values: Any) -> None:

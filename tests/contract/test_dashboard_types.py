@@ -1,0 +1,219 @@
+"""Grafana's own packages on the shipped dashboards: types by tsc, units and colours by @grafana/data."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboards import Data, panels, shipped
+from tests.javascript import MissingNodeError, installed
+
+SOURCE = Path(__file__).parents[1] / "grafana"
+PLACE = Path(__file__).parents[2] / ".tools" / "grafana"
+TSC = ("--noEmit", "--strict", "--skipLibCheck", "--module", "esnext", "--moduleResolution", "bundler")
+
+
+@pytest.fixture(scope="session")
+def node() -> Callable[[str], list[str]]:
+    """Return a function that gives the command of a script; where node is missing, its tests are skipped."""
+
+    def command(script: str) -> list[str]:
+        try:
+            return installed(script, SOURCE, PLACE)
+        except MissingNodeError as error:
+            pytest.skip(str(error))
+
+    return command
+
+
+# Types
+
+
+def _literals(dashboards: list[Data]) -> Iterator[str]:
+    """Yield the lines of a file that says what type each part of some dashboards is of."""
+    yield "import type { Panels, Row, Whole } from './types';"
+    parts: list[tuple[str, Data]] = []
+    for dashboard in dashboards:
+        parts.append(("Whole", _without_panels(dashboard)))
+        rows = [panel for panel in dashboard["panels"] if panel["type"] == "row"]
+        parts += [("Row", _without_panels(row)) for row in rows]
+        parts += [(f"Panels['{panel['type']}']", panel) for panel in panels(dashboard)]
+    for number, (kind, data) in enumerate(parts):
+        yield f"export const part{number}: {kind} = {json.dumps(data)};"
+
+
+def _without_panels(data: Data) -> Data:
+    return {key: value for key, value in data.items() if key != "panels"}
+
+
+def _complaints(node: Callable[[str], list[str]], dashboards: list[Data], name: str) -> list[str]:
+    command = node("node_modules/typescript/bin/tsc")
+    (PLACE / name).write_text("\n".join(_literals(dashboards)), encoding="utf-8")
+    found = subprocess.run([*command, *TSC, name], cwd=PLACE, capture_output=True, text=True, check=False)
+    return [line for line in found.stdout.splitlines() if line]
+
+
+def test_every_key_and_value_is_of_the_type_that_grafana_says(node: Callable[[str], list[str]]) -> None:
+    assert _complaints(node, list(shipped().values()), "shipped.ts") == []
+
+
+def _spoilt(change: Callable[[Data], None]) -> Data:
+    dashboard: Data = json.loads(json.dumps(shipped()["rollguard"]))
+    change(dashboard)
+    return dashboard
+
+
+def _null_threshold(dashboard: Data) -> None:
+    dashboard["panels"][0]["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] = "null"
+
+
+def _named_datasource(dashboard: Data) -> None:
+    dashboard["panels"][0]["datasource"] = "default"
+
+
+def _dead_key(dashboard: Data) -> None:
+    dashboard["hideControls"] = False
+
+
+def _colour_mode(dashboard: Data) -> None:
+    dashboard["panels"][0]["options"]["colorMode"] = "loud"
+
+
+def test_what_grafanalib_gets_wrong_would_be_noticed(node: Callable[[str], list[str]]) -> None:
+    spoilt = [_spoilt(change) for change in (_null_threshold, _named_datasource, _dead_key, _colour_mode)]
+    assert len(_complaints(node, spoilt, "spoilt.ts")) >= 4
+
+
+# Units and colours
+
+
+def _read(node: Callable[[str], list[str]], fields: list[Data]) -> list[list[dict[str, str]]]:
+    found = subprocess.run(
+        node("read.mjs"), input=json.dumps(fields), capture_output=True, text=True, check=True, cwd=PLACE
+    )
+    shown: list[list[dict[str, str]]] = json.loads(found.stdout)
+    return shown
+
+
+READ: Mapping[str, Mapping[str, Mapping[float, tuple[str, str]]]] = {
+    "rollguard": {
+        "Rolled back": {0: ("0", "green"), 1: ("1", "red")},
+        "Rollouts": {10: ("10", "blue")},
+        "Rolling out": {2: ("2", "blue")},
+        "Guards firing": {0: ("0", "green"), 3: ("3", "red")},
+        "Closest guard": {0.5: ("50%", "green"), 0.8: ("80%", "yellow"), 1.2: ("120%", "red")},
+        "Targets behind": {0: ("0", "green"), 1: ("1", "red")},
+        "Worst guard of each rollout": {0.79: ("79%", "green"), 1: ("100%", "yellow"), 2: ("200%", "red")},
+    },
+    "rollguard-model-canary": {
+        "Flag": {
+            0: ("disabled", "#8e8e8e"),
+            1: ("rolling out", "blue"),
+            2: ("enabled", "green"),
+            3: ("rolled back", "red"),
+        },
+        "Stage": {0: ("disabled", "#8e8e8e"), 2: ("canary", "light-blue"), 7: ("rollback", "red")},
+        "Share": {0: ("0%", "#8e8e8e"), 10: ("10%", "blue")},
+        "Guards firing": {0: ("0", "green"), 1: ("1", "red")},
+        "Closest guard": {0.333: ("33.3%", "green"), 1.01: ("101%", "red")},
+        "Newest event": {5: ("5 s", "green"), 90: ("1.50 mins", "yellow"), 600: ("10 mins", "red")},
+        "How close each guard is": {0.1: ("10%", "green"), 0.9: ("90%", "yellow")},
+        "Since the last transition": {7200: ("2 hours", "blue")},
+        "Every target shows the state": {1: ("yes", "green"), 0: ("no", "red")},
+    },
+    "rollguard-platform": {
+        "Control plane": {1: ("yes", "green"), 0: ("no", "red")},
+        "Prometheus": {1: ("yes", "green"), 0: ("no", "red")},
+        "Alertmanager": {1: ("yes", "green"), 0: ("no", "red")},
+        "Ledger can be written": {1: ("yes", "green"), 0: ("no", "red")},
+        "Since the heartbeat": {
+            30: ("30 s", "green"),
+            100: ("1.67 mins", "yellow"),
+            150: ("2.50 mins", "red"),
+        },
+        "Targets down": {0: ("0", "green"), 2: ("2", "red")},
+        "Age of the newest event": {3: ("3 s", "green"), 300: ("5 mins", "red")},
+    },
+    "rollguard_screener": {
+        "Coverage": {0.79: ("79%", "red"), 0.85: ("85%", "yellow"), 0.95: ("95%", "green")},
+        "Ready": {0: ("0%", "red"), 0.1: ("10%", "green"), 0.31: ("31%", "red")},
+        "Mean score": {10: ("10", "red"), 25: ("25", "yellow"), 42: ("42", "green"), 75: ("75", "red")},
+        "Patterns": {1: ("1", "red"), 2: ("2", "yellow"), 3: ("3", "green")},
+        "Top 50 kept": {0.5: ("50%", "red"), 0.7: ("70%", "yellow"), 0.9: ("90%", "green")},
+        "Score drift": {0.05: ("0.0500", "green"), 0.2: ("0.200", "yellow"), 0.4: ("0.400", "red")},
+    },
+    "rollguard_forecast": {
+        "Mean divergence": {0.1: ("10%", "green"), 0.2: ("20%", "yellow"), 0.3: ("30%", "red")},
+        "Largest divergence": {0.1: ("10%", "green"), 0.25: ("25%", "yellow"), 0.35: ("35%", "red")},
+        "Overfitting today": {1: ("1", "green"), 2: ("2", "yellow"), 3: ("3", "red")},
+        "Forecasts that succeed": {0.85: ("85%", "red"), 0.92: ("92%", "yellow"), 1: ("100%", "green")},
+        "Database": {1: ("yes", "green"), 0: ("no", "red")},
+        "Critical errors": {0: ("0", "green"), 1: ("1", "red")},
+    },
+    "rollguard_features": {
+        "Lowest uptime": {0.98: ("98%", "red"), 0.995: ("99.5%", "yellow"), 1: ("100%", "green")},
+        "Worst data quality": {0.94: ("94%", "red"), 0.96: ("96%", "green")},
+        "Highest error rate": {0: ("0%", "green"), 0.03: ("3%", "yellow"), 0.06: ("6%", "red")},
+        "API budget used": {0.5: ("50%", "green"), 0.9: ("90%", "yellow"), 0.97: ("97%", "red")},
+        "Oldest market data": {
+            20: ("20 s", "green"),
+            200: ("3.33 mins", "yellow"),
+            301: ("5.02 mins", "red"),
+        },
+        "Violations today": {0: ("0", "green"), 1: ("1", "red")},
+    },
+}
+"""How a person reads the stats and bars: dashboard → panel → value → text and colour. Rollouts are alike."""
+
+
+def _stats(dashboard: Data) -> Iterator[Data]:
+    yield from (panel for panel in panels(dashboard) if panel["type"] in ("stat", "bargauge", "gauge"))
+
+
+def _config(panel: Data) -> Data:
+    return {**panel["fieldConfig"]["defaults"], "color": {"mode": "thresholds"}}
+
+
+def test_values_read_as_a_person_expects_them(node: Callable[[str], list[str]]) -> None:
+    places = [(uid, title, values) for uid, titles in READ.items() for title, values in titles.items()]
+    asked = []
+    for uid, title, values in places:
+        panel = next(panel for panel in _stats(shipped()[uid]) if panel["title"] == title)
+        asked.append({"config": _config(panel), "values": list(values)})
+    for (uid, title, values), found in zip(places, _read(node, asked), strict=True):
+        assert [(one["text"], one["color"]) for one in found] == list(values.values()), f"{uid}, {title}"
+
+
+def test_every_stat_and_bar_is_among_them() -> None:
+    """Of the rollouts' dashboards, which are alike, one stands for all."""
+    rooms = {
+        uid: one
+        for uid, one in shipped().items()
+        if "rollout" not in one["tags"] or uid == "rollguard-model-canary"
+    }
+    found = {uid: {panel["title"] for panel in _stats(dashboard)} for uid, dashboard in rooms.items()}
+    assert {uid: titles for uid, titles in found.items() if titles} == {
+        uid: set(one) for uid, one in READ.items()
+    }
+
+
+def test_a_missing_number_is_no_number_of_any_colour(node: Callable[[str], list[str]]) -> None:
+    every = [panel for dashboard in shipped().values() for panel in _stats(dashboard)]
+    shown = _read(node, [{"config": _config(panel), "values": [None]} for panel in every])
+    assert [panel["title"] for panel in every if "noValue" not in panel["fieldConfig"]["defaults"]] == []
+    assert not any(one["text"].replace(".", "").isdigit() for found in shown for one in found)
+
+
+def _limits(panel: Data) -> Any:
+    return [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]]
+
+
+def test_no_limit_is_infinite() -> None:
+    every = [panel for dashboard in shipped().values() for panel in panels(dashboard)]
+    assert all(math.isfinite(limit) for panel in every for limit in _limits(panel))
