@@ -36,6 +36,8 @@ LEASE_TURNS = 4
 """For so many turns one of several control planes may advance rollouts without asking again."""
 
 _SHARE_STEPS = 60
+_MOST_STEPS = 20_000
+"""Of the first look at a stage after a restart: three days, moment by moment; of longer ones less closely."""
 
 
 class Observer:
@@ -129,7 +131,8 @@ class Observer:
         known = known if seq == state.seq else {}
         asked_until, failed_at = known.get(name, (state.entered_at, 0.0))
         since = now - asked_until + interval
-        found = self._prometheus.value(queries.last_failure(query, rollout.name, since, interval))
+        step = max(interval, since / _MOST_STEPS)
+        found = self._prometheus.value(queries.last_failure(query, rollout.name, since, step))
         failed_at = max(failed_at, found or 0.0)
         self._failures[rollout.name] = (state.seq, {**known, name: (now, failed_at)})
         return failed_at
@@ -217,16 +220,30 @@ class Watcher:
             states = self._control.ledger.states()
             running = {name: state for name, state in states.items() if state.running}
             loaded = self._prometheus.rules() if running else []
-            for name, state in running.items():
-                if rollout := self._control.rollouts.get(name):
-                    seen = self._observer.observe(rollout, state, loaded)
-                    self._control.observed(name, seen, decides=leads)
         except RollguardError as error:
-            if not self._failing:
-                log.warning("watching %s fails, and goes on: %s", self._prometheus.url, error)
-            self._failing = True
-            return False
+            return self._failed(error)
+        # One that asks for too much keeps no other waiting for its turn.
+        found = [self._look(name, state, loaded, leads) for name, state in running.items()]
+        if errors := [error for error in found if error]:
+            return self._failed(errors[0])
         if self._failing:
             log.info("watching %s works again", self._prometheus.url)
         self._failing = False
         return True
+
+    def _look(self, name: str, state: State, loaded: Sequence[Rule], leads: bool) -> RollguardError | None:
+        """Observe one rollout and decide upon it; return what kept us from that."""
+        rollout = self._control.rollouts.get(name)
+        if rollout is None:
+            return None
+        try:
+            self._control.observed(name, self._observer.observe(rollout, state, loaded), decides=leads)
+        except RollguardError as error:
+            return error
+        return None
+
+    def _failed(self, error: RollguardError) -> bool:
+        if not self._failing:
+            log.warning("watching %s fails, and goes on: %s", self._prometheus.url, error)
+        self._failing = True
+        return False

@@ -8,6 +8,7 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -325,3 +326,14 @@ def test_an_open_event_stream_tells_of_a_flip_and_does_not_keep_the_server_from_
         assert list(lines) == []
     assert "Traceback" not in served.log()
     assert "Cancel" not in served.log()
+
+
+def test_status_is_shown_again_until_it_is_interrupted(in_canary: Served) -> None:
+    command = [sys.executable, "-m", "rollguard", "status", "--watch", "--json"]
+    options = ("--server", in_canary.url, "--token-file", str(in_canary.token_file))
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(2):
+            assert json.loads(process.stdout.readline())[0]["stage"] == "canary"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
