@@ -6,12 +6,17 @@ import gzip
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import redis
 
+from exporters.follower import Follower
+from exporters.forecast import Forecast
+from exporters.forecast_metrics import DATABASE_UP
 from tests.contract.exporter_process import Exporter, event, trade, until, write
-from tests.servers import RedisServer
+from tests.servers import PostgresServer, RedisServer
+from tests.unit.exporters.test_forecast import Tables
 
 WON = 'trades_won_total{"route": "canary"}'
 MIB = 1 << 20
@@ -171,3 +176,32 @@ def test_a_redis_that_is_restarted_in_the_middle_costs_nothing(
         entries(client, 1000)
     until(exporter.shows("sample_canary", 2000), "the entries since")
     assert exporter.shows("rollguard_exporter_up", 1, source="events")()
+
+
+def test_a_database_that_hangs_keeps_no_scrape_waiting_and_one_that_is_gone_is_shown(
+    postgres_server: PostgresServer,
+) -> None:
+    tables = Tables(postgres_server.url())
+    tables.window("AAPL", 0.08)
+    tables.close()
+    follower = Follower(Forecast(postgres_server.url()), None)
+    table, *_ = follower.inputs
+
+    def up() -> object:
+        return next(one.samples[()] for one in follower.families() if one.metric is DATABASE_UP)
+
+    follower.step(table)
+    assert up() == 1
+    postgres_server.freeze()
+    looking = threading.Thread(target=follower.step, args=(table,))
+    looking.start()
+    assert up() == 1
+    assert looking.is_alive(), "the query did not hang"
+    postgres_server.thaw()
+    looking.join()
+    postgres_server.kill()
+    follower.step(table)
+    assert up() == 0
+    postgres_server.start()
+    follower.step(table)
+    assert up() == 1
