@@ -16,7 +16,7 @@ from generators.receivers import (
 )
 from generators.scrape import Addresses
 from generators.timing import Timing
-from rollguard.conventions import GUARD_LABEL, NOTICES, ROLLBACK_RECEIVER, ROLLOUT_LABEL
+from rollguard.conventions import DRILL, GUARD_LABEL, NOTICES, ROLLBACK_RECEIVER, ROLLOUT_LABEL
 from rollguard.platform import WATCHDOG, platform_alerts
 
 GROUP_INTERVAL_SECONDS = 1.0
@@ -86,7 +86,7 @@ def inhibit_rules() -> list[dict[str, Any]]:
         'action="notify"',
         'severity=~"warning|info"',
         f'{ROLLOUT_LABEL}=~".+"',  # alerts without the label would count as of one rollout
-        f'alertname!~"{_any_of(NOTICES)}"',
+        f'alertname!~"{_any_of((*NOTICES, DRILL))}"',
     ]
     return [
         {"source_matchers": [source], "target_matchers": spared, "equal": [ROLLOUT_LABEL]}
@@ -111,15 +111,17 @@ def _urgent_routes(timing: Timing) -> list[dict[str, Any]]:
         "group_interval": timing.text(WATCHDOG_GROUP_INTERVAL_SECONDS),
         "repeat_interval": timing.text(WATCHDOG_REPEAT_INTERVAL_SECONDS),
     }
+    drill = {name: value for name, value in urgent.items() if name != "continue"}  # people need not know
     return [
         {"matchers": ['action="rollback"'], **urgent},
         {"matchers": ['action="hold"'], **urgent},
+        {"matchers": [f'alertname="{DRILL}"', f'{GUARD_LABEL}="{DRILL}"'], **drill},
         {"matchers": [f'alertname="{WATCHDOG}"', f'{GUARD_LABEL}="{WATCHDOG}"'], **heartbeat},
     ]
 
 
 def _people_routes(timing: Timing, routing: Routing) -> list[dict[str, Any]]:
-    names = [alert.alert for alert in platform_alerts() if alert.alert != WATCHDOG]
+    names = [alert.alert for alert in platform_alerts() if alert.alert not in (WATCHDOG, DRILL)]
     ours = {"group_by": ["alertname", ROLLOUT_LABEL], **_unhurried(timing)}
     platform = {"matchers": [f'{GUARD_LABEL}=~"{_any_of(names)}"'], "receiver": PLATFORM_RECEIVER, **ours}
     # Each notice is a group of its own: none waits for the interval of another.

@@ -22,6 +22,8 @@ PREFIX = "/api/v1"
 THREADS = 8
 """How many calls are worked on at a time; notifications have threads of their own."""
 
+MAX_NUMBER = 1e6
+
 _Result = TypeVar("_Result")
 
 
@@ -83,8 +85,7 @@ class Api:
                 if asked.get(key) is not None:
                     if verb not in extra.verbs:
                         raise HTTPException(400, f"{key} is for {' and '.join(extra.verbs)}: {extra.meaning}")
-                    flag = extra.type == "boolean"
-                    said[extra.argument] = _flag(asked, key) if flag else _text(asked, key, 200)
+                    said[extra.argument] = _READ[extra.type](asked, key)
             return JSONResponse(
                 status.entry(await self._run(lambda: act(request.path_params["name"], **said)))
             )
@@ -120,7 +121,14 @@ def _flag(asked: Mapping[str, Any], key: str) -> bool:
     return bool(asked[key])
 
 
-def _text(asked: Mapping[str, Any], key: str, longest: int) -> str:
+def _number(asked: Mapping[str, Any], key: str) -> float:
+    given = asked[key]
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MAX_NUMBER:
+        raise HTTPException(400, f"{key} is expected to be a number from 0 to {MAX_NUMBER:g}")
+    return float(given)
+
+
+def _text(asked: Mapping[str, Any], key: str, longest: int = 200) -> str:
     """Return text that every ledger can keep; half a character is replaced, nothing stands for none."""
     given = asked.get(key)
     if given is None:
@@ -128,3 +136,10 @@ def _text(asked: Mapping[str, Any], key: str, longest: int) -> str:
     if not isinstance(given, str):
         raise HTTPException(400, f"{key} is expected to be text")
     return given[:longest].encode(errors="replace").decode().replace("\0", "?")
+
+
+_READ: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "string": _text,
+    "boolean": _flag,
+    "number": _number,
+}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rollguard import advance, decide, flags, lifecycle, refusals
+from rollguard import advance, decide, drill, flags, lifecycle, refusals
 from rollguard import state as states
 from rollguard.batches import Batches
 from rollguard.conventions import ENABLED, FALLBACK
@@ -258,6 +258,30 @@ class ControlPlane:
                 lifecycle.acknowledge(self.state(name), actor=actor, reason=reason, firing=fires)
             )
 
+    def drill(self, name: str, *, actor: str, reason: str = "") -> Entry:
+        """Begin a drill of the alerting, which leaves the rollout as it is; raises as `start` does."""
+        with self._lock:
+            self._rollout(name)
+            firing, now = self._firing.of(name), self.clock.wall()
+            return self._commit_by_hand(drill.ask(self.state(name), firing, now, actor=actor, reason=reason))
+
+    def end_drill(
+        self, name: str, *, actor: str, reason: str = "", seen_seconds: float | None = None
+    ) -> Entry:
+        """End a drill, and keep how long its steps took; raises as `start` does.
+
+        Args:
+            name: of the rollout.
+            actor: who.
+            reason: why the flag was not seen.
+            seen_seconds: after its begin a client saw the drill's flag flipped; None: it did not.
+        """
+        with self._lock:
+            self._rollout(name)
+            return self._commit_by_hand(
+                drill.end(self.state(name), actor=actor, reason=reason, seen_seconds=seen_seconds)
+            )
+
     def state(self, name: str) -> State:
         """Return a rollout's state by the ledger."""
         return self.ledger.states().get(name, State(name))
@@ -375,7 +399,7 @@ class ControlPlane:
             transitions: list[Transition] = []
             for name, rollout in self.rollouts.items():
                 state = current.get(name, State(name))
-                if not state.running:
+                if not (state.running or state.drill):
                     continue
                 firing = self._firing.of(name, since=state.started_at)
                 transitions += decide.decide(
@@ -386,7 +410,7 @@ class ControlPlane:
                     scale=self._scale,
                     seen=(seen or {}).get(name),
                     states=current,
-                )
+                ) or drill.flip(state, firing, now, self._received(received_at))
             try:
                 return self._commit(transitions, current, received_at)
             except ConflictError:
@@ -400,6 +424,10 @@ class ControlPlane:
         if any(state.newest > self._published for state in current.values()):
             self._publish(self.ledger.entries(after=self._published), None)
         return self._shown
+
+    def _received(self, at: float | None) -> float | None:
+        """Return in Unix seconds when a notification came."""
+        return None if at is None else self.clock.wall() - (self.clock.monotonic() - at)
 
     def _commit_by_hand(self, transition: Transition) -> Entry:
         try:
@@ -436,7 +464,9 @@ class ControlPlane:
             listener.decided(entries, received_at)
 
     def _show(self, current: Mapping[str, State]) -> None:
-        self.evaluator.set_flags(flags.definitions(self.rollouts.values(), current))
+        shown = flags.definitions(self.rollouts.values(), current)
+        shown["flags"] |= drill.flags(current, self.clock.wall())
+        self.evaluator.set_flags(shown)
         self._shown = dict(current)
 
     def _refuse_too_early(self, rollout: Rollout, state: State) -> None:

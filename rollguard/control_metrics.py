@@ -82,6 +82,10 @@ UNACKNOWLEDGED = Metric(
 )
 SWITCHES = Metric("mode_switch_total", "counter", "Changes of a rollout's stage or state.")
 ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks and steps back, by guard or by hand.", ("reason",))
+DRILL = Metric("rollguard_drill", "gauge", "1 while a drill of the alerting is under way.")
+DRILLED = Metric(
+    "rollguard_drill_last_success_timestamp_seconds", "gauge", "When a drill last passed.", unit="seconds"
+)
 PENDING = Metric(
     "rollguard_target_pending", "gauge", "1 while a target does not show the decided state.", ("target",)
 )

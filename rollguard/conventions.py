@@ -14,6 +14,9 @@ ROLLBACK_RECEIVER = "rollguard"
 NOTICES = ("RolloutStarted", "RolloutPromoted", "RolloutHeld", "RolloutRolledBack")
 """Alerts by which the control plane tells people of a transition."""
 
+DRILL = "RollguardDrill"
+"""Alert that fires while somebody drills a rollout; it has the way of a rollback, and takes nothing back."""
+
 RULES_INFO = "rollguard_rules_info"
 """Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from."""
 

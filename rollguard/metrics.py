@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from rollguard import control_metrics as offers
+from rollguard import drill
 from rollguard.applier import TargetStatus
 from rollguard.control import ControlPlane, Listener
 from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
@@ -185,11 +186,14 @@ class Metrics(Listener):
             offers.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
         entered, percent = _of_rollouts(offers.STAGE_ENTERED), _of_rollouts(offers.PERCENT)
+        drilled = _of_rollouts(offers.DRILLED)
         for rollout, state in pairs:
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
+            if state.drilled_at is not None:
+                drilled.add_metric([rollout.name], state.drilled_at)
             percent.add_metric([rollout.name], percent_of(rollout, state))
-        yield from (entered, percent)
+        yield from (entered, percent, drilled)
         yield from self._conditions(pairs)
         yield from self._counts()
 
@@ -201,6 +205,7 @@ class Metrics(Listener):
             offers.OVERDUE: lambda _, state: state.overdue,
             offers.PAUSED: lambda _, state: bool(state.paused_by),
             offers.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
+            offers.DRILL: lambda _, state: drill.under_way(state, self._control.clock.wall()),
         }
         for offered, value in values.items():
             family = _of_rollouts(offered)

@@ -21,6 +21,8 @@ VERBS: Mapping[str, str] = {
     "pause": "Leave the rollout where it is: until it is resumed, no guard rolls it back.",
     "resume": "End the pause. What fires counts at once.",
     "acknowledge": "Say that somebody has looked at why the rollout went back.",
+    "drill": "Begin a drill: a harmless alert takes the way of a rollback, up to the flag `drill.{name}`.",
+    "end_drill": "End a drill, and keep how long its steps took.",
 }
 """What a person may do with a rollout: methods of the control plane, and what each does."""
 
@@ -38,7 +40,7 @@ class Extra:
 
     verbs: tuple[str, ...]
     argument: str
-    type: Literal["string", "boolean"]
+    type: Literal["string", "boolean", "number"]
     meaning: str
 
 
@@ -46,6 +48,9 @@ EXTRAS: Mapping[str, Extra] = {
     "from": Extra(("promote",), "origin", "string", "the stage that the rollout is believed to be in"),
     "to": Extra(("rollback",), "to", "string", "fallback, previous or an earlier stage"),
     "unguarded": Extra(("start", "promote"), "unguarded", "boolean", "true although guards may not watch"),
+    "seen_seconds": Extra(
+        ("end_drill",), "seen_seconds", "number", "after the begin, when the flag was seen flipped"
+    ),
 }
 
 _Json = dict[str, Any]

@@ -22,6 +22,9 @@ Kind: TypeAlias = Literal[
     "rollback",
     "would_rollback",
     "acknowledge",
+    "drill",
+    "drill_flip",
+    "drill_end",
 ]
 
 MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")
@@ -36,6 +39,23 @@ CLOCK = "advance"
 
 DEADLINE = "deadline"
 """What holds a rollout, or takes it back, where no guard does; guards' names are in CamelCase."""
+
+
+@dataclass(frozen=True)
+class Drill:
+    """How far a drill of the alerting is; times are Unix seconds.
+
+    Args:
+        asked_at: when somebody asked for it.
+        starts_at: when its alert began to fire.
+        received_at: when the control plane heard of that.
+        flipped_at: when it flipped the drill's flag; None before.
+    """
+
+    asked_at: float
+    starts_at: float = 0.0
+    received_at: float = 0.0
+    flipped_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,8 @@ class State:
         overdue: whether the stage has passed its deadline, and that was said.
         clock_from: since when the stage's hold counts, Unix seconds.
         clock_before: what had passed of it before the last pause, seconds.
+        drill: a drill that nobody has ended; it changes nothing else.
+        drilled_at: when a drill last passed, Unix seconds.
     """
 
     rollout: str
@@ -87,6 +109,8 @@ class State:
     overdue: bool = False
     clock_from: float = 0.0
     clock_before: float = 0.0
+    drill: Drill | None = None
+    drilled_at: float | None = None
 
     @property
     def position(self) -> str:
@@ -173,6 +197,8 @@ def _moved(state: State, entry: Entry) -> State:
         guard=entry.guard,
         acknowledged=not back,
         clock_from=entry.at,
+        drill=state.drill,
+        drilled_at=state.drilled_at,
         stepped_back=entry.kind == "step_back" or (state.stepped_back and not begins),
         excused=frozenset([entry.guard or "", *entry.evidence.get("also_firing", ())])
         if back
@@ -198,6 +224,13 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
             changes = {"noted": state.noted | {entry.guard or ""}}
         case "acknowledge":
             changes = {"acknowledged": True}
+        case "drill":
+            changes = {"drill": Drill(entry.at)}
+        case "drill_flip" if state.drill:
+            times = {key: float(told[key]) for key in ("starts_at", "received_at")}
+            changes = {"drill": replace(state.drill, flipped_at=entry.at, **times)}
+        case "drill_end":
+            changes = {"drill": None, "drilled_at": entry.at if told["passed"] else state.drilled_at}
     if entry.kind in ("release", "acknowledge") and told.get("guards"):
         changes |= _released(state, entry)
     return changes

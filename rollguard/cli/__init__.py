@@ -46,6 +46,7 @@ _WHERE = {
     "pause": "operate.pause",
     "resume": "operate.resume",
     "acknowledge": "operate.acknowledge",
+    "drill": "drill.drill",
     "history": "operate.history",
     "verify": "operate.verify",
     "archive": "archive.archive",

@@ -65,9 +65,13 @@ class Client:
         """Return what the server answers to a POST; raises ServerError."""
         return self._ask("POST", path, json=body)
 
-    def _ask(self, method: str, path: str, **options: Any) -> Any:
+    def flag(self, key: str) -> Any:
+        """Return a flag's value by OFREP, as an application would see it; raises ServerError."""
+        return self._ask("POST", f"evaluate/flags/{key}", base="/ofrep/v1", json={})["value"]
+
+    def _ask(self, method: str, path: str, base: str = "/api/v1", **options: Any) -> Any:
         try:
-            answer = self._http.request(method, f"/api/v1/{quote(path)}", **options)
+            answer = self._http.request(method, f"{base}/{quote(path)}", **options)
         except httpx.HTTPError as error:
             raise ServerError(
                 f"no control plane answers at {self._server}: {str(error).rstrip('.')}.\n"

@@ -81,7 +81,8 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _user() -> str:
+def user() -> str:
+    """Return who runs the command, for the ledger."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number without a name
@@ -91,7 +92,7 @@ def _user() -> str:
 def _act(
     client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: Any
 ) -> None:
-    asked = {"actor": actor or _user(), "reason": reason, **more}
+    asked = {"actor": actor or user(), "reason": reason, **more}
     if verb == "promote":  # said twice, it must not be two steps
         asked["from"] = client.get(f"rollouts/{rollout}")["position"]
     entry = client.post(f"rollouts/{rollout}/{verb}", asked)
