@@ -94,10 +94,10 @@ class Api:
 
     async def _history(self, request: Request) -> Response:
         rollout = request.query_params.get("rollout")
-        after = request.query_params.get("after", "0")
-        if not after.isdecimal() or len(after) > 15:
-            raise HTTPException(400, f"after is {after[:20]!r}, expected the number of an entry")
-        entries = await self._run(self._control.history, rollout, int(after))
+        after = _query(request, "after", 0, range(10**15), "the number of an entry")
+        pages = range(1, openapi.PAGE + 1)
+        limit = _query(request, "limit", openapi.PAGE, pages, f"a number from 1 to {openapi.PAGE}")
+        entries = await self._run(self._control.history, rollout, after, limit)
         return JSONResponse([status.entry(entry) for entry in entries])
 
     async def _verify(self, request: Request) -> Response:
@@ -113,6 +113,13 @@ class Api:
     async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
         self._threads = self._threads or anyio.CapacityLimiter(THREADS)
         return await anyio.to_thread.run_sync(work, *arguments, limiter=self._threads)
+
+
+def _query(request: Request, name: str, default: int, allowed: range, expected: str) -> int:
+    given = request.query_params.get(name, str(default))
+    if not (given.isascii() and given.isdecimal() and len(given) <= 15 and int(given) in allowed):
+        raise HTTPException(400, f"{name} is {given[:20]!r}, expected {expected}")
+    return int(given)
 
 
 def _flag(asked: Mapping[str, Any], key: str) -> bool:

@@ -286,8 +286,8 @@ class ControlPlane:
         """Return a rollout's state by the ledger."""
         return self.ledger.states().get(name, State(name))
 
-    def history(self, name: str | None = None, after: int = 0) -> list[Entry]:
-        """Return the ledger's entries after a number; of one rollout, loaded or not, or of all.
+    def history(self, name: str | None = None, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return entries of the ledger after a number; of one rollout, loaded or not, or of all.
 
         Raises:
             UnknownRolloutError: it is not loaded and has no entry.
@@ -295,7 +295,7 @@ class ControlPlane:
         """
         if name is not None and name not in self.ledger.states():
             self._rollout(name)
-        return self.ledger.entries(name, after)
+        return self.ledger.entries(name, after, limit)
 
     def firing(self, name: str) -> list[GuardAlert]:
         """Return the alerts of a rollout that fire, as far as is known."""

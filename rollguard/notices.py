@@ -164,10 +164,10 @@ class Notices(Listener):
         told = self._memory.load()
         seq = told.get("told")
         if isinstance(seq, int) and seq > 0:
-            since = self._control.ledger.entries(None, seq - 1)
+            since = self._control.ledger.entries(None, seq - 1, BATCH + 1)
             if since and since[0].hash == told.get("hash"):
-                return since[1 : BATCH + 1]
-        return self._control.ledger.entries()[:BATCH]  # nobody was told yet, or of another ledger
+                return since[1:]
+        return self._control.ledger.entries(limit=BATCH)  # nobody was told yet, or of another ledger
 
     def _post(self, entries: Sequence[Entry]) -> bool:
         now = self._control.clock.wall()

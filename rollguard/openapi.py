@@ -53,6 +53,9 @@ EXTRAS: Mapping[str, Extra] = {
     ),
 }
 
+PAGE = 1000
+"""How many entries of the ledger an answer holds at most."""
+
 _Json = dict[str, Any]
 
 _TEXT: _Json = {"type": "string"}
@@ -105,6 +108,7 @@ def document(rollouts: Mapping[str, str]) -> _Json:
 
 def _api(name: _Json) -> _Json:
     after = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1, "default": 0}
+    limit = {"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE}
     head = {"type": "string", "pattern": "^[0-9]{1,15}:[0-9a-f]{64}$"}
     verified = _object({"entries": {"type": "integer"}, "head": _TEXT, "faults": _NAMES})
     return {
@@ -129,6 +133,7 @@ def _api(name: _Json) -> _Json:
                 parameters=[
                     _query("rollout", _TEXT, "Only of this rollout."),
                     _query("after", after, "Only entries after this number."),
+                    _query("limit", limit, "At most so many; the next ones come after the last of these."),
                 ],
             )
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -64,6 +64,12 @@ class Client:
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return what the server answers to a POST; raises ServerError."""
         return self._ask("POST", path, json=body)
+
+    def history(self, rollout: str | None = None, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the ledger's entries after a number, page by page; raises ServerError."""
+        while entries := self.get("history", rollout=rollout, after=after):
+            yield from entries
+            after = entries[-1]["seq"]
 
     def flag(self, key: str) -> Any:
         """Return a flag's value by OFREP, as an application would see it; raises ServerError."""

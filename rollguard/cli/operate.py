@@ -6,7 +6,7 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -244,10 +244,13 @@ def history(
 ) -> None:
     """Show the ledger: what was decided, when, by whom and why. With --json one object a line."""
     if state:
-        entries = _entries_of(state, rollout, after)
-    else:
-        with _client(server, token_file, ca_file) as client:
-            entries = client.get("history", rollout=rollout, after=after)
+        _echo(_entries_of(state, rollout, after), as_json)
+        return
+    with _client(server, token_file, ca_file) as client:
+        _echo(client.history(rollout, after), as_json)
+
+
+def _echo(entries: Iterable[dict[str, Any]], as_json: bool) -> None:
     for entry in entries:
         click.echo(json.dumps(entry, ensure_ascii=False) if as_json else text(entry))
 

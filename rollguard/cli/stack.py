@@ -214,7 +214,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
             for note in stack.notes:
                 say(f"note: {note}")
             with stack.running(), stack.client() as client:
-                known = max((entry["seq"] for entry in client.get("history")), default=0)
+                known = max((entry["seq"] for entry in client.history()), default=0)
                 for text in _addresses(stack):
                     say(text)
                 _watch(stack, client, known, say)
@@ -245,7 +245,7 @@ def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None])
             if child.ended() is not None:
                 raise ProcessError(f"{child.name} ended with code {child.ended()}:\n{child.tail()}")
         try:
-            for entry in client.get("history", after=known):
+            for entry in client.history(after=known):
                 known = entry["seq"]
                 say(text(entry))
             rows = client.get("rollouts")

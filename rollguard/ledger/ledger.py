@@ -147,11 +147,12 @@ class Ledger:
                     schema.version_table.update().values(version=schema.version_table.c.version)
                 )
 
-    def entries(self, rollout: str | None = None, after: int = 0) -> list[Entry]:
-        """Return the entries after a number, in order; of one rollout, or of all."""
+    def entries(self, rollout: str | None = None, after: int = 0, limit: int | None = None) -> list[Entry]:
+        """Return the entries after a number, in order, at most so many; of one rollout, or of all."""
         query = sa.select(schema.entries).where(schema.entries.c.seq > after).order_by(schema.entries.c.seq)
         if rollout is not None:
             query = query.where(schema.entries.c.rollout == rollout)
+        query = query.limit(limit)
         with self._storage.translated("read"), self._storage.reading() as connection:
             return [entry_of(row) for row in connection.execute(query).mappings()]
 

@@ -471,6 +471,18 @@ def test_an_entry_is_named_by_its_number(app: App, after: str) -> None:
     assert app.get("/api/v1/history", params={"after": after}).status_code == 400
 
 
+def test_the_history_comes_in_pages(running: App) -> None:
+    every = running.get("/api/v1/history").json()
+    page = running.get("/api/v1/history?limit=2").json()
+    rest = running.get(f"/api/v1/history?limit=1000&after={page[-1]['seq']}").json()
+    assert (len(page), [*page, *rest]) == (2, every)
+
+
+@pytest.mark.parametrize("limit", ["0", "1001", "-1", "x", "٣"])
+def test_a_page_is_limited(app: App, limit: str) -> None:
+    assert app.get("/api/v1/history", params={"limit": limit}).status_code == 400
+
+
 def test_an_unbroken_chain_is_verified(running: App) -> None:
     found = running.get("/api/v1/verify").json()
     assert (found["entries"], found["faults"]) == (5, [])
