@@ -22,8 +22,6 @@ PREFIX = "/api/v1"
 THREADS = 8
 """How many calls are worked on at a time; notifications have threads of their own."""
 
-MAX_NUMBER = 1e6
-
 _Result = TypeVar("_Result")
 
 
@@ -130,8 +128,8 @@ def _flag(asked: Mapping[str, Any], key: str) -> bool:
 
 def _number(asked: Mapping[str, Any], key: str) -> float:
     given = asked[key]
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= MAX_NUMBER:
-        raise HTTPException(400, f"{key} is expected to be a number from 0 to {MAX_NUMBER:g}")
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= openapi.MOST:
+        raise HTTPException(400, f"{key} is expected to be a number from 0 to {openapi.MOST}")
     return float(given)
 
 

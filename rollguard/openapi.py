@@ -53,6 +53,9 @@ EXTRAS: Mapping[str, Extra] = {
     ),
 }
 
+MOST = 1_000_000
+"""The largest number that a body may hold."""
+
 PAGE = 1000
 """How many entries of the ledger an answer holds at most."""
 
@@ -174,7 +177,8 @@ def _asked(verb: str) -> _Json:
     }
     for key, extra in EXTRAS.items():
         if verb in extra.verbs:
-            asked[key] = {"type": [extra.type, "null"], "description": extra.meaning}
+            bounds = {"minimum": 0, "maximum": MOST} if extra.type == "number" else {}
+            asked[key] = {"type": [extra.type, "null"], **bounds, "description": extra.meaning}
     return _object(asked, required=[])
 
 
