@@ -13,8 +13,8 @@ from dashboards.colours import HEALTHY, Steps, steps
 Panel: TypeAlias = grafana.Panel
 Override: TypeAlias = dict[str, Any]
 
-POINTS = 300
-"""Points of a line at most: more than a panel's width shows, and what keeps queries of a day quick."""
+POINTS_PER_COLUMN = 20
+"""Points of a line for each of the 24 columns that a panel is wide: what a screen shows, and no more."""
 
 
 def query(expr: str, legend: str = "", *, instant: bool = False, table: bool = False) -> grafana.Target:
@@ -77,7 +77,7 @@ def lines(
         targets=named(targets),
         unit=unit,
         gridPos=place(*size),
-        maxDataPoints=POINTS,
+        maxDataPoints=POINTS_PER_COLUMN * size[0],
         thresholds=thresholds or steps(HEALTHY),
         thresholdsStyleMode=drawn if thresholds else "off",
         drawStyle="bars" if bars else "line",
@@ -110,6 +110,7 @@ def stat(
     Args:
         text: value, name or value_and_name.
     """
+    target.instant = True  # a number of hours ago is not what is now
     return grafana.Stat(
         title=title,
         description=description,
@@ -171,7 +172,7 @@ def timeline(
         description=description,
         targets=named(targets),
         gridPos=place(*size),
-        maxDataPoints=POINTS,
+        maxDataPoints=POINTS_PER_COLUMN * size[0],
         mappings=list(mappings),
         thresholds=steps(HEALTHY),
         overrides=list(overrides),

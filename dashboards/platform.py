@@ -136,24 +136,42 @@ def _control_plane() -> Iterator[Panel]:
         least=0,
     )
     yield lines(
-        "Polls of Alertmanager",
-        "How often the control plane asks Alertmanager itself, so that a lost notification is found."
-        " Failures: is its address right?",
-        [query("sum by (result) (rate(rollguard_reconcile_polls_total[$__rate_interval]))", "{{result}}")],
+        "Polls of Alertmanager and Prometheus",
+        "How often the control plane asks Alertmanager what fires, so that a lost notification is found, and"
+        " Prometheus how the guards fare. Failures: are their addresses right?",
+        [
+            query(
+                f"sum by (result) (rate(rollguard_{what}_total[$__rate_interval]))", f"{name}: {{{{result}}}}"
+            )
+            for what, name in (("reconcile_polls", "Alertmanager"), ("watch_turns", "Prometheus"))
+        ],
         unit=PER_SECOND,
         least=0,
     )
     yield lines(
         "Since the last good poll",
-        "Time since Alertmanager last answered. It grows: only notifications get through now.",
+        "Time since Alertmanager and Prometheus last answered. It grows: nothing advances, and only"
+        " notifications roll back.",
         [
-            query(
-                "time() - max(rollguard_reconcile_last_success_timestamp_seconds > 0)",
-                "since the last answer",
-            )
+            query(f"time() - max(rollguard_{what}_last_success_timestamp_seconds > 0)", name)
+            for what, name in (("reconcile", "Alertmanager"), ("watch", "Prometheus"))
         ],
         unit=SECONDS,
         thresholds=steps("transparent", (30, HELD)),
+        least=0,
+    )
+    yield lines(
+        "Refused calls and notices",
+        "Calls of webhook and API that were refused, by code, and notices to people, by whether Alertmanager"
+        " took them.",
+        [
+            query(
+                "sum by (code) (rate(rollguard_requests_refused_total[$__rate_interval]))",
+                "refused: {{code}}",
+            ),
+            query("sum by (result) (rate(rollguard_notices_total[$__rate_interval]))", "notices: {{result}}"),
+        ],
+        unit=PER_SECOND,
         least=0,
     )
     yield lines(

@@ -23,7 +23,7 @@ from dashboards.frame import RUNBOOKS, dashboard, transitions
 from dashboards.guard_panels import guard_panel
 from dashboards.layout import Section
 from dashboards.panels import Panel, bars, fixed, lines, override, query, stat, timeline
-from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, flag_state, guards_over_time, stage, stage_words
+from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, STAGE_WORDS, flag_state, guards_over_time, stage
 from dashboards.units import NUMBER, PERCENT, SECONDS, SHARE
 from dashboards.views import GuardView, Pair, RolloutView
 
@@ -73,7 +73,8 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
     own = f'rollout="{name}"'
     yield stat(
         "Flag",
-        "State of the flag. Rolled back: everybody has the fallback; ask `rollguard history` why.",
+        "State of the flag. Rolled back: everybody has the fallback; `rollguard history` says why. Held: a"
+        " guard keeps it in its stage. Paused: a person keeps the guards from acting.",
         query(flag_state(own)),
         unit="none",
         mappings=FLAG_STATE_WORDS,
@@ -82,9 +83,10 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
     yield stat(
         "Stage",
         "Where the rollout is. `rollguard status` says what it waits for.",
-        query(stage(view.rollout)),
+        query(stage(own), "{{rollout_stage}}"),
         unit="none",
-        mappings=stage_words(view.rollout),
+        thresholds=steps(MEASURED),
+        text="name",
         no_value="control plane silent",
     )
     yield stat(
@@ -147,13 +149,13 @@ def _overview(view: RolloutView) -> Iterator[Panel]:
         " data.",
         [
             query(flag_state(own), "flag"),
-            query(stage(view.rollout), "stage"),
+            query(stage(own), "stage {{rollout_stage}}"),
             query(guards_over_time(own), "{{guard}}"),
         ],
         mappings=GUARD_STATES,
         overrides=[
             override("flag", {"mappings": FLAG_STATE_WORDS}),
-            override("stage", {"mappings": stage_words(view.rollout)}),
+            override("^stage ", {"mappings": STAGE_WORDS}, pattern=True),
         ],
     )
 
@@ -189,6 +191,22 @@ def _decisions(rollout: str) -> Iterator[Panel]:
         unit=SECONDS,
         thresholds=steps(MEASURED),
         no_value="never started",
+    )
+    yield stat(
+        "Left of the hold",
+        "What is left of the time that the stage lasts at least. 0: it waits for its criteria, or for"
+        " approval; see `rollguard status`.",
+        query(f"max(rollout_hold_left_seconds{{{own}}})"),
+        unit=SECONDS,
+        thresholds=steps(MEASURED),
+    )
+    yield stat(
+        "Waits for a person",
+        "A rollback that nobody has acknowledged, or a stage past its deadline. Look at it, then `rollguard"
+        " acknowledge`.",
+        query(f"max(rollout_unacknowledged{{{own}}}) + max(rollout_overdue{{{own}}})"),
+        unit=NUMBER,
+        thresholds=rising(1),
     )
     yield stat(
         "Every target shows the state",

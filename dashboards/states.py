@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
-from dashboards.colours import BASELINE, BREACHED, CLOSE_RATIO, HEALTHY, MEASURED, mapped
-from rollguard.conventions import DISABLED, ENABLED, ROLLBACK, STAGE_METRIC
-from rollguard.spec import Rollout
+from dashboards.colours import BASELINE, BREACHED, CLOSE_RATIO, HEALTHY, HELD, MEASURED, mapped
+from rollguard.conventions import STAGE_METRIC
 
 CLOSENESS = "rollout_guard:closeness:max"
 """Recorded for each guard while it is armed and has data: 0 is far from its limit, 1 is at it."""
@@ -18,30 +16,36 @@ FLAG_STATES: Mapping[str, tuple[str, str]] = {
     "ENABLED": ("enabled", HEALTHY),
     "ROLLBACK": ("rolled back", BREACHED),
 }
-FLAG_STATE_WORDS = mapped([(number, *found) for number, found in enumerate(FLAG_STATES.values())])
+_HELD, _PAUSED = len(FLAG_STATES), len(FLAG_STATES) + 1
+FLAG_STATE_WORDS = mapped(
+    [
+        *((number, *found) for number, found in enumerate(FLAG_STATES.values())),
+        (_HELD, "held", HELD),
+        (_PAUSED, "paused", HELD),
+    ]
+)
 
-_STAGE_BLUES = ("light-blue", "blue", "semi-dark-blue", "dark-blue")
+STAGE_WORDS = mapped([(1, "here", MEASURED)])
 
 
 def flag_state(matcher: str) -> str:
-    """Return PromQL of the flag's state as the number that `FLAG_STATE_WORDS` maps, for each rollout."""
-    return _numbered("rollout_flag_state", "state", list(FLAG_STATES), matcher)
+    """Return PromQL of the flag's state as the number that `FLAG_STATE_WORDS` maps, for each rollout.
+
+    A rollout that is rolling out counts as held, or paused, while it is.
+    """
+    rolling = f'and on (rollout) max by (rollout) (rollout_flag_state{{{matcher},state="ROLLING_OUT"}}) == 1'
+    paused = f"({_PAUSED} * (max by (rollout) (rollout_paused{{{matcher}}}) == 1) {rolling})"
+    held = f"({_HELD} * (max by (rollout) (rollout_held{{{matcher}}}) > bool 0 == 1) {rolling})"
+    each = (
+        f'{number} * rollout_flag_state{{{matcher},state="{name}"}}'
+        for number, name in enumerate(FLAG_STATES)
+    )
+    return f"{paused} or {held} or sum by (rollout) (max by (rollout, state) ({' or '.join(each)}))"
 
 
-def stage(rollout: Rollout) -> str:
-    """Return PromQL of where a rollout is, as the number that `stage_words` maps."""
-    return _numbered(STAGE_METRIC, STAGE_METRIC, _positions(rollout), f'rollout="{rollout.name}"')
-
-
-def stage_words(rollout: Rollout) -> list[dict[str, Any]]:
-    """Return the mapping of the numbers of `stage`: stages are the bluer the later they are."""
-    ends = {DISABLED: BASELINE, ENABLED: HEALTHY, ROLLBACK: BREACHED}
-    count = len(rollout.stages)
-    blues = {
-        one.name: _STAGE_BLUES[index * len(_STAGE_BLUES) // count] for index, one in enumerate(rollout.stages)
-    }
-    colours = {**blues, **ends}
-    return mapped([(number, name, colours[name]) for number, name in enumerate(_positions(rollout))])
+def stage(matcher: str) -> str:
+    """Return PromQL of where a rollout is: 1, with the label of that name."""
+    return f"max by ({STAGE_METRIC}) ({STAGE_METRIC}{{{matcher}}} == 1)"
 
 
 def guards_over_time(matcher: str) -> str:
@@ -49,14 +53,3 @@ def guards_over_time(matcher: str) -> str:
     firing = f'max by (guard) (2 * ALERTS{{{matcher},guard!="",alertstate="firing"}})'
     close = f"max by (guard) ({CLOSENESS}{{{matcher}}} > bool {CLOSE_RATIO:g})"
     return f"{firing} or {close}"
-
-
-def _positions(rollout: Rollout) -> list[str]:
-    return [DISABLED, *(one.name for one in rollout.stages), ENABLED, ROLLBACK]
-
-
-def _numbered(metric: str, label: str, names: Sequence[str], matcher: str) -> str:
-    each = " or ".join(
-        f'{number} * {metric}{{{matcher},{label}="{name}"}}' for number, name in enumerate(names)
-    )
-    return f"sum by (rollout) (max by (rollout, {label}) ({each}))"
