@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from bench.dashboards import dashboards, queries
 from bench.demo_seeds import seeds
 from bench.drift import drift
 from bench.flags import flags
@@ -18,6 +19,8 @@ from bench.webhook import webhook
 
 cli = click.Group(
     commands=[
+        dashboards,
+        queries,
         drift,
         flags,
         flips,
