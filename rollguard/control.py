@@ -192,8 +192,8 @@ class ControlPlane:
         found = self._looked(rollout, unguarded, before.position, following.name if following else ENABLED)
         with self._lock:
             state = self.state(name)
-            if (origin or before.position) != state.position:
-                raise RefusedError(f"{name} is in {state.position} by now, no longer in {origin}.")
+            if (believed := origin or before.position) != state.position:
+                raise RefusedError(f"{name} is in {state.position} by now, no longer in {believed}.")
             left = self.hold_left(rollout, state)
             evidence = found | ({"hold_left_seconds": round(left, 3)} if left else {})
             transition = lifecycle.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
@@ -325,10 +325,8 @@ class ControlPlane:
         """Return what keeps the stage from ending, in words; nothing outside of a stage."""
         if state.status != "ROLLING_OUT":
             return []
-        now, states_now = self.clock.wall(), self.ledger.states()
-        return advance.waits_for(
-            rollout, state, self.seen(state), now=now, scale=self._scale, states=states_now
-        )
+        seen, now = self.seen(state), self.clock.wall()
+        return advance.waits_for(rollout, state, seen, now=now, scale=self._scale, states=self._shown)
 
     def _rollout(self, name: str) -> Rollout:
         if name not in self.rollouts:
