@@ -8,6 +8,7 @@ from typing import Any
 from dashboards.states import CLOSENESS
 from generators import measures
 from generators.comparisons import closeness, comparisons, parsed
+from generators.promql import PromQLError
 from generators.rules import RULES_IN_A_GROUP, rendered_rules
 from generators.timing import Timing
 from rollguard.spec import Rollout
@@ -44,7 +45,10 @@ def _rules(rules: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for rule in rendered_rules(rules):
         if "no_data" in rule["annotations"]:
             continue  # data are there or not
-        tree = parsed(rule["expr"])
+        try:
+            tree = parsed(rule["expr"])
+        except PromQLError:
+            continue  # promtool says of the alert itself what is wrong
         compared = [one for one in comparisons(tree) if not one.condition]
         for number, one in enumerate(compared, 1):
             share = measures.unit(one.measured, {}) == "ratio"
