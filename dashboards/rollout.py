@@ -16,6 +16,7 @@ from dashboards.colours import (
     HELD,
     MEASURED,
     YES_IS_GOOD,
+    mapped,
     rising,
     steps,
 )
@@ -207,6 +208,14 @@ def _decisions(rollout: str) -> Iterator[Panel]:
         query(f"max(rollout_unacknowledged{{{own}}}) + max(rollout_overdue{{{own}}})"),
         unit=NUMBER,
         thresholds=rising(1),
+    )
+    yield stat(
+        "Since the last drill",
+        "How long ago the way from Prometheus to a flag was last tried. Long, or never: `rollguard drill`.",
+        query(f"(time() - max(rollguard_drill_last_success_timestamp_seconds{{{own}}})) or vector(-1)"),
+        unit=SECONDS,
+        thresholds=rising(30 * 86400.0, 90 * 86400.0),
+        mappings=mapped([(-1, "never", HELD)]),
     )
     yield stat(
         "Every target shows the state",

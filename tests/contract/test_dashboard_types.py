@@ -129,6 +129,11 @@ READ: Mapping[str, Mapping[str, Mapping[float, tuple[str, str]]]] = {
         "Since the last transition": {7200: ("2 hours", "blue")},
         "Left of the hold": {5400: ("1.50 hours", "blue")},
         "Waits for a person": {0: ("0", "green"), 1: ("1", "red")},
+        "Since the last drill": {
+            -1: ("never", "orange"),
+            86400: ("1 day", "green"),
+            3456000: ("5.71 weeks", "yellow"),
+        },
         "Every target shows the state": {1: ("yes", "green"), 0: ("no", "red")},
     },
     "rollguard-platform": {
