@@ -14,21 +14,17 @@ from rollguard import state as states
 from rollguard.batches import Batches
 from rollguard.conventions import ENABLED, FALLBACK
 from rollguard.errors import RollguardError
-from rollguard.firing import Firing
+from rollguard.evaluation import Evaluation, Fired
+from rollguard.heard import Heard
 from rollguard.ledger import ConflictError, Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.notification import GuardAlert, Notification
-from rollguard.platform import WATCHDOG, is_platform
 from rollguard.prometheus import PrometheusError
 from rollguard.seen import Observation
 from rollguard.spec import Action, Rollout
 from rollguard.state import Entry, State, Transition
 
 log = logging.getLogger(__name__)
-
-
-FRESH_SECONDS = 30.0
-"""How long Alertmanager's last answer says what fires."""
 
 
 class UnknownRolloutError(RollguardError):
@@ -87,8 +83,13 @@ class ControlPlane:
         self.evaluator = flags.FlagEvaluator()
         self._scale = scale
         self._listeners = list(listeners)
-        self._firing = Firing()
-        self._polled_at: float | None = None
+        self._heard = Heard(
+            self.rollouts,
+            self.clock.monotonic,
+            scale,
+            on_unknown=self._wonder,
+            on_beat=self._beat,
+        )
         self._seen: dict[str, Observation] = {}
         self.look: Callable[[Rollout, Sequence[str]], list[str]] | None = None
         """Asks Prometheus what keeps guards from watching some stages; None where there is none to ask."""
@@ -96,7 +97,6 @@ class ControlPlane:
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
         self._notified = Batches(self._lock, self._take)
-        self._unknown: set[str] = set()
         self._shown: Mapping[str, State] = {}
         self._published, _ = ledger.head()
         self._show(ledger.states())
@@ -121,15 +121,36 @@ class ControlPlane:
             return entries
         # Nobody can be asked: a rollback that was not needed costs less than one that was lost.
         with self._lock:
-            self._firing.believe()
+            self._heard.believe()
             return entries + self._decide(received_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> list[Entry]:
         """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
         with self._lock:
-            self._firing.polled(self._known(alerts), asked_at)
-            self._polled_at = asked_at
+            self._heard.polled(alerts, asked_at)
             return self._decide(None)
+
+    def evaluated(
+        self, evaluation: Evaluation | None, fired: Sequence[Fired], asked_at: float
+    ) -> list[Entry]:
+        """Decide upon Prometheus's own word, beside Alertmanager's: an alert may never have reached that.
+
+        Args:
+            evaluation: its alerting rules, without alerts that are silenced; None where it did not answer.
+            fired: alerts that fired since it was last asked, although they may have resolved.
+            asked_at: when it was asked, monotonic seconds.
+        Returns:
+            The new ledger entries.
+        Raises:
+            LedgerError, ConflictError: nothing was decided.
+        """
+        with self._lock:
+            self._heard.evaluated(evaluation, asked_at)
+            return self._decide(None, fired=fired)
+
+    def blind(self, name: str) -> bool | None:
+        """Return whether nobody watches a rollout any more; None where that is not known yet."""
+        return self._heard.blind(name)
 
     def follow(self) -> None:
         """Let flags and listeners see what another control plane decided.
@@ -222,7 +243,7 @@ class ControlPlane:
         """
         with self._lock:
             rollout, state = self._rollout(name), self.state(name)
-            breached = decide.armed(rollout, state.position, self._firing.of(name), "rollback")
+            breached = decide.armed(rollout, state.position, self._heard.of(name), "rollback")
             refusals.no_earlier_stage(rollout, state, to)
             evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
             why = reason or "manual"
@@ -253,7 +274,7 @@ class ControlPlane:
         """Note that a person has looked at why a run went back, or what holds it; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            fires = {alert.guard for alert in self._firing.of(name)}
+            fires = {alert.guard for alert in self._heard.of(name)}
             return self._commit_by_hand(
                 lifecycle.acknowledge(self.state(name), actor=actor, reason=reason, firing=fires)
             )
@@ -262,7 +283,7 @@ class ControlPlane:
         """Begin a drill of the alerting, which leaves the rollout as it is; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            firing, now = self._firing.of(name), self.clock.wall()
+            firing, now = self._heard.of(name), self.clock.wall()
             return self._commit_by_hand(drill.ask(self.state(name), firing, now, actor=actor, reason=reason))
 
     def end_drill(
@@ -299,7 +320,7 @@ class ControlPlane:
 
     def firing(self, name: str) -> list[GuardAlert]:
         """Return the alerts of a rollout that fire, as far as is known."""
-        return self._firing.of(name)
+        return self._heard.of(name)
 
     def cooldown_left(self, rollout: Rollout, state: State) -> float:
         """Return how long start and promote are still refused since it went back, seconds."""
@@ -349,46 +370,28 @@ class ControlPlane:
     @property
     def alerts_unknown(self) -> bool:
         """Whether Alertmanager has not answered a poll of late, so that nobody knows what fires."""
-        polled = self._polled_at
-        return polled is None or self.clock.monotonic() - polled > FRESH_SECONDS
-
-    def _known(self, alerts: Iterable[GuardAlert]) -> list[GuardAlert]:
-        known = []
-        for alert in alerts:
-            if alert.rollout in self.rollouts:
-                known.append(alert)
-                continue
-            if not alert.rollout and is_platform(alert.guard):
-                if alert.guard == WATCHDOG and alert.firing:
-                    self._beat()
-                continue
-            for listener in self._listeners:
-                listener.unknown(alert)
-            if alert.rollout not in self._unknown and len(self._unknown) < 100:
-                self._unknown.add(alert.rollout)
-                log.warning("alert %r is of no loaded rollout (%r); passed over", alert.guard, alert.rollout)
-        return known
+        return self._heard.alerts_unknown
 
     def _take(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
         """Decide and commit once upon all notifications that wait; return also whether one may be old."""
         for notification, received_at in batch:
-            self._firing.notified(self._known(notification.alerts), received_at)
+            self._heard.notified(notification.alerts, received_at)
         entries = self._decide(min(received_at for _, received_at in batch))
-        return entries, self._doubtful()
+        return entries, self._heard.doubtful(self._shown.values())
+
+    def _wonder(self, alert: GuardAlert) -> None:
+        for listener in self._listeners:
+            listener.unknown(alert)
 
     def _beat(self) -> None:
         for listener in self._listeners:
             listener.heartbeat()
 
-    def _doubtful(self) -> bool:
-        """Return whether a rollback hangs on an alert that began before its run."""
-        return any(
-            state.running and name in self.rollouts and self._firing.doubtful(name, state.started_at)
-            for name, state in self._shown.items()
-        )
-
     def _decide(
-        self, received_at: float | None, seen: Mapping[str, Observation] | None = None
+        self,
+        received_at: float | None,
+        seen: Mapping[str, Observation] | None = None,
+        fired: Sequence[Fired] = (),
     ) -> list[Entry]:
         """Decide for every rollout; a second time where another control plane was quicker."""
         for attempt in (1, 2):
@@ -399,7 +402,7 @@ class ControlPlane:
                 state = current.get(name, State(name))
                 if not (state.running or state.drill):
                     continue
-                firing = self._firing.of(name, since=state.started_at)
+                firing = self._heard.counting(state, fired)
                 transitions += decide.decide(
                     rollout,
                     state,
@@ -408,6 +411,7 @@ class ControlPlane:
                     scale=self._scale,
                     seen=(seen or {}).get(name),
                     states=current,
+                    blind=self.blind(name),
                 ) or drill.flip(state, firing, now, self._received(received_at))
             try:
                 return self._commit(transitions, current, received_at)
@@ -473,4 +477,4 @@ class ControlPlane:
         refusals.without_required(rollout, self.ledger.states())
 
     def _refuse_while(self, rollout: Rollout, position: str, *actions: Action) -> None:
-        refusals.while_firing(rollout, position, self._firing.of(rollout.name), actions)
+        refusals.while_firing(rollout, position, self._heard.of(rollout.name), actions)

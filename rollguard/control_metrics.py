@@ -80,6 +80,9 @@ PAUSED = Metric("rollout_paused", "gauge", "1 while a person keeps the guards fr
 UNACKNOWLEDGED = Metric(
     "rollout_unacknowledged", "gauge", "1 from a rollback or a step back until a person has looked at it."
 )
+BLIND = Metric(
+    "rollguard_blind", "gauge", "1 while nobody watches a rollout: no heartbeat, no evaluated rule."
+)
 SWITCHES = Metric("mode_switch_total", "counter", "Changes of a rollout's stage or state.")
 ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks and steps back, by guard or by hand.", ("reason",))
 DRILL = Metric("rollguard_drill", "gauge", "1 while a drill of the alerting is under way.")

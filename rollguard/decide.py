@@ -12,7 +12,7 @@ from rollguard.notification import GuardAlert
 from rollguard.platform import acting_guards
 from rollguard.seen import Observation, guards_of
 from rollguard.spec import Action, Guard, Rollout
-from rollguard.state import CASCADE, CLOCK, DEADLINE, State, Transition
+from rollguard.state import BLIND, CASCADE, CLOCK, DEADLINE, State, Transition
 
 _BY_SEVERITY = {"critical": 0, "warning": 1, "info": 2}
 
@@ -26,6 +26,7 @@ def decide(
     scale: float = 1.0,
     seen: Observation | None = None,
     states: Mapping[str, State] | None = None,
+    blind: bool | None = None,
 ) -> list[Transition]:
     """Return what must happen to a rollout, given the alerts that fire now and what Prometheus showed.
 
@@ -41,6 +42,7 @@ def decide(
         scale: what durations are divided by.
         seen: what Prometheus showed of this state, just now; None where only alerts are news.
         states: of the rollouts that this one requires, by name.
+        blind: whether nobody watches it any more; None where that is not known yet.
     Returns:
         One rollback or step back (or note of it, in mode observe); or what holds, what no longer does, and
         that a deadline has passed; or the promotion; or nothing.
@@ -50,8 +52,11 @@ def decide(
     alerts = list(firing)
     if fall := _fall(rollout, state, alerts, now, scale):
         return [fall]
+    if blind:
+        return _unwatched(rollout, state)
     changes = _late(rollout, state, now, scale) or [
         *_holds(rollout, state, alerts),
+        *_seeing(state, blind),
         *_releases(rollout, state, alerts, seen),
     ]
     if changes or seen is None or state.stage is None:
@@ -99,6 +104,21 @@ def _late(rollout: Rollout, state: State, now: float, scale: float) -> list[Tran
     return [noted]
 
 
+def _unwatched(rollout: Rollout, state: State) -> list[Transition]:
+    """Return what blindness leads to, once."""
+    if rollout.blind == "rollback" and not rollout.observed:
+        why = f"{BLIND}: no heartbeat, and no rule evaluated in {render(rollout.blind_after)}"
+        return [lifecycle.rollback(rollout, state, actor=CLOCK, reason=why)]
+    if state.stage is None or BLIND in state.held:
+        return []
+    return [lifecycle.hold(state, [BLIND], {})]
+
+
+def _seeing(state: State, blind: bool | None) -> list[Transition]:
+    """Return the end of blindness."""
+    return [lifecycle.release(state, [BLIND], {})] if BLIND in state.held and blind is False else []
+
+
 def _holds(rollout: Rollout, state: State, firing: Sequence[GuardAlert]) -> list[Transition]:
     if state.stage is None:
         return []  # in ENABLED there is nothing left to hold
@@ -117,9 +137,8 @@ def _releases(
     """Return which holds are over: of guards that were evaluated false with data, or left the file."""
     if not state.held or seen is None or seen.newest != state.newest:
         return []
-    known = {guard.name for guard in guards_of(rollout, state.position) if guard.action == "hold"} | {
-        DEADLINE
-    }
+    guards = {guard.name for guard in guards_of(rollout, state.position) if guard.action == "hold"}
+    known = guards | {DEADLINE, BLIND}
     fires = {alert.guard for alert in firing if alert.firing}
     over = {name for name in state.held - fires if name not in known or seen.clear(name)}
     return [lifecycle.release(state, over, seen.evidence())] if over else []

@@ -26,6 +26,8 @@ class _OfRollout:
         self.seen: dict[_Key, _Seen] = {}
         self.resolved: dict[_Key, tuple[float, float]] = {}
         """When it was told, and when the alert that resolved had begun."""
+        self.evaluated: list[GuardAlert] = []
+        """Those that fire by Prometheus's own word."""
 
     def notified(self, alert: GuardAlert, at: float) -> None:
         key = _key(alert)
@@ -54,7 +56,7 @@ class _OfRollout:
 
 
 class Firing:
-    """Alerts that fire, by Alertmanager's word; not safe for several threads."""
+    """Alerts that fire, by Alertmanager's word or by Prometheus's; not safe for several threads."""
 
     def __init__(self) -> None:
         self._rollouts: dict[str, _OfRollout] = {}
@@ -82,6 +84,14 @@ class Firing:
         for name, found in listed.items():
             self._rollouts.setdefault(name, _OfRollout()).polled(found, asked_at)
 
+    def evaluated(self, alerts: Iterable[GuardAlert]) -> None:
+        """Take what fires by Prometheus's rules as the truth, beside what Alertmanager lists."""
+        found: dict[str, list[GuardAlert]] = {name: [] for name in self._rollouts}
+        for alert in alerts:
+            found.setdefault(alert.rollout, []).append(alert)
+        for name, those in found.items():
+            self._rollouts.setdefault(name, _OfRollout()).evaluated = those
+
     def believe(self) -> None:
         """Take every notification's word as confirmed, as nobody can be asked."""
         for known in self._rollouts.values():
@@ -101,11 +111,14 @@ class Firing:
                 confirms it or drops it.
         """
         known = self._rollouts.get(rollout)
-        return [
+        if known is None:
+            return []
+        listed = [
             seen.alert
-            for _, seen in sorted(known.seen.items() if known else ())
+            for _, seen in sorted(known.seen.items())
             if seen.confirmed or since is None or seen.alert.starts_at >= since
         ]
+        return listed + known.evaluated
 
 
 def _key(alert: GuardAlert) -> _Key:

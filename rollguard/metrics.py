@@ -200,6 +200,7 @@ class Metrics(Listener):
     def _conditions(self, pairs: Sequence[tuple[Rollout, State]]) -> Iterator[Metric]:
         """Yield what is there beside stage and state."""
         values: dict[Offered, Callable[[Rollout, State], float]] = {
+            offers.BLIND: lambda rollout, _: self._control.blind(rollout.name) is True,
             offers.HELD: lambda _, state: len(state.held),
             offers.HOLD_LEFT: self._control.hold_left,
             offers.OVERDUE: lambda _, state: state.overdue,

@@ -1,21 +1,33 @@
-"""Reconciling: Alertmanager is asked every few seconds, as a notification may never come."""
+"""Reconciling: Alertmanager and Prometheus are asked every few seconds, as a notification may never come."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
 
 import httpx
 
 from rollguard.control import ControlPlane
 from rollguard.errors import RollguardError
-from rollguard.notification import parse_listed
+from rollguard.evaluation import Evaluation, Fired, history_query, parse_history, parse_rules
+from rollguard.notification import NotificationError, parse_listed
 from rollguard.periodic import Periodic
+from rollguard.silences import Silence, parse_silences, silenced
+from rollguard.targets.memory import Memory
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 TIMEOUT_SECONDS = 2.0
+OVERLAP_SECONDS = 5.0
+"""By how much two looks at the history overlap: Prometheus writes what it evaluated a moment later."""
+
+LONGEST_LOOK_BACK_SECONDS = 24 * 3600.0
+NOTE_SECONDS = 10.0
+"""How often is noted until when everything is known; after a kill, so much is looked at again."""
 
 # Inhibited alerts count: inhibition is about what people hear. Silences are a person's word.
 _QUERY = {
@@ -28,13 +40,15 @@ _QUERY = {
 
 
 class Reconciler:
-    """Asks Alertmanager for the alerts that fire, and lets the control plane decide upon them.
+    """Asks which alerts fire and which have fired, and lets the control plane decide upon them.
 
     Args:
         control: decides.
         alertmanager: base URL.
-        every: seconds between two polls.
-        on_poll: is told of each poll whether it succeeded.
+        prometheus: base URL; None where only Alertmanager is asked.
+        memory: keeps until when Prometheus's history is known; None to begin with the first look.
+        every: seconds between two turns.
+        on_poll: is told of each poll of Alertmanager whether it succeeded.
     """
 
     def __init__(
@@ -42,41 +56,120 @@ class Reconciler:
         control: ControlPlane,
         alertmanager: str,
         *,
+        prometheus: str | None = None,
+        memory: Memory | None = None,
         every: float = POLL_SECONDS,
         on_poll: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._control = control
-        self._url = f"{alertmanager.rstrip('/')}/api/v2/alerts"
+        self._alertmanager = f"{alertmanager.rstrip('/')}/api/v2"
+        self._prometheus = f"{prometheus.rstrip('/')}/api/v1" if prometheus else None
+        self._memory = memory
         self._on_poll = on_poll
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
-        self._failing = False
-        self._polls = Periodic("reconciling", every, self._turn)
-        self.start, self.wake = self._polls.start, self._polls.wake
+        self._failing: set[str] = set()
+        self._silences: tuple[Silence, ...] = ()
+        self._told_silences = b"[]"
+        self._known_until: float | None = None
+        self._noted_at: float | None = None
+        if memory:
+            self._recall(memory.load())
+        self._turns = Periodic("reconciling", every, self._turn)
+        self.start, self.wake = self._turns.start, self._turns.wake
 
     def stop(self) -> None:
-        """Stop, and wait until the poll under way has ended."""
-        self._polls.stop()
+        """Stop, and wait until the turn under way has ended."""
+        self._turns.stop()
         self._client.close()
 
     def poll(self) -> bool:
-        """Poll once.
+        """Ask Alertmanager once.
 
         Returns:
-            Whether Alertmanager answered and the decision, if any, was recorded.
+            Whether it answered and the decision, if any, was recorded.
         """
         asked_at = self._control.clock.monotonic()
+        return self._tried(self._alertmanager, lambda: self._poll(asked_at))
+
+    def look(self) -> bool:
+        """Ask Prometheus once, about now and about the time since it last answered.
+
+        Returns:
+            Whether it answered and the decision, if any, was recorded.
+        """
+        assert self._prometheus is not None
+        asked_at = self._control.clock.monotonic()
+        seen = self._tried(self._prometheus, lambda: self._look(asked_at))
+        if not seen:
+            self._tried("the ledger", lambda: self._control.evaluated(None, (), asked_at))
+        return seen
+
+    def _poll(self, asked_at: float) -> None:
+        listed = self._get(f"{self._alertmanager}/alerts", _QUERY)
+        self._control.polled(parse_listed(listed), asked_at)
+
+    def _ask_silences(self) -> None:
+        told = self._get(f"{self._alertmanager}/silences", {})
+        self._silences, self._told_silences = parse_silences(told), told
+
+    def _look(self, asked_at: float) -> None:
+        now = self._control.clock.wall()
+        evaluation = parse_rules(self._get(f"{self._prometheus}/rules", {"type": "alert"}))
+        since = now - self._known_until if self._known_until is not None else 0.0
+        window = min(LONGEST_LOOK_BACK_SECONDS, max(0.0, since) + OVERLAP_SECONDS)
+        history = parse_history(self._get(f"{self._prometheus}/query", {"query": history_query(window)}))
+        self._control.evaluated(self._heard(evaluation, now), self._unsilenced(history), asked_at)
+        self._known_until = now
+        self._note(now)
+
+    def _heard(self, evaluation: Evaluation, now: float) -> Evaluation:
+        """Return an evaluation without the alerts that are silenced, by the last silences that are known."""
+        firing = [alert for alert in evaluation.firing if not silenced(self._silences, alert.labels, now)]
+        return replace(evaluation, firing=tuple(firing))
+
+    def _unsilenced(self, history: list[Fired]) -> list[Fired]:
+        """Return what fired at a time at which it was not silenced."""
+        heard = [
+            replace(
+                one, times=tuple(at for at in one.times if not silenced(self._silences, one.alert.labels, at))
+            )
+            for one in history
+        ]
+        return [one for one in heard if one.times]
+
+    def _note(self, now: float) -> None:
+        if self._memory is None or (self._noted_at is not None and abs(now - self._noted_at) < NOTE_SECONDS):
+            return
+        self._noted_at = now
         try:
-            answer = self._client.get(self._url, params=_QUERY)
-            answer.raise_for_status()
-            self._control.polled(parse_listed(answer.content), asked_at)
+            self._memory.keep({"known_until": now, "silences": self._told_silences.decode()})
+        except (OSError, RollguardError) as error:
+            log.warning("it cannot be noted until when everything is known: %s", error)
+
+    def _recall(self, noted: Mapping[str, Any]) -> None:
+        """Take up what was noted before a restart."""
+        with suppress(NotificationError, KeyError, TypeError, ValueError):
+            self._known_until = float(noted["known_until"])
+            self._silences = parse_silences(noted["silences"].encode())
+            self._told_silences = noted["silences"].encode()
+
+    def _get(self, url: str, query: Mapping[str, str]) -> bytes:
+        answer = self._client.get(url, params=query)
+        answer.raise_for_status()
+        return answer.content
+
+    def _tried(self, what: str, work: Callable[[], object]) -> bool:
+        """Return whether work succeeded; its failures are logged once, and so is their end."""
+        try:
+            work()
         except (httpx.HTTPError, RollguardError) as error:
-            if not self._failing:
-                log.warning("reconciling with %s fails, and goes on: %s", self._url, error)
-            self._failing = True
+            if what not in self._failing:
+                log.warning("reconciling with %s fails, and goes on: %s", what, error)
+            self._failing.add(what)
             return False
-        if self._failing:
-            log.info("reconciling with %s works again", self._url)
-        self._failing = False
+        if what in self._failing:
+            log.info("reconciling with %s works again", what)
+        self._failing.discard(what)
         return True
 
     def _turn(self) -> None:
@@ -85,3 +178,6 @@ class Reconciler:
             succeeded = self.poll()
         finally:
             self._on_poll(succeeded)
+            if self._prometheus:
+                self._tried(f"{self._alertmanager}/silences", self._ask_silences)
+                self.look()

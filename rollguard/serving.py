@@ -137,7 +137,14 @@ def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> I
     if options.alertmanager is None:
         yield None
         return
-    reconciler = Reconciler(control, options.alertmanager, every=options.poll_seconds, on_poll=metrics.polled)
+    reconciler = Reconciler(
+        control,
+        options.alertmanager,
+        prometheus=options.prometheus,
+        memory=Memory(options.memory, "reconciled"),
+        every=options.poll_seconds,
+        on_poll=metrics.polled,
+    )
     control.confirm = reconciler.poll
     reconciler.start()
     try:

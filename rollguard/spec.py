@@ -357,6 +357,7 @@ class Rollout(Model):
     freezes: Listed[Freeze] = ()
     rollback: Rollback = Rollback()
     blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
+    blind: Literal["hold", "rollback"] = Field("hold", description="What blindness does.")
     requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
     targets: Listed[Target] = ()
 

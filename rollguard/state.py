@@ -40,6 +40,9 @@ CLOCK = "advance"
 DEADLINE = "deadline"
 """What holds a rollout, or takes it back, where no guard does; guards' names are in CamelCase."""
 
+BLIND = "blind"
+"""What holds a rollout, or takes it back, where nobody watches it any more."""
+
 
 @dataclass(frozen=True)
 class Drill:

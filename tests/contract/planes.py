@@ -39,7 +39,16 @@ targets:
 class Plane:
     """A control plane over a ledger, which may be killed and started again."""
 
-    def __init__(self, folder: Path, rollouts: Path, state: str, alertmanager: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        rollouts: Path,
+        state: str,
+        *,
+        alertmanager: str | None = None,
+        prometheus: str | None = None,
+        poll: str = "1h",
+    ) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -49,14 +58,13 @@ class Plane:
                 "-m",
                 "rollguard",
                 "serve",
-                "--without-prometheus",
                 "--listen",
                 self.url.removeprefix("http://"),
             ),
             *("--rollouts", str(rollouts), "--state", state, "--token-file", str(folder / "token")),
             *("--root", str(folder), "--memory", str(folder / "memory")),
             *("--alertmanager", alertmanager or f"http://127.0.0.1:{free_port()}"),
-            *("--poll", "200ms" if alertmanager else "1h"),
+            *("--poll", poll, *(("--prometheus", prometheus) if prometheus else ("--without-prometheus",))),
         ]
         self.child = Child("control plane", self.command, folder / "serve.log", f"{self.url}/readyz")
         self._client = httpx.Client(
@@ -79,9 +87,15 @@ class Plane:
         answer.raise_for_status()
         return answer.json()
 
+    def metric(self, series: str) -> float:
+        """Return the value of one of its series; 0 where there is none."""
+        lines = self._client.get("/metrics").text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
+
     def begin(self, rollout: str) -> None:
-        """Start a run."""
-        self._client.post(f"/api/v1/rollouts/{rollout}/start", json={"actor": "ann"}).raise_for_status()
+        """Start a run, whatever rules Prometheus has loaded."""
+        asked = {"actor": "ann", "unguarded": True}
+        self._client.post(f"/api/v1/rollouts/{rollout}/start", json=asked).raise_for_status()
 
     def applied(self, rollout: str) -> bool:
         """Return whether its targets follow."""

@@ -171,3 +171,45 @@ def test_armed_names_each_alert_with_its_guard() -> None:
     assert [(guard.name, fires.guard) for guard, fires in found] == [
         ("WinRateDropNoData", "WinRateDropNoData")
     ]
+
+
+# Blindness
+
+AT_ONCE = ROLLOUT.model_copy(update={"blind": "rollback"})
+HELD = replace(CANARY, held=frozenset({"blind"}))
+
+
+def test_who_is_blind_holds_its_stage_once() -> None:
+    (transition,) = decide(ROLLOUT, CANARY, [], blind=True)
+    assert (transition.kind, transition.evidence["guards"]) == ("hold", ["blind"])
+    assert decide(ROLLOUT, HELD, [], blind=True) == []
+
+
+def test_who_is_blind_goes_back_where_the_file_says_so() -> None:
+    (transition,) = decide(AT_ONCE, CANARY, [], blind=True)
+    assert (transition.kind, transition.reason) == (
+        "rollback",
+        "blind: no heartbeat, and no rule evaluated in 2m",
+    )
+
+
+def test_a_rollout_that_is_only_observed_does_not_go_back() -> None:
+    observed = AT_ONCE.model_copy(update={"mode": "observe"})
+    assert [found.kind for found in decide(observed, CANARY, [], blind=True)] == ["hold"]
+
+
+def test_what_fires_counts_before_blindness() -> None:
+    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop")], blind=True)
+    assert transition.reason == "WinRateDrop"
+
+
+@pytest.mark.parametrize(("blind", "kinds"), [(True, []), (None, []), (False, ["release"])])
+def test_a_hold_for_blindness_ends_when_somebody_watches_and_no_earlier(
+    blind: bool | None, kinds: list[str]
+) -> None:
+    assert [found.kind for found in decide(ROLLOUT, HELD, [], blind=blind)] == kinds
+
+
+@pytest.mark.parametrize("blind", [False, None])
+def test_who_is_not_blind_is_left_alone(blind: bool | None) -> None:
+    assert decide(ROLLOUT, CANARY, [], blind=blind) == decide(AT_ONCE, CANARY, [], blind=blind) == []

@@ -203,4 +203,4 @@ def test_what_nobody_foresaw_does_not_end_the_polls(
 def test_a_stop_does_not_wait_for_the_next_turn(reconciler: Reconciler) -> None:
     reconciler.start()
     reconciler.stop()
-    assert not reconciler._polls._thread.is_alive()
+    assert not reconciler._turns._thread.is_alive()

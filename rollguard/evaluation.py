@@ -1,0 +1,127 @@
+"""What Prometheus says of alerting rules: which alerts fire or fired of late, and when it evaluated them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import msgspec
+
+from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
+from rollguard.notification import GuardAlert, NotificationError
+
+_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+Data = TypeVar("Data")
+
+
+class _Alert(msgspec.Struct):
+    labels: dict[str, str]
+    state: str
+    activeAt: _Moment  # noqa: N815 - Prometheus's names
+    annotations: dict[str, str] = {}
+
+
+class _Rule(msgspec.Struct):
+    labels: dict[str, str] = {}
+    alerts: list[_Alert] = []
+
+
+class _Group(msgspec.Struct):
+    lastEvaluation: str  # noqa: N815
+    rules: list[_Rule]
+
+
+class _Groups(msgspec.Struct):
+    groups: list[_Group]
+
+
+class _Series(msgspec.Struct):
+    metric: dict[str, str]
+    values: list[tuple[float, str]]
+
+
+class _Matrix(msgspec.Struct):
+    result: list[_Series]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Alerting rules as they were evaluated last.
+
+    Args:
+        firing: alerts that fire.
+        evaluated: by rollout, when its rules were evaluated last, in Prometheus's words: what counts is
+            whether they change.
+    """
+
+    firing: tuple[GuardAlert, ...]
+    evaluated: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Fired:
+    """An alert that fired at some time, and may have resolved since.
+
+    Args:
+        alert: as if it fired now.
+        times: of the evaluations at which it fired, Unix seconds by Prometheus's clock.
+    """
+
+    alert: GuardAlert
+    times: tuple[float, ...]
+
+
+def parse_rules(body: bytes) -> Evaluation:
+    """Return what Prometheus's ``GET /api/v1/rules?type=alert`` says; raises NotificationError."""
+    groups = _decoded(body, _Groups).groups
+    firing: list[GuardAlert] = []
+    evaluated: dict[str, str] = {}
+    for group in groups:
+        for rule in group.rules:
+            rollout = rule.labels.get(ROLLOUT_LABEL)
+            if rollout:
+                evaluated[rollout] = max(evaluated.get(rollout, ""), group.lastEvaluation)
+            firing += [
+                _guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp())
+                for alert in rule.alerts
+                if alert.state == "firing" and alert.labels.get(ROLLOUT_LABEL)
+            ]
+    return Evaluation(tuple(firing), evaluated)
+
+
+def history_query(seconds: float) -> str:
+    """Return the query for the alerts of rollouts that fired within the last seconds."""
+    return f'ALERTS{{alertstate="firing", {ROLLOUT_LABEL}!=""}}[{max(1, round(seconds * 1000))}ms]'
+
+
+def parse_history(body: bytes) -> list[Fired]:
+    """Return the alerts of an answer to `history_query`; raises NotificationError."""
+    found = []
+    for series in _decoded(body, _Matrix).result:
+        labels = {key: value for key, value in series.metric.items() if key not in ("__name__", "alertstate")}
+        times = tuple(at for at, _ in series.values)
+        if times:
+            found.append(Fired(_guard_alert(labels, {}, times[0]), times))
+    return found
+
+
+def _decoded(body: bytes, shape: type[Data]) -> Data:
+    try:
+        answer: dict[str, Any] = msgspec.json.decode(body)
+        return msgspec.convert(answer["data"], shape)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
+        raise NotificationError("shape", f"Prometheus's answer has another shape: {error}") from error
+
+
+def _guard_alert(labels: Mapping[str, str], annotations: Mapping[str, str], starts_at: float) -> GuardAlert:
+    return GuardAlert(
+        rollout=labels.get(ROLLOUT_LABEL, ""),
+        guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
+        firing=True,
+        starts_at=starts_at,
+        fingerprint=msgspec.json.encode(labels, order="sorted").decode(),
+        labels=labels,
+        annotations=annotations,
+    )

@@ -1,0 +1,86 @@
+"""Silences: a person's word that an alert is not to count, also while nobody can be asked about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from rollguard.notification import NotificationError
+
+_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Matcher(msgspec.Struct, frozen=True):
+    """One condition on a label; an absent label is empty text."""
+
+    name: str
+    value: str
+    isRegex: bool = False  # noqa: N815 - Alertmanager's names
+    isEqual: bool = True  # noqa: N815
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Return whether labels meet it; a pattern that Python cannot read matches nothing."""
+        found = labels.get(self.name, "")
+        if not self.isRegex:
+            return (found == self.value) == self.isEqual
+        try:
+            return bool(re.fullmatch(self.value, found)) == self.isEqual
+        except re.error:
+            return False
+
+
+class _Listed(msgspec.Struct):
+    matchers: list[Matcher]
+    startsAt: _Moment  # noqa: N815
+    endsAt: _Moment  # noqa: N815
+
+
+_decoder = msgspec.json.Decoder(list[_Listed])
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A silence, also one that has ended.
+
+    Args:
+        matchers: all must match.
+        starts_at: Unix seconds.
+        ends_at: Unix seconds.
+    """
+
+    matchers: tuple[Matcher, ...]
+    starts_at: float
+    ends_at: float
+
+    def covers(self, labels: Mapping[str, str], at: float) -> bool:
+        """Return whether an alert with these labels was silent at a moment, Unix seconds."""
+        return self.starts_at <= at < self.ends_at and all(one.matches(labels) for one in self.matchers)
+
+
+def parse_silences(body: bytes) -> tuple[Silence, ...]:
+    """Return the silences of Alertmanager's ``GET /api/v2/silences``, those that ended included.
+
+    Args:
+        body: its JSON.
+    Raises:
+        NotificationError: it has another shape.
+    """
+    try:
+        listed = _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotificationError(
+            "shape", f"Alertmanager's answer is not a list of silences: {error}"
+        ) from error
+    return tuple(
+        Silence(tuple(item.matchers), item.startsAt.timestamp(), item.endsAt.timestamp()) for item in listed
+    )
+
+
+def silenced(silences: Iterable[Silence], labels: Mapping[str, str], at: float) -> bool:
+    """Return whether any silence covers an alert with these labels at a moment, Unix seconds."""
+    return any(silence.covers(labels, at) for silence in silences)

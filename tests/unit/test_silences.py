@@ -1,0 +1,59 @@
+"""Silences: which alerts they cover, and when."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from rollguard.notification import NotificationError
+from rollguard.silences import parse_silences, silenced
+
+LABELS = {"rollout": "model", "guard": "Errors"}
+
+
+def listed(*matchers: dict[str, Any]) -> bytes:
+    silence = {
+        "id": "x",
+        "matchers": matchers,
+        "startsAt": "1970-01-01T00:01:40.000Z",
+        "endsAt": "1970-01-01T00:03:20.000Z",
+        "createdBy": "ann",
+        "comment": "known",
+        "status": {"state": "expired"},
+    }
+    return json.dumps([silence]).encode()
+
+
+def matcher(name: str, value: str, **changes: Any) -> dict[str, Any]:
+    return {"name": name, "value": value, "isRegex": False, "isEqual": True, **changes}
+
+
+@pytest.mark.parametrize(
+    ("matchers", "expected"),
+    [
+        ([matcher("rollout", "model")], True),
+        ([matcher("rollout", "other")], False),
+        ([matcher("rollout", "model"), matcher("guard", "Latency")], False),
+        ([matcher("guard", "Err", isRegex=True)], False),
+        ([matcher("guard", "Err.*", isRegex=True)], True),
+        ([matcher("guard", "Latency", isEqual=False)], True),
+        ([matcher("guard", "Err.*", isRegex=True, isEqual=False)], False),
+        ([matcher("severity", "")], True),
+        ([matcher("guard", "(", isRegex=True)], False),
+    ],
+)
+def test_all_matchers_must_match(matchers: list[dict[str, Any]], expected: bool) -> None:
+    assert silenced(parse_silences(listed(*matchers)), LABELS, 150.0) is expected
+
+
+@pytest.mark.parametrize(("at", "expected"), [(99.9, False), (100.0, True), (199.9, True), (200.0, False)])
+def test_a_silence_covers_its_time_and_no_other(at: float, expected: bool) -> None:
+    assert silenced(parse_silences(listed(matcher("rollout", "model"))), LABELS, at) is expected
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"{}", b'[{"matchers": 1}]', b"\xff"])
+def test_another_shape_is_an_error(body: bytes) -> None:
+    with pytest.raises(NotificationError, match="not a list of silences"):
+        parse_silences(body)
