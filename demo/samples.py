@@ -64,7 +64,7 @@ _LABELS = {"model": ("gru", "boosted"), "regime": ("calm", "volatile"), "variant
 
 
 def canary(now: float, rng: random.Random) -> Iterator[Line]:
-    """Yield the last 25 minutes of a model canary, which took a fifth of the signals."""
+    """Yield the last 25 minutes of a model canary, which took a quarter of the signals."""
     start = now - 25 * MINUTE
     model = {"slot": "active", "id": "lgbm-2", "trades_per_hour_p95": 2400}
     yield {"event": "stage", "ts": start, "stage": "canary"}
@@ -84,7 +84,7 @@ def canary(now: float, rng: random.Random) -> Iterator[Line]:
 
 
 def _signal(ts: float, number: int, rng: random.Random) -> Iterator[Line]:
-    route = "canary" if number % 5 == 0 else "paper"
+    route = "canary" if number % 4 == 0 else "paper"
     score = rng.betavariate(6, 4)
     features = {"spread_bps": rng.gauss(1.5, 0.4), "imbalance": rng.gauss(0, 0.3)}
     served = "active" if route == "paper" else "candidate"
@@ -126,7 +126,8 @@ def validation(now: float, rng: random.Random) -> Iterator[Line]:
         yield {"event": "broker_call", "ts": ts, "ok": True, "duration_seconds": rng.uniform(0.05, 0.4)}
         yield {"event": "database_call", "ts": ts, "duration_seconds": rng.uniform(0.001, 0.01)}
         if passed:
-            ended = {"event": "execution", "ts": ts, "strategy": "simple_limit", "result": "success"}
+            strategy = rng.choice(("simple_limit", "progressive"))
+            ended = {"event": "execution", "ts": ts, "strategy": strategy, "result": "success"}
             yield ended | {"slippage": rng.gauss(0, 5e-4), "duration_seconds": rng.uniform(0.3, 4)}
         else:
             yield {"event": "review", "ts": ts, "check": "condition", "false_positive": False}
