@@ -48,6 +48,9 @@ BEFORE_THE_TEST: Mapping[str, str] = {
 """Queries about a time before the stack was started, by name, and why."""
 
 _WINDOW_SECONDS = 20.0
+_PATIENCE_SECONDS = 120.0
+"""Ten processes start at once, maybe on a busy machine."""
+
 _SLOWEST = (
     "psi_feature",
     "forecast_db_query_baseline_seconds",
@@ -115,7 +118,7 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
     prometheus = f"http://{stack.addresses.prometheus}/api/v1"
     with stack.client() as client:
         for metric in _SLOWEST:
-            eventually(partial(_series, prometheus, metric), f"{metric} in Prometheus", 60)
+            eventually(partial(_series, prometheus, metric), f"{metric} in Prometheus", _PATIENCE_SECONDS)
         for rollout in stack.rollouts:
             eventually(
                 partial(_calm, client, rollout), f"no guard of {rollout.name} fires for want of data", 60
@@ -123,10 +126,16 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
             client.post(f"rollouts/{rollout.name}/start", {"actor": "test"})
         client.post("rollouts/model-canary/promote", {"actor": "test"})
         everywhere = f"count(count by (rollout) (rollout_guard:closeness:max)) == {len(stack.rollouts)}"
-        eventually(partial(_series, prometheus, everywhere), "a guard armed in every rollout", 60)
+        eventually(
+            partial(_series, prometheus, everywhere), "a guard armed in every rollout", _PATIENCE_SECONDS
+        )
         healthy = _answers(prometheus, EVERY)
         systems.break_parity()
-        eventually(lambda: client.get("rollouts/model-canary")["state"] == "ROLLBACK", "the rollback", 60)
+        eventually(
+            lambda: client.get("rollouts/model-canary")["state"] == "ROLLBACK",
+            "the rollback",
+            _PATIENCE_SECONDS,
+        )
         eventually(
             lambda: _series(prometheus, 'rollout_stage{rollout_stage="rollback"} == 1'), "its scrape", 60
         )
