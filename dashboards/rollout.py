@@ -194,6 +194,13 @@ def _decisions(rollout: str) -> Iterator[Panel]:
         no_value="never started",
     )
     yield stat(
+        "Somebody watches",
+        "No: neither heartbeat nor evaluated rules arrive. Are Prometheus and Alertmanager up?",
+        query(f"1 - max(rollguard_blind{{{own}}})"),
+        unit="none",
+        mappings=YES_IS_GOOD,
+    )
+    yield stat(
         "Left of the hold",
         "What is left of the time that the stage lasts at least. 0: it waits for its criteria, or for"
         " approval; see `rollguard status`.",

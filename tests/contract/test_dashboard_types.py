@@ -127,6 +127,7 @@ READ: Mapping[str, Mapping[str, Mapping[float, tuple[str, str]]]] = {
         "Newest event": {5: ("5 s", "green"), 90: ("1.50 mins", "yellow"), 600: ("10 mins", "red")},
         "How close each guard is": {0.1: ("10%", "green"), 0.9: ("90%", "yellow")},
         "Since the last transition": {7200: ("2 hours", "blue")},
+        "Somebody watches": {1: ("yes", "green"), 0: ("no", "red")},
         "Left of the hold": {5400: ("1.50 hours", "blue")},
         "Waits for a person": {0: ("0", "green"), 1: ("1", "red")},
         "Since the last drill": {
