@@ -25,6 +25,7 @@ TWIN_RATIO = 0.01
 """How far a firing test and its silent twin may be apart, of the value."""
 
 _STEPS_IN_A_WINDOW = 240
+_LEAST_STEPS = 5
 
 _TWIN_STEPS = 2
 """The same for those that differ in time only: one interval before, one after."""
@@ -155,9 +156,14 @@ class Watched:
                 raise self._error(error) from error
 
     def known(self, part: Condition) -> Mapping[str, Any]:
-        """Return what `when` and `equivalent` may name: the parameters, ``interval``, ``held`` (seconds)."""
+        """Return what `when` and `equivalent` may name.
+
+        Returns:
+            The parameters, ``interval``, ``held`` (seconds), ``conditions`` (the parameters of each).
+        """
         held = self.timing.seconds(self.guard.for_)
-        return {**part.names, "interval": self.timing.interval, "held": held}
+        every = [other.names for other in self.parts]
+        return {**part.names, "interval": self.timing.interval, "held": held, "conditions": every}
 
     def _names(self, part: Condition) -> dict[str, Any]:
         """Return what tests may name: the parameters, and the template's own numbers, each in turn."""
@@ -176,7 +182,8 @@ class Watched:
 def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool) -> Timing:
     """Return the timing of a guard's tests: a guard that looks back for days is not tested every 15 s.
 
-    The shortest window still spans four steps, so that nothing that the guard sees goes unseen.
+    The shortest window still spans five steps, so that nothing that the guard sees goes unseen; and each
+    window a whole number of them where that is possible, as counters are extrapolated over the rest.
     """
     windows = [
         durations.parse(token.text)
@@ -190,8 +197,17 @@ def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool
         default=0.0,
     )  # fmt: skip
     longest = max(windows, default=0.0)
-    times = min(shortest / (4 * timing.interval), longest / (_STEPS_IN_A_WINDOW * timing.interval))
-    return replace(timing, base_interval=timing.base_interval * max(1, math.floor(times)))
+    steps = longest / (_STEPS_IN_A_WINDOW * timing.interval)
+    most = max(1, math.floor(min(shortest / (_LEAST_STEPS * timing.interval), steps)))
+    whole = (
+        n for n in range(most, most // 2, -1) if all(_divides(n * timing.interval, one) for one in windows)
+    )
+    return replace(timing, base_interval=timing.base_interval * next(whole, most))
+
+
+def _divides(interval: float, window: float) -> bool:
+    times = window / interval
+    return abs(times - round(times)) < 1e-6
 
 
 def are_twins(fires: RenderedCase, silent: RenderedCase) -> bool:

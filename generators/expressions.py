@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 
@@ -131,6 +131,7 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
         finalize=finalize,
     )
+    environment.globals["refuse"] = _refuse
     environment.filters |= {
         "now": _now,
         "over": _over,
@@ -153,6 +154,11 @@ def _environment() -> jinja2.Environment:
         "over_limit": lambda limit: limit + (abs(limit) or 1) * _TEST_STEP_RATIO,
     }
     return environment
+
+
+def _refuse(words: str, *values: float) -> NoReturn:
+    """What a template says of parameters that do not go together; each ``{}`` is a value."""
+    raise ExpressionError(words.format(*map(number, values)))
 
 
 @jinja2.pass_context

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from rollguard.yamlfile import Document, read
 _ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{(?P<matchers>[^}]*?alertname\s*=\s*"(?P<alert>[^"]+)"[^}]*)\}')
 _PENDING = re.compile(r'alertstate\s*=\s*"pending"')
 _RULE_ERROR = re.compile(r'(?P<file>.+?): (?:\d+:\d+: )?.*rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = 600
 
 
 class PromtoolError(RollguardError):
@@ -64,6 +65,13 @@ def test_file(path: Path) -> Document:
     Raises:
         FileProblemsError: it is none.
     """
+    status = path.stat() if path.is_file() else None
+    return _test_file(path, (status.st_mtime_ns, status.st_size) if status else None)
+
+
+@lru_cache(maxsize=256)
+def _test_file(path: Path, _version: tuple[int, int] | None) -> Document:
+    """Reading takes as long as testing, and each file is read for names, for gaps and for its tests."""
     document = read(path)
     if not isinstance(document.data, dict):
         raise FileProblemsError([document.problem((), "is no test file, expected rule_files and tests.")])

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from typing import Any
 from generators import promtool
 from rollguard.errors import FileProblemsError
 from rollguard.yamlfile import read
+
+_GROUPS_AT_A_TIME = 40
+"""What one promtool is given: few enough to see progress, and to answer in time on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +59,14 @@ class _Slice:
     rules: Sequence[Mapping[str, Any] | Path]
 
 
-def run_tests(paths: Sequence[Path]) -> list[TestResult]:
+def run_tests(
+    paths: Sequence[Path], progress: Callable[[int, int], None] = lambda run, total: None
+) -> list[TestResult]:
     """Run test files on all cores, in slices; of one that fails, the groups one by one, to name them.
 
     Args:
         paths: test files for promtool.
+        progress: is told how many test groups have just been run, and how many there are in all.
     Returns:
         A result for each test group, in order of files and alerts.
     Raises:
@@ -68,11 +74,28 @@ def run_tests(paths: Sequence[Path]) -> list[TestResult]:
         PromtoolError: promtool did not answer.
     """
     slices = [item for path in paths for item in _slices(path)]
-    workers = os.cpu_count() or 2
-    with ThreadPoolExecutor(workers) as pool:
-        shares = pool.map(_run, [slices[start::workers] for start in range(workers)])
-    found = {id(item): results for share in shares for item, results in share}
+    total = sum(len(item.groups) for item in slices)
+    found: dict[int, list[TestResult]] = {}
+    with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        jobs = [pool.submit(_run, share) for share in _shares(slices)]
+        try:
+            for job in as_completed(jobs):
+                found |= {id(item): results for item, results in job.result()}
+                progress(sum(len(item.groups) for item, _ in job.result()), total)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     return [result for item in slices for result in found[id(item)]]
+
+
+def _shares(slices: Sequence[_Slice]) -> Iterator[list[_Slice]]:
+    share: list[_Slice] = []
+    for item in slices:
+        share.append(item)
+        if sum(len(one.groups) for one in share) >= _GROUPS_AT_A_TIME:
+            yield share
+            share = []
+    if share:
+        yield share
 
 
 def _slices(path: Path) -> Iterator[_Slice]:
@@ -82,7 +105,9 @@ def _slices(path: Path) -> Iterator[_Slice]:
     for group in content["tests"]:
         by_alerts.setdefault(_tested(group), []).append(group)
     for alerts, groups in (by_alerts or {(): []}).items():
-        yield _Slice(path, content, groups, [_about(item, alerts) for item in rules])
+        about = [_about(item, alerts) for item in rules]
+        for start in range(0, max(1, len(groups)), _GROUPS_AT_A_TIME):
+            yield _Slice(path, content, groups[start : start + _GROUPS_AT_A_TIME], about)
 
 
 def _rules(path: Path) -> Mapping[str, Any] | Path:

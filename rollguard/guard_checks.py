@@ -135,6 +135,13 @@ def _check_value(parameter: Parameter, value: object, here: Location) -> Iterato
 def _check_together(template: Template, given: Mapping[str, Any], here: Location) -> Iterator[Finding]:
     if template.any_of and not any(name in given for name in template.any_of):
         yield here, f"has none of {', '.join(template.any_of)}, expected at least one.", "Add the limit."
+    found = [name for name in template.either if name in given]
+    if template.either and len(found) != 1:
+        yield (
+            here,
+            f"has {' and '.join(found) or 'none'} of {', '.join(template.either)}, expected exactly one.",
+            "",
+        )
     lacking = [name for name in template.together if name not in given]
     if lacking and len(lacking) < len(template.together):
         yield (

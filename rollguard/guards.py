@@ -172,7 +172,8 @@ def _no_data_items(guard: Guard) -> Iterator[tuple[str, _Items]]:
         for series in _narrowest([_counted(template, name, values) for name in raw]):
             missing[("metric", series),] = None
         if template.counter is not None and template.counter in values:
-            window = max(_QUIET_SECONDS, float(template.bind(values)[template.window or ""] or 0))
+            quiet = template.quiet or template.window or ""
+            window = max(_QUIET_SECONDS, float(template.bind(values)[quiet] or 0))
             counter = _counted(template, template.counter, values)
             still[("counter", counter), ("window", durations.render(window))] = None
         for name in template.single if "by" not in values else ():

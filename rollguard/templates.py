@@ -144,6 +144,7 @@ class Template(Model):
     summary: Text
     parameters: dict[str, Parameter]
     any_of: Listed[str] = Field((), description="At least one of these must be given.")
+    either: Listed[str] = Field((), description="Exactly one of these is given.")
     order: Listed[str] = Field((), description="If given together, in rising order.")
     together: Listed[str] = Field((), description="All of these are given, or none.")
     raw: Listed[str] = Field((), description="Series whose absence is no data; the first given.")
@@ -153,6 +154,9 @@ class Template(Model):
     instant: dict[str, str] = Field({}, description="Parameters with which a guard may have no `for`.")
     let: dict[str, str] = Field({}, description="Numbers that the tests name: Jinja, in order.")
     window: str | None = Field(None, description="The parameter that says how far back the guard looks.")
+    quiet: str | None = Field(
+        None, description="The parameter after which a still counter is no traffic; default: `window`."
+    )
     expr: str
     condition: str = Field(description="The condition in words, with threshold and unit; Jinja.")
     tests: Listed[TestCase]

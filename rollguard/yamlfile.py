@@ -15,7 +15,9 @@ from rollguard.errors import FileProblemsError, Problem
 
 _PREFIX = "tag:yaml.org,2002:"
 MAX_BYTES = 1 << 20
-_FAST_MARKS = 2000
+_DEEPEST = 500
+"""Within what nesting libyaml composes; it ends the whole process where there is too much."""
+
 Location = tuple[str | int, ...]
 """Path from the root to a value: keys and list indexes."""
 
@@ -150,11 +152,20 @@ def parse(path: Path, text: str) -> Document:
 
 
 def _compose(text: str) -> yaml.Node | None:
-    # Too deep a nesting ends libyaml's composer with the whole process; so few marks cannot nest so deeply.
-    if sum(map(text.count, "[{:-?")) <= _FAST_MARKS:
-        with suppress(yaml.YAMLError, ValueError, OverflowError):
+    with suppress(yaml.YAMLError, ValueError, OverflowError):
+        if _is_shallow(text):
             return yaml.compose(text, Loader=_FastLoader)
     return yaml.compose(text, Loader=_Loader)
+
+
+def _is_shallow(text: str) -> bool:
+    """Return whether nothing is nested too deeply; reading events alone does not nest."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_FastLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            return False
+    return True
 
 
 class _Builder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
@@ -170,7 +171,13 @@ def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[runs.TestResult]]:
     files = dict.fromkeys(file.resolve() for path in tests for file in promtool.rule_files(path))
     problems = [problem for file in files for problem in promtool.check_rules(file)]
     problems += promtool.falsely_green(tests)
-    return problems, runs.run_tests(tests)
+    with click.progressbar(length=1, label="Running tests", file=sys.stderr) as bar:
+
+        def progress(run: int, total: int) -> None:
+            bar.length = total
+            bar.update(run)
+
+        return problems, runs.run_tests(tests, progress)
 
 
 def _show_tests(problems: Sequence[Problem], results: Sequence[runs.TestResult]) -> None:

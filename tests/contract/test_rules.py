@@ -29,6 +29,7 @@ THRESHOLD = {"use": "threshold"}
 TRAILS = {"use": "trails-baseline"}
 INCREASES = {"use": "increases"}
 ABSENT = {"use": "absent"}
+OBJECTIVE = {"objective": 0.999}
 SAMPLE = {"sample": "n", "min_sample": 500}
 
 GUARDS: dict[str, dict[str, Any]] = {
@@ -130,6 +131,46 @@ GUARDS: dict[str, dict[str, Any]] = {
     "quantile-baseline": {
         "use": "quantile",
         "with": {"metric": "d_seconds", "baseline": "b_seconds", "times": 1.5, "window": "10m"},
+    },
+    "burn-rate": {
+        "use": "burn-rate",
+        "with": [
+            {"ratio": "u_ratio", **OBJECTIVE, "factor": 3, "long": "5m", "short": "75s"},
+            {"ratio": "u_ratio", **OBJECTIVE, "factor": 1, "long": "15m", "short": "225s"},
+        ],
+    },
+    "burn-rate-lax": {
+        "use": "burn-rate",
+        "with": {"ratio": "u_ratio", "objective": 0.95, "factor": 14.4, "long": "20m", "short": "5m"},
+        "for": "2m",
+    },
+    "burn-rate-counters": {
+        "use": "burn-rate",
+        "with": [
+            {"bad": "e_total", "total": "r_total", **OBJECTIVE, "factor": 3, "long": "5m", "short": "75s"},
+            {"bad": "e_total", "total": "r_total", **OBJECTIVE, "factor": 1, "long": "15m", "short": "225s"},
+        ],
+    },
+    "burn-rate-part": {
+        "use": "burn-rate",
+        "with": {
+            **{"bad": 'r_total{result="error"}', "total": "r_total", "min_total": 300},
+            **{"objective": 0.99, "factor": 14.4, "long": "10m", "short": "2m"},
+        },
+        "for": "1m",
+    },
+    "harm-budget": {
+        "use": "harm-budget",
+        "with": {"bad": "e_total", "total": "r_total", "accepted_ratio": 0.01, "budget": 50, "window": "1h"},
+    },
+    "harm-budget-baseline": {
+        "use": "harm-budget",
+        "with": {
+            **{"bad": 'r_total{variant="on",result="error"}', "total": 'r_total{variant="on"}'},
+            **{"baseline_bad": 'r_total{variant="off",result="error"}'},
+            **{"baseline_total": 'r_total{variant="off"}', "budget": 0, "window": "30m"},
+        },
+        "for": "1m",
     },
     "changes": {"use": "changes", "with": {"metric": "m", "window": "1h"}},
     "changes-since": {

@@ -142,6 +142,13 @@ def test_a_short_window_without_traffic_is_not_no_data_yet(rollout: Rollout) -> 
     assert found[-1].with_ == ({"counter": "r_total", "window": "5m"},)
 
 
+def test_traffic_is_missed_after_the_short_one_of_two_windows(rollout: Rollout) -> None:
+    burning = {"bad": "e_total", "total": "r_total", "objective": 0.999, "factor": 3}
+    guard = {"use": "burn-rate", "with": {**burning, "long": "1d", "short": "2h"}}
+    found = guards.all_guards(with_guards(rollout, guard))
+    assert found[-1].with_ == ({"counter": "r_total", "window": "2h"},)
+
+
 def test_what_is_there_whenever_something_else_is_is_not_watched(rollout: Rollout) -> None:
     share = {"numerator": 'x_total{result="ok"}', "denominator": "x_total", "below": 0.9}
     found = guards.all_guards(with_guards(rollout, {"use": "ratio", "with": share}))

@@ -140,3 +140,25 @@ def test_the_condition_in_words_has_threshold_and_unit() -> None:
     values: dict[str, Value] = {"metric": 'm{route="canary"}', "above": 250, "unit": " ms"}
     names = expressions.context(template, values, "shop", Timing())
     assert render(template.condition, names) == 'm{route="canary"} is above 250 ms'
+
+
+# Parameters that do not go together
+
+BURN = {"ratio": "u_ratio", "objective": 0.999, "factor": 6, "long": "6h", "short": "30m"}
+HARM = {"bad": "e_total", "total": "r_total", "accepted_ratio": 0.01, "budget": 50}
+
+
+@pytest.mark.parametrize(
+    ("template", "values", "words"),
+    [
+        ("burn-rate", {**BURN, "objective": 1}, "is 0, expected more than 0"),
+        ("burn-rate", {**BURN, "factor": 1000}, "is 1, expected more than 0 and less than 1"),
+        ("burn-rate", {**BURN, "short": "4h"}, "short is more than half of long"),
+        ("harm-budget", {**HARM, "accepted_ratio": 0}, "use the template increases"),
+        ("harm-budget", {**HARM, "accepted_ratio": 1}, "nothing is harm"),
+        ("harm-budget", {**HARM, "budget": -1}, "budget is -1, expected 0 or more"),
+    ],
+)
+def test_a_guard_that_could_never_fire_is_refused(template: str, values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ExpressionError, match=words):
+        expr(template, **values)

@@ -16,6 +16,7 @@ OWN: dict[str, Any] = {
     "condition": "a is over 1",
     "tests": [{"case": "fires", "about": "over", "series": [{"of": "a", "values": "2"}]}],
 }
+BURN: dict[str, Any] = {"objective": 0.999, "factor": 6, "long": "6h", "short": "30m"}
 USED: dict[str, Any] = {"alert": "Some", "use": "threshold", "with": {"metric": "a", "above": 1}}
 
 
@@ -61,6 +62,15 @@ def test_a_sound_guard_has_no_findings(guard: dict[str, Any]) -> None:
             "for is not possible with aggregate: deviation.",
         ),
         ({**USED, "with": [{"metric": "a"}]}, "with[0] has none of below, at_most, above, at_least"),
+        (
+            {**USED, "use": "burn-rate", "with": BURN},
+            "with has none of ratio, bad, expected exactly one.",
+        ),
+        (
+            {**USED, "use": "burn-rate", "with": {**BURN, "ratio": "u", "bad": "e", "total": "r"}},
+            "with has ratio and bad of ratio, bad, expected exactly one.",
+        ),
+        ({**USED, "use": "burn-rate", "with": {**BURN, "bad": "e"}}, "with has no total, expected with the"),
         ({**USED, "with": {**USED["with"], "by": "a b"}}, "with.by is a b, expected names of labels"),
     ],
 )  # fmt: skip

@@ -209,8 +209,10 @@ def test_a_value_of_another_type_is_refused(kind: Any, values: list[object]) -> 
 def test_the_library_holds_the_templates_that_ship() -> None:
     assert list(library()) == [
         "absent",
+        "burn-rate",
         "changes",
         "existing",
+        "harm-budget",
         "increases",
         "no-data",
         "quantile",

@@ -130,6 +130,11 @@ def test_every_shipped_guard_has_its_runbook(rollout: Rollout, guard: Guard) -> 
     assert {(rollout.name, *entry), (SHARED, *entry)} & set(indexed())
 
 
+def test_no_page_is_without_an_alert() -> None:
+    guarded = {runbook(rollout, guard) for rollout, guard in SHIPPED}
+    assert {path.stem for path in ALERTS} == guarded | {alert.alert for alert in platform_alerts()}
+
+
 def where_armed(rollout: Rollout, guard: Guard) -> str:
     """Return in words where an alert acts, by any of the guards that share it."""
     every = (*(stage.name for stage in rollout.stages), ENABLED)
