@@ -11,7 +11,7 @@ from generators import platform_subjects
 from generators.coverage import share
 from generators.platform import RenderedAlert, rendered_alerts
 from rollguard.loading import load_rollout
-from rollguard.platform import PlatformTest
+from rollguard.platform import PlatformTest, platform_alerts
 from rollguard.spec import Rollout
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
@@ -29,7 +29,7 @@ def exporter_down(rollout: Rollout) -> RenderedAlert:
 
 def test_what_ships_has_every_kind_of_test(rollout: Rollout) -> None:
     found = platform_subjects.coverage([rollout], 1.0)
-    assert len(found) == 8
+    assert len(found) == len(platform_alerts())
     assert share(found) == 1
 
 
@@ -70,7 +70,7 @@ def test_a_healthy_end_follows_the_breach(rollout: Rollout) -> None:
 def test_each_alert_is_mutated_once_at_its_line(rollout: Rollout) -> None:
     other = rollout.model_copy(update={"rollout": "other"})
     found = platform_subjects.subjects([rollout, other], 1.0)
-    assert len({subject.guard for subject in found}) == len(found) == 8
+    assert len({subject.guard for subject in found}) == len(found) == len(platform_alerts())
     for subject in found:
         line = subject.path.read_text(encoding="utf-8").splitlines()[subject.line - 1]
         assert line == f"  - alert: {subject.guard}"
