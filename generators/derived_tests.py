@@ -260,16 +260,27 @@ def _mislabelled(part: Condition, case: RenderedCase, kind: str) -> Iterator[Ren
             for name, values in case.series.items()
         }
         yield case.varied(kind, _about(case, "in another rollout"), elsewhere, (at, kind.startswith(FIRES)))
+    for read, (label, operator, value) in _matchers(series):
+        moved = {
+            _with_label(key, label, _unselected(operator, value))
+            if any(_is_of(item, key) for item in read)
+            else key: values
+            for key, values in case.series.items()
+        }
+        if moved != case.series:
+            names = " and ".join(dict.fromkeys(item.name for item in read))
+            about = _about(case, f"{names} with another {label}")
+            yield case.varied(kind, about, moved, (at, kind.startswith(FIRES)))
+
+
+def _matchers(series: Sequence[Series]) -> Iterator[tuple[list[Series], tuple[str, str, str]]]:
+    """Yield each matcher with the series that have it: one by one, and where several do, together."""
     for item in series:
-        for label, operator, value in item.own_matchers:
-            other = f"{_unselected(operator, value)}"
-            moved = {
-                _with_label(key, label, other) if _is_of(item, key) else key: values
-                for key, values in case.series.items()
-            }
-            if moved != case.series:
-                about = _about(case, f"{item.name} with another {label}")
-                yield case.varied(kind, about, moved, (at, kind.startswith(FIRES)))
+        yield from (([item], matcher) for matcher in item.own_matchers)
+    for matcher in dict.fromkeys(matcher for item in series for matcher in item.own_matchers):
+        several = [item for item in series if matcher in item.own_matchers]
+        if len(several) > 1:
+            yield several, matcher
 
 
 def _is_of(item: Series, name: str) -> bool:

@@ -119,7 +119,7 @@ class _Sample:
         while len(samples) < self.steps:
             limit = self.random.choice(limits)
             value: Sample = (
-                limit + self.random.choice((-1, 0, 0, 1)) * (abs(limit) or 1.0) * self.random.random()
+                limit + self.random.choice((-3, -1, 0, 0, 1, 3)) * (abs(limit) or 1.0) * self.random.random()
             )
             run = self.random.choice((1, 1, 2, 5, 10, 40))
             if self.random.random() < 0.1:

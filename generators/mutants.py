@@ -157,7 +157,8 @@ def _functions(parsed: Expression) -> Iterator[Change]:
 def _labels(parsed: Expression) -> Iterator[Change]:
     """Yield the expression without each matcher.
 
-    Where selectors are joined on a label that both fix, one matcher alone is redundant: both lose it.
+    Where selectors are joined on a label for which both have the same matcher, one alone is redundant: both
+    lose it.
     """
     joined: dict[tuple[int, int], int] = {}
     for index, selector in enumerate(parsed.selectors):
@@ -178,13 +179,15 @@ def _labels(parsed: Expression) -> Iterator[Change]:
 def _join(parsed: Expression, binary: Binary, joined: dict[tuple[int, int], int]) -> None:
     if binary.operator.text.lower() == "or" or binary.on is None:
         return
-    sides = [
-        [key for key in joined if _within(parsed.selectors[key[0]], side) and _fixes(parsed, key, binary.on)]
-        for side in (binary.left, binary.right)
-    ]
-    if binary.operator.text.lower() == "unless":  # the left side alone decides what may be taken away
-        sides[0] = sides[0][:1]
-    if sides[0] and sides[1]:
+    for label in binary.on:
+        sides = [
+            [key for key in joined if _within(parsed.selectors[key[0]], side) and _fixes(parsed, key, label)]
+            for side in (binary.left, binary.right)
+        ]
+        told = [{_matcher(parsed, key) for key in side} for side in sides]
+        sides = [[key for key in side if _matcher(parsed, key) in told[0] & told[1]] for side in sides]
+        if binary.operator.text.lower() == "unless":  # the left side alone decides what may be taken away
+            sides[0] = sides[0][:1]
         groups = {joined[key] for side in sides for key in side}
         for key, group in joined.items():
             if group in groups:
@@ -195,9 +198,9 @@ def _within(selector: Selector, span: Span) -> bool:
     return span[0] <= selector.place < span[1]
 
 
-def _fixes(parsed: Expression, key: tuple[int, int], labels: tuple[str, ...]) -> bool:
+def _fixes(parsed: Expression, key: tuple[int, int], label: str) -> bool:
     matcher = parsed.selectors[key[0]].matchers[key[1]]
-    return matcher.operator == "=" and matcher.label in labels
+    return matcher.operator in {"=", "=~"} and matcher.label == label
 
 
 def _matcher(parsed: Expression, key: tuple[int, int]) -> str:

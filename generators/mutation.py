@@ -24,6 +24,7 @@ from generators.rule_tests import cases, test_group
 from generators.rules import alerting_rule
 from generators.timing import Timing
 from rollguard import durations
+from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.guards import all_guards
 from rollguard.spec import Equivalent, Rollout
 from rollguard.yamlfile import read
@@ -32,7 +33,9 @@ Status: TypeAlias = Literal["killed", "survived", "equivalent", "tolerated", "fa
 
 LARGEST_EQUIVALENT_SHARE = 0.03
 LEAST_KILLED_SHARE = 0.95
-_GROUPS_IN_A_ROUND = 6
+_EVALUATIONS_IN_A_ROUND = 100
+"""After so many, what goes on without the mutants that are killed by then saves more than a start costs."""
+
 _RULES = "mutants.rules.yml"
 _UNCHANGED = "RollguardUnchanged"
 _NAME = "RollguardMutant"
@@ -62,6 +65,19 @@ class Subject:
     groups: Sequence[Mapping[str, Any]]
     interval: float
     declared: Sequence[Equivalent] = ()
+
+    @property
+    def form(self) -> str:
+        """What is mutated and tested, with the rollout's name left open."""
+        rule = {key: self.rule.get(key) for key in ("expr", "for", "labels")}
+        declared = [item.model_dump() for item in self.declared]
+        text = json.dumps([rule, self.groups, self.interval, declared])
+        return text.replace(self.rule["labels"].get(ROLLOUT_LABEL) or "\0", "\0")
+
+    @property
+    def size(self) -> float:
+        """How many evaluations its tests take."""
+        return sum(map(_last_look, self.groups)) / self.interval
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,14 @@ def _declared(watched: Watched) -> list[Equivalent]:
     return list(found.values())
 
 
+def distinct(found: Sequence[Subject]) -> list[Subject]:
+    """Return guards without those that differ from an earlier one in the rollout's name only."""
+    known: dict[str, Subject] = {}
+    for subject in found:
+        known.setdefault(subject.form, subject)
+    return list(known.values())
+
+
 def run(found: Sequence[Subject], workers: int) -> Iterator[tuple[Subject, list[Outcome]]]:
     """Yield what became of each guard's mutants, in the order in which they are done.
 
@@ -155,7 +179,8 @@ def run(found: Sequence[Subject], workers: int) -> Iterator[tuple[Subject, list[
         PromtoolError: promtool did not answer, or a guard's tests fail as they are.
     """
     with ThreadPoolExecutor(workers) as pool:
-        jobs = {pool.submit(outcomes, subject): subject for subject in found}
+        longest_first = sorted(found, key=lambda subject: subject.size, reverse=True)
+        jobs = {pool.submit(outcomes, subject): subject for subject in longest_first}
         try:
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
@@ -241,13 +266,23 @@ class _Bench:
 
     def noticed(self, among: Sequence[int]) -> set[int]:
         """Return the mutants of which a test fails; the quick tests come first."""
-        groups = sorted(self.subject.groups, key=_last_look)
         killed: set[int] = set()
-        for start in range(0, len(groups), _GROUPS_IN_A_ROUND):
-            killed |= self._round(
-                groups[start : start + _GROUPS_IN_A_ROUND], [index for index in among if index not in killed]
-            )
+        for groups in self._rounds():
+            killed |= self._round(groups, [index for index in among if index not in killed])
         return killed
+
+    def _rounds(self) -> Iterator[list[Mapping[str, Any]]]:
+        """Yield the tests in portions, the quick ones first."""
+        portion: list[Mapping[str, Any]] = []
+        evaluations = 0.0
+        for group in sorted(self.subject.groups, key=_last_look):
+            portion.append(group)
+            evaluations += _last_look(group) / self.subject.interval
+            if evaluations >= _EVALUATIONS_IN_A_ROUND:
+                yield portion
+                portion, evaluations = [], 0.0
+        if portion:
+            yield portion
 
     def _round(self, groups: Sequence[Mapping[str, Any]], among: Sequence[int]) -> set[int]:
         """Return which mutants fail; where one cannot be evaluated, the others are tested without it."""

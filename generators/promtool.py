@@ -6,10 +6,12 @@ files are checked here first.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ _ALERT_IN_EXPR = re.compile(r'ALERTS\s*\{(?P<matchers>[^}]*?alertname\s*=\s*"(?P
 _PENDING = re.compile(r'alertstate\s*=\s*"pending"')
 _RULE_ERROR = re.compile(r'(?P<file>.+?): (?:\d+:\d+: )?.*rule \d+, "(?P<alert>[^"]+)": (?P<message>.*)')
 _TIMEOUT_SECONDS = 600
+_MEMORY = Path("/dev/shm")  # noqa: S108 - promtool makes a folder of its own there
+_ROOM_BYTES = 1 << 30
 
 
 class PromtoolError(RollguardError):
@@ -197,6 +201,20 @@ def _words(done: subprocess.CompletedProcess[str]) -> str:
 def _promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [binaries.find(binaries.PROMTOOL), *arguments]
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
+        return subprocess.run(
+            command,
+            env={**_databases(), **os.environ},
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PromtoolError(f"promtool {arguments[0]} {arguments[1]} did not answer: {error}.") from error
+
+
+@cache
+def _databases() -> Mapping[str, str]:
+    """Have promtool keep the database that it makes for each test group in memory, where there is room."""
+    roomy = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    return {"TMPDIR": str(_MEMORY)} if roomy else {}

@@ -65,15 +65,23 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
         for subject in mutation.subjects(path, rollout, Timing(scale, rollout.scrape.interval))
     ]
     subjects += platform_subjects.subjects([rollout for _, rollout in loaded], scale)
+    every, subjects = len(subjects), mutation.distinct(subjects)
     found = _run(subjects)
     outcomes = [outcome for subject in subjects for outcome in found[id(subject)]]
     left = [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}]
     figures = mutation.figures(outcomes)
     if as_json:
         shares = {"killed_share": figures.killed_share, "equivalent_share": figures.equivalent_share}
-        print_json({**asdict(figures), **shares, "mutants": [_plain(outcome) for outcome in outcomes]})
+        guards = {"guards": every, "distinct_guards": len(subjects)}
+        plain = [_plain(outcome) for outcome in outcomes]
+        print_json({**guards, **asdict(figures), **shares, "mutants": plain})
     else:
         _show_mutants(subjects, found)
+        if len(subjects) < every:
+            click.echo(
+                f"\n{every} guards; {every - len(subjects)} differ from another in the rollout's name only, "
+                "and are not mutated again."
+            )
         _show_figures(figures)
     return (
         not left

@@ -85,6 +85,25 @@ def test_a_survivor_is_shown_as_a_diff_with_its_line(change: Change) -> None:
     ]
 
 
+def test_guards_that_differ_in_the_rollout_only_are_mutated_once() -> None:
+    rollouts = ("adaptive-weights", "gpu-lifecycle")
+    found = [
+        item
+        for name in rollouts
+        for path in [ROOT / "rollouts" / f"{name}.yaml"]
+        for item in mutation.subjects(path, load_rollout(path), Timing())
+    ]
+    kept = {(item.path.stem, item.guard) for item in mutation.distinct(found)}
+    assert {("adaptive-weights", "FeatureUptimeLow"), ("gpu-lifecycle", "GpuLifecycleMemory")} < kept
+    assert ("gpu-lifecycle", "FeatureUptimeLow") not in kept
+
+
+def test_guards_that_differ_in_a_number_are_both_mutated() -> None:
+    one = subject("WinRateDrop")
+    other = replace(one, rule={**one.rule, "expr": one.rule["expr"].replace("0.5", "0.6")})
+    assert mutation.distinct([one, one, other]) == [one, other]
+
+
 def test_a_derived_guard_has_the_line_of_its_own_guard() -> None:
     assert subject("WinRateDropNoData").line == LINE
 

@@ -104,6 +104,16 @@ def test_selectors_that_are_joined_on_a_label_lose_it_together() -> None:
     ]
 
 
+def test_each_label_of_a_join_is_lost_by_itself_where_both_sides_have_the_same_matcher() -> None:
+    expr = 'a{r="x",s=~"p|q",t="1"} > on (r, s) b{r="x",s=~"p|q",t="2"}'
+    assert list(made(expr, "label").values()) == [
+        'a{s=~"p|q",t="1"} > on (r, s) b{s=~"p|q",t="2"}',
+        'a{r="x",t="1"} > on (r, s) b{r="x",t="2"}',
+        expr.replace(',t="1"', ""),
+        expr.replace(',t="2"', ""),
+    ]
+
+
 def test_what_is_taken_away_loses_its_label_with_what_it_is_taken_from() -> None:
     expr = '(a{r="x"} > 1 or b{r="x"} > 2) unless on (r) c{r="x"} == 1'
     assert list(made(expr, "label").values()) == [
