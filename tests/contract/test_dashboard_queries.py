@@ -47,6 +47,9 @@ BEFORE_THE_TEST: Mapping[str, str] = {
 }
 """Queries about a time before the stack was started, by name, and why."""
 
+BY_NOTIFICATION = ("Breach to flip", "Notification to decision")
+"""Panels about decisions upon a notification: after the rollback they are empty where a poll saw it first."""
+
 _WINDOW_SECONDS = 20.0
 _PATIENCE_SECONDS = 120.0
 """Ten processes start at once, maybe on a busy machine."""
@@ -159,7 +162,7 @@ def _answers(prometheus: str, asked: Sequence[Query]) -> dict[Query, Answer]:
 
 
 def _answer(client: httpx.Client, prometheus: str, query: Query) -> Answer:
-    """Ask as Grafana does: the variables resolved, over a range unless the newest value is meant."""
+    """Ask as Grafana does, the variables resolved; always over a range, as a scrape may fail just now."""
     chosen = SINGLE.get(query.dashboard, ".+")
     values = {
         "rollout": chosen,
@@ -172,8 +175,7 @@ def _answer(client: httpx.Client, prometheus: str, query: Query) -> Answer:
     expr = resolved(query.expr, {**values, "__rate_interval": "10s"})
     now = time.time()
     asked = {"query": expr, "start": now - _WINDOW_SECONDS, "end": now, "step": 1}
-    path = "query" if query.instant else "query_range"
-    answer = client.post(f"{prometheus}/{path}", data=asked).json()
+    answer = client.post(f"{prometheus}/query_range", data=asked).json()
     assert answer["status"] == "success", f"{query.name}: {answer.get('error')}"
     result = answer["data"]["result"]
     numbers = [
@@ -202,7 +204,9 @@ def test_every_query_is_answered_in_health_or_at_least_after_a_rollback(answers:
             if not (answer.numbers or _declared(one) or one.name in BEFORE_THE_TEST)
         ],
         "without a number after the rollback": [
-            one.name for one, answer in after.items() if one.dashboard in about and not answer.numbers
+            one.name
+            for one, answer in after.items()
+            if one.dashboard in about and one.place not in BY_NOTIFICATION and not answer.numbers
         ],
         "with a legend of labels that are not there": [
             f"{one.name}: {one.legend} of {one.expr}"
