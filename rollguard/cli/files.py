@@ -171,7 +171,8 @@ def _test(paths: Iterable[Path]) -> tuple[list[Problem], list[runs.TestResult]]:
     files = dict.fromkeys(file.resolve() for path in tests for file in promtool.rule_files(path))
     problems = [problem for file in files for problem in promtool.check_rules(file)]
     problems += promtool.falsely_green(tests)
-    with click.progressbar(length=1, label="Running tests", file=sys.stderr) as bar:
+    quiet = not sys.stderr.isatty()
+    with click.progressbar(length=1, label="Running tests", file=sys.stderr, hidden=quiet) as bar:
 
         def progress(run: int, total: int) -> None:
             bar.length = total

@@ -21,12 +21,12 @@ def test_a_drill_takes_the_way_of_a_rollback_and_leaves_the_rollout_alone(scene:
     with scene.stack.running():
         eventually(lambda: scene.query("rollguard_drill") == [0.0], "the control plane in Prometheus", 60)
         before = scene.status()["position"]
-        scene.stack.alertmanager.kill()
+        scene.stack.prometheus.kill()
         failed = drill(scene, "500ms")
         assert (failed.returncode, json.loads(failed.stdout)["reason"]) == (1, "failed: no alert came")
+        scene.stack.prometheus.start()
+        scene.stack.prometheus.wait_until_ready(60)
         eventually(lambda: _over(scene), "the end of the drill in Prometheus", 60)
-        scene.stack.alertmanager.start()
-        scene.stack.alertmanager.wait_until_ready(60)
         passed = drill(scene, "2m")
         assert passed.returncode == 0, passed.stdout + passed.stderr
         steps = json.loads(passed.stdout)["evidence"]["steps"]
