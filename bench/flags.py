@@ -132,7 +132,7 @@ def _run_load(port: int, connections: int, seconds: float) -> tuple[float, float
 
 def _turn(url: str, on: bool) -> None:
     """Bring the flag to everybody, or back to the fallback; the last commit is the flip."""
-    for verb in ("start", "promote", "promote") if on else ("rollback",):
+    for verb in ("start", "promote", "promote") if on else ("rollback", "acknowledge"):
         _act(url, verb)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import promql_parser as parser
 from generators.promql import PromQLError
 
 _RISING, _FALLING = (">", ">="), ("<", "<=")
+_MILLISECONDS = re.compile(r"\dms\b")
 _OPERATORS = frozenset({*_RISING, *_FALLING, "==", "!="})
 MOST = 2
 """A closeness beyond which it does not matter how far."""
@@ -45,7 +47,7 @@ class Compared:
     @property
     def moving(self) -> str:
         """The right side as PromQL, where it is none."""
-        return "" if self.limit is not None else str(self.node.rhs)
+        return "" if self.limit is not None else written(self.node.rhs)
 
 
 def parsed(expr: str) -> parser.Expr:
@@ -95,18 +97,18 @@ def _branch(node: parser.Expr, one: Compared, value: str) -> str | None:
     match node:
         case parser.ParenExpr():
             return _branch(node.expr, one, value)
-        case parser.BinaryExpr() if str(node) == str(one.node):
+        case parser.BinaryExpr() if written(node) == written(one.node):
             return value
         case parser.BinaryExpr() if str(node.op) == "or":
             return _branch(node.lhs, one, value) or _branch(node.rhs, one, value)
         case parser.BinaryExpr() if str(node.op) in ("and", "unless"):
             left = _branch(node.lhs, one, value)
-            return left and f"({left}) {node.op} {_matching(node)} ({node.rhs})"
+            return left and f"({left}) {node.op} {_matching(node)} ({written(node.rhs)})"
     return None
 
 
 def _ratio(one: Compared, *, of_one: bool) -> str:
-    left, limit, how = str(one.measured), one.limit, _matching(one.node)
+    left, limit, how = written(one.measured), one.limit, _matching(one.node)
     if limit is not None and limit > 0 and one.operator in _RISING:
         return f"({left}) / {limit:.12g}"
     if limit is not None and one.operator in _FALLING and of_one and limit < 1:
@@ -115,7 +117,7 @@ def _ratio(one: Compared, *, of_one: bool) -> str:
         return f"{limit:.12g} / ({left})"  # under 1 is what is either 0 or 1
     if limit is None and one.operator in (*_RISING, *_FALLING):
         return _moving_ratio(one, left, how)
-    return f"({left}) {one.operator} bool {how} ({one.node.rhs})".replace("  ", " ")
+    return f"({left}) {one.operator} bool {how} ({written(one.node.rhs)})".replace("  ", " ")
 
 
 def _moving_ratio(one: Compared, left: str, how: str) -> str:
@@ -124,8 +126,8 @@ def _moving_ratio(one: Compared, left: str, how: str) -> str:
     if isinstance(right, parser.BinaryExpr) and str(right.op) == ("+" if rises else "-"):
         margin = _number(right.rhs)
         if margin:
-            return f"(({left}) - {how} ({right.lhs})) / {margin if rises else -margin:.12g}"
-    share = f"({left}) / {how} ({right})"
+            return f"(({left}) - {how} ({written(right.lhs)})) / {margin if rises else -margin:.12g}"
+    share = f"({left}) / {how} ({written(right)})"
     return share if rises else f"1 / ({share})"
 
 
@@ -137,6 +139,12 @@ def _matching(node: parser.BinaryExpr) -> str:
     words = str(modifier.matching)
     group = {"ManyToOne": "group_left", "OneToMany": "group_right"}.get(str(modifier.card).rpartition(".")[2])
     return f"{words} {group} ({', '.join(modifier.group_labels or ())})" if group else words
+
+
+def written(node: parser.Expr) -> str:
+    """Return an expression as PromQL on one line; the parser's own str loses what is under a second."""
+    pretty = " ".join(node.prettify().split())
+    return pretty if _MILLISECONDS.search(pretty) else str(node)
 
 
 def _number(node: parser.Expr) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 from dashboards.units import unit_of
 from dashboards.views import Comparison, GuardView, Pair, RolloutView
 from generators import measures
-from generators.comparisons import Compared, comparisons, parsed
+from generators.comparisons import Compared, comparisons, parsed, written
 from generators.offers import servers
 from generators.platform import RenderedAlert, its_targets
 from generators.rules import conditions, rule_of
@@ -112,7 +112,7 @@ def _view(
 
 def _comparison(one: Compared, known: measures.Metrics) -> Comparison:
     return Comparison(
-        measured=str(one.measured),
+        measured=written(one.measured),
         legend=measures.legend(one.measured, known),
         operator=one.operator,
         limit=one.limit,
