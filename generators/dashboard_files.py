@@ -10,6 +10,7 @@ from grafanalib import core as grafana
 from dashboards import canary, features, finish, fleet, forecast, platform, screener, validation
 from dashboards.frame import RUNBOOKS
 from dashboards.rollout import rollout_dashboard
+from generators import folder
 from generators.guard_views import platform_view, rollout_view
 from generators.platform import RenderedAlert, rendered_alerts
 from generators.timing import Timing
@@ -25,6 +26,8 @@ SYSTEMS: Mapping[str, Sequence[Callable[[str], grafana.Dashboard]]] = {
     "features": (features.real_time_dashboard, features.history_dashboard),
 }
 """The rooms of a watched system, by the kind of its exporter."""
+
+_OURS = ("*.json",)
 
 
 def dashboard_files(
@@ -69,20 +72,11 @@ def all_dashboards(
             yield from (room(runbooks) for room in rooms)
 
 
-def outdated(files: Mapping[str, str], folder: Path) -> list[Path]:
+def outdated(files: Mapping[str, str], to: Path) -> list[Path]:
     """Return which dashboards in a folder differ from what would be made, are missing, or are left over."""
-    wanted = {folder / name: text for name, text in files.items()}
-    stale = [path for path, text in wanted.items() if not path.is_file() or path.read_text("utf-8") != text]
-    return stale + sorted(path for path in folder.glob("*.json") if path not in wanted)
+    return folder.outdated(files, to, _OURS)
 
 
-def write(files: Mapping[str, str], folder: Path) -> list[Path]:
+def write(files: Mapping[str, str], to: Path) -> list[Path]:
     """Write dashboards that are out of date and remove those that are left over; return which."""
-    stale = outdated(files, folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in stale:
-        if path.name in files:
-            path.write_text(files[path.name], encoding="utf-8", newline="\n")
-        else:
-            path.unlink()
-    return stale
+    return folder.write(files, to, _OURS)
