@@ -7,9 +7,9 @@ from typing import Any
 
 from rollguard.conventions import DRILL
 from rollguard.durations import render
-from rollguard.lifecycle import RefusedError
+from rollguard.lifecycle import RefusedError, here
 from rollguard.notification import GuardAlert
-from rollguard.state import Kind, State, Transition
+from rollguard.state import State, Transition
 
 LIMIT_SECONDS = 600.0
 """After which a drill is over, though nobody said so."""
@@ -33,7 +33,7 @@ def ask(state: State, firing: Iterable[GuardAlert], now: float, *, actor: str, r
         raise RefusedError(
             f"{state.rollout}: the alert of the last drill still fires; try again in a minute."
         )
-    return _entry(state, "drill", actor=actor, reason=reason)
+    return here(state, "drill", actor=actor, reason=reason)
 
 
 def flip(
@@ -56,7 +56,7 @@ def flip(
         "received_at": now if received_at is None else received_at,
         "found_by": "poll" if received_at is None else "notification",
     }
-    return [_entry(state, "drill_flip", actor="guard", reason=alert.guard, evidence=evidence)]
+    return [here(state, "drill_flip", actor="guard", reason=alert.guard, evidence=evidence)]
 
 
 def end(state: State, *, actor: str, reason: str, seen_seconds: float | None) -> Transition:
@@ -91,7 +91,7 @@ def end(state: State, *, actor: str, reason: str, seen_seconds: float | None) ->
         "steps": {step: round(seconds, 3) for step, seconds in steps.items()},
     }
     said = f"{result} ({reason})" if reason else result
-    return _entry(state, "drill_end", actor=actor, reason=said, evidence=evidence)
+    return here(state, "drill_end", actor=actor, reason=said, evidence=evidence)
 
 
 def flags(states: Mapping[str, State], now: float) -> dict[str, Any]:
@@ -117,18 +117,3 @@ def flag_key(rollout: str) -> str:
 
 def _alert(firing: Iterable[GuardAlert]) -> GuardAlert | None:
     return next((alert for alert in firing if alert.firing and alert.guard == DRILL), None)
-
-
-def _entry(
-    state: State, kind: Kind, *, actor: str, reason: str, evidence: Mapping[str, Any] | None = None
-) -> Transition:
-    return Transition(
-        state.rollout,
-        kind,
-        state.run,
-        state.status,
-        state.stage,
-        actor=actor,
-        reason=reason,
-        evidence=evidence or {},
-    )

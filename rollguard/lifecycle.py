@@ -99,7 +99,7 @@ def rollback(
     if not state.running:
         raise RefusedError(f"{rollout.name} is in {state.position}: no run is under way.")
     if rollout.observed and guard is not None:
-        return _here(state, "would_rollback", actor=actor, reason=reason, guard=guard, evidence=evidence)
+        return here(state, "would_rollback", actor=actor, reason=reason, guard=guard, evidence=evidence)
     earlier = rollout.stages_before(state.stage)
     stage = earlier[-1] if to == PREVIOUS and earlier else to
     back = stage in earlier
@@ -127,26 +127,26 @@ def approve(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> 
         raise RefusedError(f"{state.rollout} is in {state.position}: no stage waits for an approval.")
     if state.approved == following.name:
         raise RefusedError(f"{state.rollout}: {following.name} is approved already.")
-    return _here(state, "approve", actor=actor, reason=reason, evidence={"stage": following.name})
+    return here(state, "approve", actor=actor, reason=reason, evidence={"stage": following.name})
 
 
 def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
     """Return that guards hold a stage, until each was evaluated false with data."""
     names = sorted(guards)
     told = {**evidence, "guards": names}
-    return _here(state, "hold", actor="guard", reason=", ".join(names), evidence=told)
+    return here(state, "hold", actor="guard", reason=", ".join(names), evidence=told)
 
 
 def release(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
     """Return that guards hold a stage no longer; its clock begins anew."""
     names = sorted(guards)
     told = {**evidence, "guards": names}
-    return _here(state, "release", actor=CLOCK, reason=", ".join(names), evidence=told)
+    return here(state, "release", actor=CLOCK, reason=", ".join(names), evidence=told)
 
 
 def overdue(state: State, after: str) -> Transition:
     """Return that a stage has not ended by its deadline, a duration in words."""
-    return _here(state, "overdue", actor=CLOCK, reason=f"{state.stage} has not ended in {after}")
+    return here(state, "overdue", actor=CLOCK, reason=f"{state.stage} has not ended in {after}")
 
 
 def pause(state: State, *, actor: str, reason: str = "", clock_seconds: float = 0.0) -> Transition:
@@ -165,7 +165,7 @@ def pause(state: State, *, actor: str, reason: str = "", clock_seconds: float = 
     if state.paused_by:
         raise RefusedError(f"{state.rollout} is paused by {state.paused_by} already.")
     evidence = {"clock_seconds": clock_seconds} if clock_seconds else {}
-    return _here(state, "pause", actor=actor, reason=reason, evidence=evidence)
+    return here(state, "pause", actor=actor, reason=reason, evidence=evidence)
 
 
 def resume(state: State, *, actor: str, reason: str = "") -> Transition:
@@ -176,7 +176,7 @@ def resume(state: State, *, actor: str, reason: str = "") -> Transition:
     """
     if not state.paused_by:
         raise RefusedError(f"{state.rollout} is not paused.")
-    return _here(state, "resume", actor=actor, reason=reason)
+    return here(state, "resume", actor=actor, reason=reason)
 
 
 def acknowledge(state: State, *, actor: str, reason: str = "", firing: Collection[str] = ()) -> Transition:
@@ -195,7 +195,7 @@ def acknowledge(state: State, *, actor: str, reason: str = "", firing: Collectio
         fires = f"{', '.join(sorted(state.held))} fires" if state.held else "there is nothing to acknowledge"
         raise RefusedError(f"{state.rollout} is in {state.position}: {fires}.")
     evidence = {"guards": released} if released else {}
-    return _here(state, "acknowledge", actor=actor, reason=reason, evidence=evidence)
+    return here(state, "acknowledge", actor=actor, reason=reason, evidence=evidence)
 
 
 def cooldown_left(rollout: Rollout, state: State, now: float, scale: float = 1.0) -> float:
@@ -209,7 +209,7 @@ def cooldown_left(rollout: Rollout, state: State, now: float, scale: float = 1.0
     return max(0.0, state.rolled_back_at + cooldown - now)
 
 
-def _here(
+def here(
     state: State,
     kind: Kind,
     *,
