@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias, get_args
 
-import msgspec
 from msgspec import Meta, Struct
+
+from exporters.event_schema import event_schema
 
 Route: TypeAlias = Literal["canary", "paper", "full"]
 ROUTES: tuple[str, ...] = get_args(Route)
@@ -199,11 +200,7 @@ KINDS: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_a
 
 def schema() -> bytes:
     """Return the JSON schema of an event, as it lies in docs/events.schema.json."""
-    document = msgspec.json.schema(Event) | {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "An event of a model canary: one line of the events file",
-    }
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+    return event_schema(Event, "a model canary")
 
 
 if __name__ == "__main__":

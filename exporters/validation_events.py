@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias, get_args
 
-import msgspec
 from msgspec import Meta, Struct
 
 from exporters.canary_events import Time, Word
+from exporters.event_schema import event_schema
 
 Check: TypeAlias = Literal["condition", "execution"]
 CHECKS: tuple[str, ...] = get_args(Check)
@@ -83,11 +83,7 @@ KINDS: tuple[str, ...] = tuple(str(kind.__struct_config__.tag) for kind in get_a
 
 def schema() -> bytes:
     """Return the JSON schema of an event, as it lies in docs/validation.schema.json."""
-    document = msgspec.json.schema(Event) | {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "An event of a validation of signals: one line of the events file",
-    }
-    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
+    return event_schema(Event, "a validation of signals")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,21 @@
+"""Events of an application as a JSON schema, for whoever writes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+def event_schema(events: Any, of: str) -> bytes:
+    """Return the JSON schema of a line of an events file.
+
+    Args:
+        events: the union of the events' types.
+        of: whose events they are, in words.
+    """
+    document = msgspec.json.schema(events) | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"An event of {of}: one line of the events file",
+    }
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=2) + b"\n"
