@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from rollguard.errors import Problem
 from rollguard.model import Value
-from rollguard.spec import Rollout
-from rollguard.state import State
-from rollguard.targets import files
-from rollguard.targets.interface import TargetError, wanted
+from rollguard.targets.interface import TargetError
+from rollguard.targets.values_file import ValuesFileTarget
 
 _ASSIGNMENT = re.compile(
     r"\ufeff?[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=(?:[ \t]*(?![ \t#]))?"
@@ -23,34 +20,18 @@ _AFTER = re.compile(r"[ \t]*(?:[ \t]#|[\r\n]|$)")
 _LINE = re.compile(r"[^\n]*\n?")
 
 
-@dataclass(frozen=True)
-class EnvFileTarget:
-    """Writes what a state means into a file of environment variables.
+class EnvFileTarget(ValuesFileTarget):
+    """Writes what a state means into a file of environment variables."""
 
-    Args:
-        name: as status and metrics show it.
-        rollout: whose states they are.
-        path: the file; it must exist, with every variable.
-        values: for the fallback and for each stage: variables and their values.
-    """
+    KEYS = "variables"
 
-    name: str
-    rollout: Rollout
-    path: Path
-    values: Mapping[str, Mapping[str, Value]]
-
-    def apply(self, state: State) -> None:
-        """Replace the values that differ."""
-        values = wanted(self.name, self.rollout, state, self.values)
-        files.replace(self.path, lambda before: self._changed(before, values))
-
-    def read_back(self, state: State) -> bool:
+    def holds(self, content: bytes, values: Mapping[str, Value]) -> bool:
         """Return whether every variable has its value."""
-        values = wanted(self.name, self.rollout, state, self.values)
-        return not self._differing(self._text(files.read(self.path)), values)
+        return not self._differing(self._text(content), values)
 
-    def _changed(self, before: bytes | None, values: Mapping[str, Value]) -> bytes:
-        text = self._text(before)
+    def replaced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
+        """Return the text with the values that differ replaced."""
+        text = self._text(content)
         differing = self._differing(text, values)
         for place in sorted(differing, key=lambda place: -place.start):
             text = (
@@ -78,11 +59,7 @@ class EnvFileTarget:
         if place.quote and not _AFTER.match(text, place.end):
             raise self._error(place.line, place.key, "goes on after its quotes, expected one value.")
 
-    def _text(self, content: bytes | None) -> str:
-        if content is None:
-            raise TargetError(
-                f"{self.path} does not exist.\n  Create it with the variables that the rollout sets."
-            )
+    def _text(self, content: bytes) -> str:
         try:
             text = content.decode()
         except UnicodeDecodeError as error:

@@ -13,10 +13,8 @@ import yaml
 from rollguard import yamlfile
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.model import Value
-from rollguard.spec import Rollout
-from rollguard.state import State
-from rollguard.targets import files
-from rollguard.targets.interface import TargetError, wanted
+from rollguard.targets.interface import TargetError
+from rollguard.targets.values_file import ValuesFileTarget
 
 _FastLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml where PyYAML has it: ten times as fast, but its marks of plain scalars end elsewhere."""
@@ -26,31 +24,16 @@ _AMBIGUOUS = re.compile(r"[-+.~=<0-9].*|(?i:y|n|yes|no|on|off|true|false|null)")
 """Text that some reader takes for a number, a date, a boolean or nothing unless it is quoted."""
 
 
-@dataclass(frozen=True)
-class YamlFileTarget:
-    """Writes what a state means into an application's YAML file.
+class YamlFileTarget(ValuesFileTarget):
+    """Writes what a state means into an application's YAML file; keys are dotted."""
 
-    Args:
-        name: as status and metrics show it.
-        rollout: whose states they are.
-        path: the file; it must exist, with every key.
-        values: for the fallback and for each stage: dotted keys and their values.
-    """
+    def replaced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
+        """Return the text with the values that differ replaced."""
+        return _Document(self.path, content).with_values(values).encode()
 
-    name: str
-    rollout: Rollout
-    path: Path
-    values: Mapping[str, Mapping[str, Value]]
-
-    def apply(self, state: State) -> None:
-        """Replace the values that differ."""
-        values = wanted(self.name, self.rollout, state, self.values)
-        files.replace(self.path, lambda before: _Document(self.path, before).with_values(values).encode())
-
-    def read_back(self, state: State) -> bool:
+    def holds(self, content: bytes, values: Mapping[str, Value]) -> bool:
         """Return whether every value is there, read alike by YAML 1.1 and 1.2."""
-        document = _Document(self.path, files.read(self.path))
-        return not document.differing(wanted(self.name, self.rollout, state, self.values))
+        return not _Document(self.path, content).differing(values)
 
 
 @dataclass(frozen=True)
@@ -65,9 +48,7 @@ class _Place:
 class _Document:
     """A YAML text and the places of its scalars."""
 
-    def __init__(self, path: Path, content: bytes | None) -> None:
-        if content is None:
-            raise TargetError(f"{path} does not exist.\n  Create it with the keys that the rollout sets.")
+    def __init__(self, path: Path, content: bytes) -> None:
         self._path = path
         try:
             self.text = content.decode()
