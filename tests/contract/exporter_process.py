@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporters.reference import Reference
+from tests.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
@@ -32,11 +34,7 @@ sys.exit(run(canary(events, reference=Path(reference)), settings))
 """
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {DEADLINE_SECONDS} s for {what}"
-        time.sleep(0.01)
+until = partial(eventually, seconds=DEADLINE_SECONDS)
 
 
 class Exporter:

@@ -7,14 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import redis
 
 from rollguard.processes import Child, free_port
+from tests import polling
 
 TOKEN = "a-token-of-a-test-0123456789"
 GUARDS = ("Errors", "Latency")
@@ -128,14 +129,7 @@ def write_rollouts(folder: Path, names: Sequence[str], redis_url: str) -> Path:
     return folder
 
 
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"waited {seconds:g} s in vain for: {what}")
+eventually = partial(polling.eventually, seconds=60.0)
 
 
 def check_ledger(plane: Plane, names: Sequence[str], told: Sequence[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ from generators import amtool
 from rollguard import binaries
 from rollguard.loading import load_rollouts
 from tests.compose import ROOT, Bare, MissingComposeError, all_running, composed, make_secrets, mounts
-from tests.e2e.conftest import eventually
+from tests.polling import eventually
 
 SETTINGS = {"demo": {}, "prod": {"ROLLGUARD_ONLY": "", "ROLLGUARD_WORK": "/srv/trading"}}
 SERVERS = {"postgres", "redis", "control-plane", "alertmanager", "prometheus", "grafana"}

@@ -23,7 +23,7 @@ from rollguard.spec import Rollout
 from rollguard.target_spec import Target
 from tests.contract.watched_systems import WatchedSystems
 from tests.dashboards import ROOT, Query, queries, resolved, shipped
-from tests.e2e.conftest import eventually
+from tests.polling import eventually
 
 QUICK_EXPORTER = Path(__file__).with_name("quick_exporter.py")
 SINGLE = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.target_spec import FlagdFile, Target
 from rollguard.targets import build
+from tests.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 NAME = "model-canary"
@@ -66,11 +67,7 @@ def client(tmp_path: Path) -> Iterator[Callable[[], OpenFeatureClient]]:
     api.clear_providers()
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "not seen in time"
-        time.sleep(0.005)
+wait_until = partial(eventually, seconds=10.0)
 
 
 def evaluate(client: OpenFeatureClient, kind: str, user: str | None) -> Any:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from rollguard.cli.client import Client
 from rollguard.processes import Child, free_port
+from tests.polling import eventually
 
 TOKEN = "0123456789abcdef"
 CONFIG = "feature:\n  enabled: false  # by Rollguard\n"
@@ -73,12 +75,7 @@ class Served:
         return float(line.rsplit(" ", 1)[1])
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited in vain for: {what}")
-        time.sleep(0.02)
+until = partial(eventually, seconds=15.0)
 
 
 @pytest.fixture

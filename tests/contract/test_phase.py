@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import yaml
 from generators.phase import Phase, best_name, group_offset, measured
 from rollguard import binaries
 from rollguard.processes import Child, free_port
+from tests.polling import eventually
 
 INTERVAL = 1.0
 LATE_SECONDS = 0.04
@@ -77,12 +78,7 @@ def server(
     server.process.stop()
 
 
-def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
+until = partial(eventually, seconds=60.0)
 
 
 def seconds_of(text: str) -> float:

@@ -6,9 +6,9 @@ import itertools
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from rollguard.conventions import NOTICES
 from rollguard.loading import load_rollouts
 from rollguard.platform import platform_alerts
 from rollguard.processes import free_port
+from tests import polling
 from tests.contract.conftest import Served
 
 ROOT = Path(__file__).parents[2]
@@ -35,13 +36,7 @@ Labels = dict[str, str]
 Alert = tuple[tuple[str, str], ...]
 
 
-def eventually(condition: Callable[[], Any], what: str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"waited {SECONDS:g} s in vain for: {what}")
+eventually = partial(polling.eventually, seconds=SECONDS)
 
 
 class Receiver:

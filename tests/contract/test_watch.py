@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -24,6 +23,7 @@ from rollguard.prometheus import Prometheus, PrometheusError, QueryRefusedError,
 from rollguard.seen import Observation
 from rollguard.state import State
 from rollguard.watch import Watcher
+from tests.polling import eventually
 
 SCALE = 60.0
 """Of 15 s remain 250 ms, of a minute a second."""
@@ -85,14 +85,6 @@ class Service:
         self._server.server_close()
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-    return found
-
-
 class World:
     """A service, a Prometheus that watches it, and a control plane."""
 
@@ -125,7 +117,7 @@ def shared(
 ) -> Iterator[World]:
     world = World(tmp_path_factory.mktemp("watch"), need_binary(binaries.PROMETHEUS))
     prometheus = Prometheus(world.url)
-    until(lambda: prometheus.query("orders") and prometheus.query("rollguard_rules_info"))
+    eventually(lambda: prometheus.query("orders") and prometheus.query("rollguard_rules_info"))
     prometheus.close()
     yield world
     world.process.stop()
@@ -155,7 +147,7 @@ def control(world: World, tmp_path: Path) -> Iterator[ControlPlane]:
 @pytest.fixture
 def watcher(control: ControlPlane, prometheus: Prometheus) -> Watcher:
     found = Watcher(control, prometheus, scale=SCALE)
-    until(lambda: not found._observer.look(control.rollouts["shop"], ["canary"]))
+    eventually(lambda: not found._observer.look(control.rollouts["shop"], ["canary"]))
     return found
 
 
@@ -183,7 +175,7 @@ def test_a_stage_ends_when_its_hold_has_passed_and_its_criteria_hold(
     control.start("shop", actor="ann")
     assert watcher.turn()
     assert state(control).stage == "canary"
-    until(lambda: watcher.turn() and state(control).stage == "half")
+    eventually(lambda: watcher.turn() and state(control).stage == "half")
     entry = control.ledger.entries()[-1]
     assert (entry.kind, entry.actor) == ("promote", "advance")
     assert entry.at - state(control).started_at >= 1.0
@@ -200,9 +192,9 @@ def test_a_criterion_that_is_not_met_keeps_the_stage(
     world: World, control: ControlPlane, watcher: Watcher, prometheus: Prometheus
 ) -> None:
     world.service.metrics["orders"] = "99"
-    until(lambda: prometheus.value("orders") == 99)
+    eventually(lambda: prometheus.value("orders") == 99)
     control.start("shop", actor="ann")
-    until(lambda: seen(control, watcher).clock_seconds >= 1.0)
+    eventually(lambda: seen(control, watcher).clock_seconds >= 1.0)
     waits = control.waits_for(world.rollout, state(control))
     assert waits == ["enough: 99"]
 
@@ -212,12 +204,12 @@ def test_the_clock_begins_anew_when_a_criterion_fails_that_must_hold_throughout(
 ) -> None:
     world.service.metrics["orders"] = "99"
     control.start("shop", actor="ann")
-    until(lambda: seen(control, watcher).clock_seconds >= 1.0)
+    eventually(lambda: seen(control, watcher).clock_seconds >= 1.0)
     world.service.metrics["rating"] = "3"
-    until(lambda: prometheus.value("rating") == 3)
+    eventually(lambda: prometheus.value("rating") == 3)
     assert seen(control, watcher).clock_seconds < 0.5
     world.service.metrics["rating"] = "4"
-    until(lambda: prometheus.value("rating") == 4)
+    eventually(lambda: prometheus.value("rating") == 4)
     assert seen(control, Watcher(control, prometheus, scale=SCALE)).clock_seconds < 1.0, (
         "a restart forgets nothing"
     )
@@ -227,7 +219,7 @@ def test_several_series_where_one_is_meant_are_an_error(
     world: World, control: ControlPlane, watcher: Watcher, prometheus: Prometheus
 ) -> None:
     world.service.metrics |= {'by_country{country="a"}': "1", 'by_country{country="b"}': "1"}
-    until(lambda: len(prometheus.query("by_country")) == 2)
+    eventually(lambda: len(prometheus.query("by_country")) == 2)
     control.start("shop", actor="ann")
     control.promote("shop", actor="ann")
     (criterion,) = seen(control, watcher).criteria
@@ -245,13 +237,13 @@ def test_a_hold_whose_series_vanishes_stays_and_ends_with_data(
     alert = GuardAlert("shop", "TooSlow", True, time.time(), "f", {}, {})
     control.notify(Notification((alert,)), time.monotonic())
     del world.service.metrics["delay_seconds"]
-    until(lambda: seen(control, watcher).guards["TooSlow"].condition in ("waiting", "without data"))
+    eventually(lambda: seen(control, watcher).guards["TooSlow"].condition in ("waiting", "without data"))
     resolved = GuardAlert("shop", "TooSlow", False, alert.starts_at, "f", {}, {})
     control.notify(Notification((resolved,)), time.monotonic())
     assert watcher.turn()
     assert state(control).held == {"TooSlow"}
     world.service.metrics["delay_seconds"] = "1"
-    until(lambda: watcher.turn() and not state(control).held)
+    eventually(lambda: watcher.turn() and not state(control).held)
     assert kinds(control)[:3] == ["start", "hold", "release"]
 
 
@@ -259,7 +251,7 @@ def test_a_guard_says_for_what_share_of_the_stage_it_could_judge(
     control: ControlPlane, watcher: Watcher
 ) -> None:
     control.start("shop", actor="ann")
-    shares = until(lambda: seen(control, watcher).guards["TooSlow"].armed_share)
+    shares = eventually(lambda: seen(control, watcher).guards["TooSlow"].armed_share)
     assert 0.5 < shares <= 1.0
 
 
@@ -267,7 +259,7 @@ def test_a_guard_that_is_pending_refuses_a_start_and_keeps_the_stage(
     world: World, control: ControlPlane, watcher: Watcher
 ) -> None:
     world.service.metrics["error_ratio"] = "0.9"
-    until(lambda: watcher._observer.look(world.rollout, ["canary"]))
+    eventually(lambda: watcher._observer.look(world.rollout, ["canary"]))
     with pytest.raises(RefusedError, match="TooWrong is pending in canary"):
         control.start("shop", actor="ann")
     entry = control.start("shop", actor="ann", unguarded=True)

@@ -16,6 +16,7 @@ from rollguard import binaries
 from rollguard.cli.client import Client
 from rollguard.cli.stack import Settings, Stack
 from rollguard.loading import load_rollout
+from tests.polling import eventually
 
 ROLLOUT = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
@@ -37,17 +38,6 @@ ai_scorer:
 def servers(need_binary: Callable[[binaries.Binary], str]) -> None:
     for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
         need_binary(binary)
-
-
-def eventually(condition: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:
-    """Return the first true result of a condition, or fail saying what was waited for."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    pytest.fail(f"waited {seconds:g} s in vain for: {what}")
 
 
 class Scene:

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 from rollguard.conventions import DRILL
-from tests.e2e.conftest import NAME, Scene, eventually
+from tests.e2e.conftest import NAME, Scene
+from tests.polling import eventually
 
 
 def drill(scene: Scene, within: str) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,8 @@ from openfeature.evaluation_context import EvaluationContext
 
 from rollguard.ledger import Ledger
 from rollguard.processes import free_port
-from tests.e2e.conftest import NAME, Scene, eventually
+from tests.e2e.conftest import NAME, Scene
+from tests.polling import eventually
 
 DIES_AFTER_COMMIT = Path(__file__).with_name("dies_after_commit.py")
 

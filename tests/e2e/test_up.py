@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROLLOUT, eventually
+from tests.e2e.conftest import ROLLOUT
+from tests.polling import eventually
 
 
 @pytest.fixture

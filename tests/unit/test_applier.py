@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from rollguard.loading import load_rollout
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import TargetError
+from tests.polling import eventually
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000.0
@@ -339,11 +341,7 @@ def test_a_rollout_that_never_started_is_not_reported(world: World) -> None:
 # Threads
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.002)
+wait_until = partial(eventually, seconds=10.0, every=0.002)
 
 
 @pytest.fixture

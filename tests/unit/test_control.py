@@ -18,18 +18,10 @@ from rollguard.notification import GuardAlert, Notification
 from rollguard.seen import GuardSeen, Observation
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State, Transition
+from tests.unit.clock import NOW, Time
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
-NOW = 1_700_000_000.0
-
-
-@dataclass
-class Time:
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

@@ -18,17 +18,10 @@ from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
 from rollguard.state import Entry
+from tests.unit.clock import Time
 
 NAME = "model-canary"
-NOW = 1_700_000_000.0
 FLAG = flag_key(NAME)
-
-
-class Time:
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

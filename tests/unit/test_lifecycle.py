@@ -17,17 +17,10 @@ from rollguard.notification import GuardAlert, Notification
 from rollguard.seen import Observation
 from rollguard.spec import Rollout
 from rollguard.state import Entry
+from tests.unit.clock import NOW, Time
 
 NAME = "model-canary"
-NOW = 1_700_000_000.0
 COOLDOWN = 30 * 60.0
-
-
-class Time:
-    now = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

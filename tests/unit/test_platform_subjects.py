@@ -48,9 +48,7 @@ def test_a_kind_whose_cases_are_gone_is_missing(
     missing: set[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    alert = next(
-        item for item in rendered_alerts([rollout], 1.0) if item.alert.alert == "RollguardExporterDown"
-    )
+    alert = exporter_down(rollout)
     bare = alert.alert.model_copy(update={"tests": tuple(filter(keeps, alert.alert.tests))})
     changed = RenderedAlert(bare, rollout, alert.timing)
     monkeypatch.setattr(platform_subjects, "rendered_alerts", lambda *_: [changed])
@@ -59,9 +57,7 @@ def test_a_kind_whose_cases_are_gone_is_missing(
 
 
 def test_a_healthy_end_follows_the_breach(rollout: Rollout) -> None:
-    alert = next(
-        item for item in rendered_alerts([rollout], 1.0) if item.alert.alert == "RollguardExporterDown"
-    )
+    alert = exporter_down(rollout)
     (group,) = [group for group in alert.tests() if ": resolves, " in group["name"]]
     assert [bool(case["exp_samples"]) for case in group["promql_expr_test"]] == [True, False]
     assert group["input_series"][0]["values"].startswith("0x5 1x")

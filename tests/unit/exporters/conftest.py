@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -10,27 +9,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporters.exposition import Exposition, Family
 from exporters.reference import Reference
+from tests.unit.clock import NOW, Time
 
 Samples: TypeAlias = Callable[[Iterable[Family]], dict[str, float]]
-NOW = 1_700_000_000.0
-
-
-@dataclass
-class Clock:
-    now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> Time:
+    return Time()
 
 
 @pytest.fixture(scope="session")
-def new_clock() -> type[Clock]:
-    return Clock
+def new_clock() -> type[Time]:
+    return Time
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,11 @@ from exporters.canary import canary
 from exporters.reference import Reference, ReferenceError
 
 if TYPE_CHECKING:
-    from tests.unit.exporters.conftest import Clock, Samples
+    from tests.unit.clock import Time
+from tests.unit.exporters.conftest import Samples
 
 
-def test_it_reads_the_reference(clock: Clock, samples: Samples, reference: Reference, tmp_path: Path) -> None:
+def test_it_reads_the_reference(clock: Time, samples: Samples, reference: Reference, tmp_path: Path) -> None:
     reference.save(tmp_path / "reference.json")
     line = f'{{"event":"score","ts":{clock.now},"slot":"active","score":1,"features":{{"spread":0}}}}\n'
     (tmp_path / "events.jsonl").write_text(line * 300)
@@ -24,6 +25,6 @@ def test_it_reads_the_reference(clock: Clock, samples: Samples, reference: Refer
     assert 'psi_feature{feature="spread"}' in samples(exporter.families(clock.now))
 
 
-def test_a_reference_that_is_missing_stops_it_at_once(clock: Clock, tmp_path: Path) -> None:
+def test_a_reference_that_is_missing_stops_it_at_once(clock: Time, tmp_path: Path) -> None:
     with pytest.raises(ReferenceError, match=r"gone\.json"):
         canary("events.jsonl", reference=tmp_path / "gone.json", clock=clock)

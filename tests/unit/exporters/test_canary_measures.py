@@ -18,7 +18,8 @@ from exporters.sources.file import FileSource
 from exporters.sources.interface import Block
 
 if TYPE_CHECKING:
-    from tests.unit.exporters.conftest import Clock, Samples
+    from tests.unit.clock import Time
+from tests.unit.exporters.conftest import Samples
 
 NOW = 1_700_000_000.0
 WINDOW = 600.0
@@ -28,7 +29,7 @@ REFERENCE = Reference.fit({"spread": np.arange(1000.0), "depth": np.ones(1000)},
 class Canary:
     """Measures under a frozen clock, fed with events and read as series."""
 
-    def __init__(self, clock: Clock, samples: Samples, reference: Reference | None = REFERENCE) -> None:
+    def __init__(self, clock: Time, samples: Samples, reference: Reference | None = REFERENCE) -> None:
         self.clock, self.samples, self.reference = clock, samples, reference
         self.measures = self.fresh()
 
@@ -49,7 +50,7 @@ class Canary:
 
 
 @pytest.fixture
-def canary(clock: Clock, samples: Samples) -> Canary:
+def canary(clock: Time, samples: Samples) -> Canary:
     return Canary(clock, samples)
 
 
@@ -287,7 +288,7 @@ def test_features_beside_the_reference_are_counted(canary: Canary) -> None:
     assert found['rollguard_exporter_events_rejected_total{reason="shape"}'] == 0
 
 
-def test_without_a_reference_there_is_no_drift(clock: Clock, samples: Samples) -> None:
+def test_without_a_reference_there_is_no_drift(clock: Time, samples: Samples) -> None:
     canary = Canary(clock, samples, reference=None)
     canary.feed(*served(count=400))
     assert canary.read()["drift_sample"] == 0
@@ -377,7 +378,7 @@ def any_event(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, 
 
 @given(st.lists(any_event(st.floats(-1e15, 1e15))))
 def test_every_accepted_event_leaves_finite_numbers(
-    new_clock: type[Clock], samples: Samples, steps: list[dict[str, Any]]
+    new_clock: type[Time], samples: Samples, steps: list[dict[str, Any]]
 ) -> None:
     canary = Canary(new_clock(), samples)
     canary.feed(*steps)
@@ -388,7 +389,7 @@ def test_every_accepted_event_leaves_finite_numbers(
 
 @given(st.lists(any_event(st.floats(-1e6, 1e6)), max_size=40), st.data())
 def test_blocks_and_restarts_change_no_number(
-    new_clock: type[Clock], samples: Samples, steps: list[dict[str, Any]], data: st.DataObject
+    new_clock: type[Time], samples: Samples, steps: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     whole, parts = (Canary(new_clock(), samples) for _ in range(2))
     whole.feed(*steps)
@@ -402,7 +403,7 @@ def test_blocks_and_restarts_change_no_number(
 
 @given(any_event(st.floats(-1e6, 1e6)), st.data())
 def test_a_broken_line_moves_no_metric_but_its_own(
-    new_clock: type[Clock], samples: Samples, event: dict[str, Any], data: st.DataObject
+    new_clock: type[Time], samples: Samples, event: dict[str, Any], data: st.DataObject
 ) -> None:
     line = bytearray(json.dumps(event).encode())
     start = data.draw(st.integers(0, len(line)))

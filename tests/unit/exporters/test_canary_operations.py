@@ -13,7 +13,8 @@ from sklearn.metrics import brier_score_loss
 from exporters.canary_measures import CanaryMeasures
 from exporters.sources.file import FileSource
 from exporters.sources.interface import Block
-from tests.unit.exporters.conftest import NOW, Samples
+from tests.unit.clock import NOW
+from tests.unit.exporters.conftest import Samples
 
 
 class Canary:

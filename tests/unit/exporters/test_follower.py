@@ -15,8 +15,8 @@ from exporters.tallies import Counter
 from rollguard.metric import Metric
 
 if TYPE_CHECKING:
-    from tests.unit.exporters.conftest import Clock, Samples
-
+    from tests.unit.clock import Time
+from tests.unit.exporters.conftest import Samples
 
 LINES = Metric("lines_total", "counter", "Lines.")
 WORDS = Metric("words_total", "counter", "Words.", ("word",))
@@ -57,7 +57,7 @@ class Lines:
 class Process:
     """A follower of `events` whose memory ends with it; `kill` takes it away without a word."""
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Time) -> None:
         self.source = FileSource(folder / "events", poll_seconds=0)
         self.measures = Lines(self.source)
         self.file = CheckpointFile(folder / "checkpoint", "lines", 1)
@@ -85,12 +85,12 @@ def write(path: Path, lines: int) -> None:
         file.writelines(f"line {number} of some length\n" for number in range(lines))
 
 
-def start(tmp_path: Path, clock: Clock) -> Process:
+def start(tmp_path: Path, clock: Time) -> Process:
     return Process(tmp_path, clock)
 
 
 def test_killed_before_its_checkpoint_it_counts_again_from_the_one_before(
-    events: Path, tmp_path: Path, clock: Clock
+    events: Path, tmp_path: Path, clock: Time
 ) -> None:
     write(events, 10)
     first = start(tmp_path, clock)
@@ -103,7 +103,7 @@ def test_killed_before_its_checkpoint_it_counts_again_from_the_one_before(
     assert second.read() == 15
 
 
-def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: Path, clock: Clock) -> None:
+def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: Path, clock: Time) -> None:
     process = start(tmp_path, clock)
     write(events, 1)
     process.read()
@@ -116,7 +116,7 @@ def test_a_checkpoint_is_written_at_most_once_a_second(events: Path, tmp_path: P
     assert process.file.path.read_bytes() != made[1]
 
 
-def test_a_rotation_is_saved_at_once(events: Path, tmp_path: Path, clock: Clock) -> None:
+def test_a_rotation_is_saved_at_once(events: Path, tmp_path: Path, clock: Time) -> None:
     process = start(tmp_path, clock)
     write(events, 1)
     process.read()
@@ -129,7 +129,7 @@ def test_a_rotation_is_saved_at_once(events: Path, tmp_path: Path, clock: Clock)
     assert start(tmp_path, clock).read() == 7
 
 
-def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Clock) -> None:
+def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Time) -> None:
     write(events, 1)
     process = start(tmp_path, clock)
     process.read()
@@ -141,7 +141,7 @@ def test_nothing_new_writes_nothing(events: Path, tmp_path: Path, clock: Clock) 
     assert not process.file.path.exists()
 
 
-def test_a_clean_end_saves_everything(events: Path, tmp_path: Path, clock: Clock) -> None:
+def test_a_clean_end_saves_everything(events: Path, tmp_path: Path, clock: Time) -> None:
     write(events, 3)
     first = start(tmp_path, clock)
     first.read()
@@ -151,9 +151,7 @@ def test_a_clean_end_saves_everything(events: Path, tmp_path: Path, clock: Clock
     assert start(tmp_path, clock).measures.count == 7
 
 
-def test_until_the_end_of_the_file_is_reached_it_is_behind(
-    events: Path, tmp_path: Path, clock: Clock
-) -> None:
+def test_until_the_end_of_the_file_is_reached_it_is_behind(events: Path, tmp_path: Path, clock: Time) -> None:
     write(events, 100_000)
     process = start(tmp_path, clock)
     assert str(events) in process.follower.behind()
@@ -165,14 +163,14 @@ def test_until_the_end_of_the_file_is_reached_it_is_behind(
     assert process.follower.behind() == ""
 
 
-def test_a_file_that_is_not_there_yet_keeps_nobody_waiting(tmp_path: Path, clock: Clock) -> None:
+def test_a_file_that_is_not_there_yet_keeps_nobody_waiting(tmp_path: Path, clock: Time) -> None:
     process = start(tmp_path, clock)
     process.read()
     assert process.follower.behind() == ""
 
 
 def test_a_file_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    events: Path, tmp_path: Path, clock: Clock
+    events: Path, tmp_path: Path, clock: Time
 ) -> None:
     events.mkdir()
     process = start(tmp_path, clock)
@@ -181,7 +179,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_an_empty_one(
 
 
 def test_a_checkpoint_of_another_form_begins_again(
-    events: Path, tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+    events: Path, tmp_path: Path, clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(events, 3)
     first = start(tmp_path, clock)
@@ -194,7 +192,7 @@ def test_a_checkpoint_of_another_form_begins_again(
 
 
 def test_it_shows_how_long_ago_it_read_to_the_end(
-    events: Path, tmp_path: Path, clock: Clock, samples: Samples
+    events: Path, tmp_path: Path, clock: Time, samples: Samples
 ) -> None:
     def lag() -> float:
         return samples(process.follower.families())['rollguard_exporter_lag_seconds{source="events"}']
@@ -217,7 +215,7 @@ def test_it_shows_how_long_ago_it_read_to_the_end(
     assert lag() == 7  # nobody can read what is gone
 
 
-def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, samples: Samples) -> None:
+def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Time, samples: Samples) -> None:
     process = start(tmp_path, clock)
     process.read()
     found = samples(process.follower.families())
@@ -238,7 +236,7 @@ def test_it_shows_its_own_health(events: Path, tmp_path: Path, clock: Clock, sam
 
 
 def test_it_shows_how_much_has_no_series_of_its_own(
-    events: Path, tmp_path: Path, clock: Clock, samples: Samples
+    events: Path, tmp_path: Path, clock: Time, samples: Samples
 ) -> None:
     process = start(tmp_path, clock)
     process.read()
@@ -251,7 +249,7 @@ def test_it_shows_how_much_has_no_series_of_its_own(
     assert found['words_total{word="other"}'] == 11
 
 
-def test_it_tells_people_how_it_goes(events: Path, tmp_path: Path, clock: Clock) -> None:
+def test_it_tells_people_how_it_goes(events: Path, tmp_path: Path, clock: Time) -> None:
     process = start(tmp_path, clock)
     process.read()
     told = list(process.follower.status())

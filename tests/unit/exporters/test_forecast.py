@@ -19,7 +19,8 @@ from exporters.forecast import Forecast
 from exporters.forecast_table import Scope, days, newest, totals
 from exporters.sources.interface import Block, Result
 from exporters.statistics import divergence_ratio
-from tests.unit.exporters.conftest import Clock, Samples
+from tests.unit.clock import Time
+from tests.unit.exporters.conftest import Samples
 
 SCHEMA = Path(__file__).parents[2] / "data" / "forecast.sql"
 ROW = sqlalchemy.text("""
@@ -69,8 +70,8 @@ def tables(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock(datetime.now(UTC).timestamp())
+def clock() -> Time:
+    return Time(datetime.now(UTC).timestamp())
 
 
 def look(exporter: Forecast) -> None:
@@ -81,12 +82,12 @@ def look(exporter: Forecast) -> None:
             pass
 
 
-def shown(exporter: Forecast, samples: Samples, clock: Clock) -> dict[str, float]:
+def shown(exporter: Forecast, samples: Samples, clock: Time) -> dict[str, float]:
     look(exporter)
     return samples(exporter.families(clock()))
 
 
-def test_the_day_and_the_newest_windows_are_shown(tables: Tables, samples: Samples, clock: Clock) -> None:
+def test_the_day_and_the_newest_windows_are_shown(tables: Tables, samples: Samples, clock: Time) -> None:
     tables.window("AAPL", 0.08)
     tables.window("AAPL", 0.12, window=1)
     tables.window("MSFT", 0.25)
@@ -111,7 +112,7 @@ def test_the_day_and_the_newest_windows_are_shown(tables: Tables, samples: Sampl
 
 
 def test_a_divergence_that_was_not_written_is_that_of_the_errors(
-    tables: Tables, samples: Samples, clock: Clock
+    tables: Tables, samples: Samples, clock: Time
 ) -> None:
     tables.window("AAPL", 0.0, val=0.045, test=0.048)
     tables.window("MSFT", 0.0, val=0.0, test=0.048)
@@ -126,13 +127,13 @@ def test_a_divergence_that_was_not_written_is_that_of_the_errors(
     assert found["forecast_divergence_ratio_avg"] == pytest.approx((expected + 0.2) / 2, abs=1e-12)
 
 
-def test_overfitting_days_count_back_without_a_gap(tables: Tables, samples: Samples, clock: Clock) -> None:
+def test_overfitting_days_count_back_without_a_gap(tables: Tables, samples: Samples, clock: Time) -> None:
     for age_days, divergence in enumerate((0.3, 0.3, 0.3, 0.1, 0.3)):
         tables.window("AAPL", divergence, age_days=age_days)
     assert shown(Forecast(tables.url, clock=clock), samples, clock)["forecast_overfitting_days"] == 3
 
 
-def test_a_day_before_yesterday_is_no_longer_the_day(tables: Tables, samples: Samples, clock: Clock) -> None:
+def test_a_day_before_yesterday_is_no_longer_the_day(tables: Tables, samples: Samples, clock: Time) -> None:
     tables.window("AAPL", 0.3, age_days=2)
     found = shown(Forecast(tables.url, clock=clock), samples, clock)
     assert 'forecast_divergence_ratio{horizon="1D",symbol="AAPL"}' in found
@@ -141,7 +142,7 @@ def test_a_day_before_yesterday_is_no_longer_the_day(tables: Tables, samples: Sa
 
 
 def test_a_stage_that_covers_more_begins_a_new_baseline(
-    tables: Tables, samples: Samples, clock: Clock, tmp_path: Path
+    tables: Tables, samples: Samples, clock: Time, tmp_path: Path
 ) -> None:
     env = tmp_path / ".env.canary"
     env.write_text('ENSEMBLE_MODEL_COUNT=2\nCANARY_SYMBOLS="AAPL,MSFT"\nCANARY_HORIZONS=1D\n')
@@ -157,7 +158,7 @@ def test_a_stage_that_covers_more_begins_a_new_baseline(
     assert (found[name], found["forecast_divergence_ratio_max"]) == (0.14, 0.9)
 
 
-def test_a_baseline_stays_what_it_was_after_a_restart(tables: Tables, samples: Samples, clock: Clock) -> None:
+def test_a_baseline_stays_what_it_was_after_a_restart(tables: Tables, samples: Samples, clock: Time) -> None:
     tables.window("AAPL", 0.0, age_days=2, test=0.10)
     first = Forecast(tables.url, clock=clock)
     look(first)
@@ -170,7 +171,7 @@ def test_a_baseline_stays_what_it_was_after_a_restart(tables: Tables, samples: S
 
 
 def test_only_new_forecasts_count_and_a_restart_counts_none_twice(
-    tables: Tables, samples: Samples, clock: Clock
+    tables: Tables, samples: Samples, clock: Time
 ) -> None:
     tables.end("forecasts", True)
     tables.end("forecasts", False)
@@ -189,7 +190,7 @@ def test_only_new_forecasts_count_and_a_restart_counts_none_twice(
 
 
 def test_forecasts_outside_the_stage_do_not_count(
-    tables: Tables, samples: Samples, clock: Clock, tmp_path: Path
+    tables: Tables, samples: Samples, clock: Time, tmp_path: Path
 ) -> None:
     env = tmp_path / ".env.canary"
     env.write_text("CANARY_SYMBOLS=AAPL\n")
@@ -201,7 +202,7 @@ def test_forecasts_outside_the_stage_do_not_count(
 
 
 def test_a_table_that_lacks_a_column_is_a_database_that_is_down(
-    tables: Tables, samples: Samples, clock: Clock
+    tables: Tables, samples: Samples, clock: Time
 ) -> None:
     tables.window("AAPL", 0.1)
     exporter = Forecast(tables.url, clock=clock)
@@ -213,7 +214,7 @@ def test_a_table_that_lacks_a_column_is_a_database_that_is_down(
 
 
 def test_an_error_below_zero_is_a_database_that_is_corrupt(
-    tables: Tables, samples: Samples, clock: Clock, caplog: pytest.LogCaptureFixture
+    tables: Tables, samples: Samples, clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     tables.window("AAPL", 0.1, test=-1.0)
     with caplog.at_level(logging.ERROR):
@@ -222,7 +223,7 @@ def test_an_error_below_zero_is_a_database_that_is_corrupt(
 
 
 def test_twenty_queries_make_the_baseline_of_their_time(
-    tmp_path: Path, samples: Samples, clock: Clock
+    tmp_path: Path, samples: Samples, clock: Time
 ) -> None:
     exporter = Forecast(f"sqlite:///{tmp_path / 'none.db'}", clock=clock)
     for number in range(25):
@@ -232,7 +233,7 @@ def test_twenty_queries_make_the_baseline_of_their_time(
     assert samples(exporter.families(clock()))["forecast_db_query_baseline_seconds"] == pytest.approx(0.0105)
 
 
-def test_critical_lines_of_the_log_are_counted(tmp_path: Path, samples: Samples, clock: Clock) -> None:
+def test_critical_lines_of_the_log_are_counted(tmp_path: Path, samples: Samples, clock: Time) -> None:
     exporter = Forecast(f"sqlite:///{tmp_path / 'none.db'}", log="nowhere.log", clock=clock)
     lines = (
         b"2026-01-28 08:00:00 CRITICAL forecast: no model\nINFO a CRITICALITY\nCRITICAL:root:x\n\xff\xfe\n"

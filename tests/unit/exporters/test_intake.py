@@ -10,13 +10,14 @@ from exporters.intake import Intake, IntakeState
 from exporters.sources.interface import Block
 
 if TYPE_CHECKING:
-    from tests.unit.exporters.conftest import Clock, Samples
+    from tests.unit.clock import Time
+from tests.unit.exporters.conftest import Samples
 
 WINDOW = 600.0
 
 
 @pytest.fixture
-def intake(clock: Clock) -> Intake[Event]:
+def intake(clock: Time) -> Intake[Event]:
     return Intake(Event, WINDOW, clock, timer=clock)
 
 
@@ -32,7 +33,7 @@ def test_counters_begin_at_zero(intake: Intake[Event], samples: Samples) -> None
         assert found[f'rollguard_exporter_events_rejected_total{{reason="{reason}"}}'] == 0
 
 
-def test_events_are_counted_by_kind(intake: Intake[Event], clock: Clock, samples: Samples) -> None:
+def test_events_are_counted_by_kind(intake: Intake[Event], clock: Time, samples: Samples) -> None:
     take(intake, clock.now, clock.now - 1)
     found = samples(intake.families())
     assert found['rollguard_exporter_events_total{event="parity"}'] == 2
@@ -40,7 +41,7 @@ def test_events_are_counted_by_kind(intake: Intake[Event], clock: Clock, samples
 
 
 def test_a_clock_a_minute_ahead_is_believed_and_one_a_millisecond_more_is_not(
-    intake: Intake[Event], clock: Clock
+    intake: Intake[Event], clock: Time
 ) -> None:
     ahead = clock.now + 60
     assert take(intake, ahead, ahead + 0.001) == [(ahead, False)]
@@ -49,13 +50,13 @@ def test_a_clock_a_minute_ahead_is_believed_and_one_a_millisecond_more_is_not(
 
 
 def test_milliseconds_for_seconds_are_guessed(
-    intake: Intake[Event], clock: Clock, caplog: pytest.LogCaptureFixture
+    intake: Intake[Event], clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert take(intake, clock.now * 1000) == []
     assert "is it in milliseconds?" in caplog.text
 
 
-def test_an_event_is_late_when_no_window_can_hold_it(intake: Intake[Event], clock: Clock) -> None:
+def test_an_event_is_late_when_no_window_can_hold_it(intake: Intake[Event], clock: Time) -> None:
     edge = clock.now - WINDOW - 60
     assert take(intake, clock.now, edge, edge - 0.001) == [
         (clock.now, False),
@@ -66,7 +67,7 @@ def test_an_event_is_late_when_no_window_can_hold_it(intake: Intake[Event], cloc
     assert intake.state.events["parity"] == 3
 
 
-def test_a_backlog_in_order_is_not_late_however_old(intake: Intake[Event], clock: Clock) -> None:
+def test_a_backlog_in_order_is_not_late_however_old(intake: Intake[Event], clock: Time) -> None:
     old = clock.now - 1_000_000
     assert take(intake, old, old + 1) == [(old, False), (old + 1, False)]
 
@@ -89,7 +90,7 @@ def test_a_checkpoint_without_today_s_kinds_begins_them_at_zero(intake: Intake[E
     assert intake.state.rejected["late"] == 0
 
 
-def test_a_clock_that_is_set_back_refuses_nothing(clock: Clock, new_clock: type[Clock]) -> None:
+def test_a_clock_that_is_set_back_refuses_nothing(clock: Time, new_clock: type[Time]) -> None:
     steady = new_clock()
     intake: Intake[Event] = Intake(Event, WINDOW, clock, timer=steady)
     begin = clock.now
@@ -99,7 +100,7 @@ def test_a_clock_that_is_set_back_refuses_nothing(clock: Clock, new_clock: type[
 
 
 def test_a_clock_that_was_ahead_makes_nothing_late_once_it_is_right(
-    clock: Clock, new_clock: type[Clock]
+    clock: Time, new_clock: type[Time]
 ) -> None:
     intake: Intake[Event] = Intake(Event, WINDOW, clock, timer=new_clock())
     begin = clock.now
