@@ -1,4 +1,4 @@
-"""Making every target follow its rollout's state, in order, until each reads back as written."""
+"""Making every target follow its rollout's state, each in its turn, until it reads back as written."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from rollguard.errors import RollguardError
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets.interface import Target, TargetError, meaning
@@ -16,6 +18,9 @@ SHORTEST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 30.0
 RECHECK_SECONDS = 10.0
 """How soon somebody's change from outside is put right."""
+
+PATIENCE_SECONDS = 1.0
+"""How long, on the way back to the fallback, a target waits for those above it that have not answered."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,23 +53,33 @@ class TargetStatus:
 
 @dataclass(frozen=True)
 class _Progress:
-    """What is known of a target: the entries last tried and last read back, and its drift since."""
+    """What is known of a target: the entries last tried and last read back, its drift, for what it waits."""
 
     tried: int | None = None
     confirmed: int | None = None
     adrift_since: float | None = None
     attempts: int = 0
     error: str = ""
+    waiting: tuple[int, float] | None = None
+    """At which entry it waits for those above it, and since when, monotonic seconds."""
+
+    def keeps_back(self, state: State) -> bool:
+        """Return whether the targets below are to wait for this one."""
+        if self.confirmed == state.seq and self.adrift_since is None:
+            return False
+        # Back to the fallback one that is broken keeps no other exposed.
+        return state.running or self.tried != state.seq
 
 
 class Applier:
-    """Applies targets one step at a time; one caller at a time for each rollout.
+    """Applies targets one step at a time; one caller at a time for each target.
 
     Args:
         rollouts: whose targets to apply; observed ones have none.
         targets: by name of rollout, in the order in which they are to be applied.
         states: the current states, as the ledger has them.
         clock: Unix seconds.
+        monotonic: seconds.
         on_applied: told when a target follows a new state, for the latency.
     """
 
@@ -75,14 +90,17 @@ class Applier:
         states: Callable[[], Mapping[str, State]],
         *,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         on_applied: OnApplied | None = None,
     ) -> None:
         self._rollouts = {rollout.name: rollout for rollout in rollouts if not rollout.observed}
         self._targets = {name: tuple(targets.get(name, ())) for name in self._rollouts}
         self._states = states
         self._clock = clock
+        self._monotonic = monotonic
         self.on_applied = on_applied
         self._started_at = clock()
+        self._lock = threading.Lock()
         self._progress = {
             (name, place): _Progress()
             for name, listed in self._targets.items()
@@ -90,43 +108,44 @@ class Applier:
         }
 
     @property
-    def rollouts(self) -> tuple[str, ...]:
-        """The rollouts that have targets to apply."""
-        return tuple(name for name, targets in self._targets.items() if targets)
+    def places(self) -> Sequence[tuple[str, int]]:
+        """Every target, as its rollout and its place among that one's targets, from 0."""
+        return tuple(self._progress)
 
-    def step(self, rollout: str, now: float) -> float:
-        """Look at a rollout's targets, apply what differs, and return when to look again.
+    def step(self, rollout: str, place: int) -> float:
+        """Look at a target, apply what differs unless it is to wait, and return when to look again.
 
         Args:
             rollout: its name.
-            now: Unix seconds.
+            place: of the target among the rollout's.
         Returns:
-            Unix seconds: soon after a failure, then ever later; otherwise in time to notice drift.
+            Seconds: few after a failure, then ever more; otherwise in time to notice drift.
         """
         try:
-            statuses = self.apply_once(rollout)
-        except Exception:  # noqa: BLE001 - whatever it is, the targets must be looked at again
-            _log.exception("The targets of %s cannot be looked at.", rollout)
-            return now + 1.0
-        if all(status.applied for status in statuses):
-            return now + RECHECK_SECONDS
-        failures = max(status.attempts for status in statuses)
-        doubled = SHORTEST_RETRY_SECONDS * 2.0 ** min(max(0, failures - 1), 30)
-        return now + min(LONGEST_RETRY_SECONDS, doubled)
+            state = self._state(rollout)
+            if self._waits(rollout, place, state):
+                return RECHECK_SECONDS if state.running else PATIENCE_SECONDS
+            if self._follow(rollout, place, state):
+                return RECHECK_SECONDS
+        except Exception:  # noqa: BLE001 - whatever it is, the target must be looked at again
+            _log.exception("A target of %s cannot be looked at.", rollout)
+            return 1.0
+        failures = self._progress[rollout, place].attempts
+        return min(LONGEST_RETRY_SECONDS, SHORTEST_RETRY_SECONDS * 2.0 ** min(failures - 1, 30))
 
-    def apply_once(self, rollout: str) -> list[TargetStatus]:
-        """Apply a rollout's targets in order, each only after the earlier ones read back.
+    def released(self, rollout: str) -> list[int]:
+        """Return the places of the targets that have waited for others, and need not any more.
 
-        Args:
-            rollout: its name; nothing is applied for one that is unknown or observed.
-        Returns:
-            How far its targets are.
         Raises:
             RollguardError: the state cannot be read.
         """
-        while not self._pass(rollout, self._state(rollout)):
-            pass  # the state changed on the way: a rollback does not wait for the rest of a promotion
-        return self._statuses_of(rollout, self._state(rollout))
+        with self._lock:
+            places = range(len(self._targets[rollout]))
+            waiting = [place for place in places if self._progress[rollout, place].waiting]
+        if not waiting:
+            return []
+        state = self._state(rollout)
+        return [place for place in waiting if not self._kept_back_by(rollout, place, state)]
 
     def statuses(self) -> list[TargetStatus]:
         """Return how far every target is, held against the states of now: a worker may hang.
@@ -144,21 +163,29 @@ class Applier:
     def _state(self, rollout: str) -> State:
         return self._states().get(rollout, State(rollout))
 
-    def _pass(self, rollout: str, state: State) -> bool:
-        """Go through the targets once; return False where the state changed meanwhile."""
-        waits_for = ""
-        for place, target in enumerate(self._targets.get(rollout, ())):
-            if self._state(rollout).seq != state.seq:
+    def _waits(self, rollout: str, place: int, state: State) -> bool:
+        """Return whether a target is to wait for those above it, and note it."""
+        with self._lock:
+            first = self._kept_back_by(rollout, place, state)
+            if not first:
                 return False
-            if waits_for:
-                self._note(rollout, place, error=waits_for)
-            elif not self._follow(rollout, place, target, state):
-                # Back to the fallback every target goes at once: a broken one keeps no other exposed.
-                waits_for = f"waits for {target.name}" if state.running else ""
-        return True
+            now, before = self._monotonic(), self._progress[rollout, place].waiting
+            since = before[1] if before and before[0] == state.seq else now
+            if not state.running and now - since >= PATIENCE_SECONDS:
+                return False
+            self._note(rollout, place, waiting=(state.seq, since), error=f"waits for {first}")
+            return True
 
-    def _follow(self, rollout: str, place: int, target: Target, state: State) -> bool:
+    def _kept_back_by(self, rollout: str, place: int, state: State) -> str:
+        """Return the first target above a place that has not followed a state; empty for none."""
+        above = enumerate(self._targets[rollout][:place])
+        return next(
+            (target.name for at, target in above if self._progress[rollout, at].keeps_back(state)), ""
+        )
+
+    def _follow(self, rollout: str, place: int, state: State) -> bool:
         """Make one target follow a state; return whether it reads back."""
+        target = self._targets[rollout][place]
         before = self._progress[rollout, place]
         attempts = before.attempts if before.tried == state.seq else 0
         written, error = False, ""
@@ -181,8 +208,8 @@ class Applier:
             since = before.adrift_since or self._clock()
             if attempts == 0:
                 _log.warning("%s: %s is behind, and tried again: %s", rollout, target.name, error)
-            self._note(
-                rollout, place, tried=state.seq, adrift_since=since, attempts=attempts + 1, error=error
+            self._progress[rollout, place] = _Progress(
+                state.seq, before.confirmed, since, attempts + 1, error
             )
         return done
 
@@ -219,47 +246,50 @@ class Applier:
 
 
 class ApplierThreads:
-    """Steps an applier, with a thread for each rollout: a target that hangs delays no other rollout.
+    """Steps an applier, with a thread for each target: one that hangs delays but those that must wait for it.
 
     Args:
         applier: what to step.
-        clock: Unix seconds, the applier's.
     """
 
-    def __init__(self, applier: Applier, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, applier: Applier) -> None:
         self._applier = applier
-        self._clock = clock
         self._stopping = threading.Event()
-        self._wakes = {name: threading.Event() for name in applier.rollouts}
+        self._wakes: dict[str, dict[int, threading.Event]] = {}
+        for name, place in applier.places:
+            self._wakes.setdefault(name, {})[place] = threading.Event()
         self._threads = [
-            threading.Thread(target=self._work, args=(name,), name=f"targets of {name}", daemon=True)
-            for name in self._wakes
+            threading.Thread(target=self._work, args=at, name=f"target {at[1]} of {at[0]}", daemon=True)
+            for at in applier.places
         ]
 
     def start(self) -> None:
-        """Start the threads; each looks at its targets at once."""
+        """Start the threads; each looks at its target at once."""
         for thread in self._threads:
             thread.start()
 
     def wake(self, rollout: str) -> None:
         """Have a rollout's targets looked at now; harmless for one without targets."""
-        if rollout in self._wakes:
-            self._wakes[rollout].set()
+        for wake in self._wakes.get(rollout, {}).values():
+            wake.set()
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the threads; one whose target hangs is left behind after a while, and ends with the process."""
         self._stopping.set()
-        for wake in self._wakes.values():
-            wake.set()
+        for rollout in self._wakes:
+            self.wake(rollout)
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _work(self, rollout: str) -> None:
-        wake = self._wakes[rollout]
+    def _work(self, rollout: str, place: int) -> None:
+        wake = self._wakes[rollout][place]
         while True:
             wake.clear()
             if self._stopping.is_set():
                 return
-            due = self._applier.step(rollout, self._clock())
-            wake.wait(max(0.0, due - self._clock()))
+            seconds = self._applier.step(rollout, place)
+            with suppress(RollguardError):  # they look again by themselves
+                for released in self._applier.released(rollout):
+                    self._wakes[rollout][released].set()
+            wake.wait(seconds)

@@ -102,10 +102,12 @@ def running(options: Options) -> Iterator[Server]:
             name: build(rollout, options.root, options.memory, control.rollouts, ledger.states)
             for name, rollout in control.rollouts.items()
         }
-        applier = Applier(options.rollouts, targets, ledger.states, clock=clock.wall)
+        applier = Applier(
+            options.rollouts, targets, ledger.states, clock=clock.wall, monotonic=clock.monotonic
+        )
         metrics = Metrics(control, applier.statuses)
         applier.on_applied = metrics.applied
-        threads = ApplierThreads(applier, clock.wall)
+        threads = ApplierThreads(applier)
         control.listen(metrics)  # before the targets: it must know when the notification came
         control.listen(_Waker(threads))
         threads.start()

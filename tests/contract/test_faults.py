@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,3 +115,36 @@ def test_a_target_that_hangs_keeps_no_other_rollout_back(
     assert not plane.applied("hangs")
     check_ledger(plane, names, [])
     plane.child.kill()
+
+
+_HANGING = """
+targets:
+  - command: {{name: restart, run: {{fallback: [sleep, "120"]}}, timeout: 2m}}
+  - http:
+      name: service
+      url: http://127.0.0.1:{port}
+      timeout: 2m
+      send: {{fallback: [{{path: /off}}], full: []}}
+      read: {{expect: {{fallback: {{enabled: false}}, full: {{}}}}}}
+  - yaml-file: {{path: app.yml, values: {{fallback: {{mode: disabled}}, full: {{mode: full}}}}}}
+"""
+
+
+def test_targets_that_hang_keep_no_file_of_their_rollout_exposed(
+    make_plane: MakePlane, tmp_path: Path, redis_url: str
+) -> None:
+    rollouts = write_rollouts(tmp_path / "rollouts", ["hangs"], redis_url)
+    text = (rollouts / "hangs.yaml").read_text().partition("\ntargets:")[0]
+    plane = make_plane("plane", rollouts, f"sqlite:///{tmp_path / 'ledger.db'}")
+    config = tmp_path / "plane" / "app.yml"
+    config.write_text("mode: full\n")
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        hanging = _HANGING.format(port=never_answers.getsockname()[1])
+        (rollouts / "hangs.yaml").write_text(text + hanging)
+        plane.start()
+        plane.begin("hangs")
+        plane.notify("hangs", "Errors")
+        eventually(lambda: config.read_text() == "mode: disabled\n", "the file follows")
+        pending = [target["applied"] for target in plane.get("rollouts/hangs")["targets"]]
+        plane.child.kill()
+    assert pending == [False, False, True]

@@ -14,6 +14,7 @@ import pytest
 
 from rollguard.applier import (
     LONGEST_RETRY_SECONDS,
+    PATIENCE_SECONDS,
     RECHECK_SECONDS,
     SHORTEST_RETRY_SECONDS,
     Applier,
@@ -76,6 +77,7 @@ class World:
             {"model": [self.first, self.second]},
             self.read,
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
             on_applied=lambda rollout, target, state, at: self.told.append((rollout, target, state.seq, at)),
         )
 
@@ -88,9 +90,9 @@ class World:
         self.states = {**self.states, state.rollout: state}
         self.now = state.entered_at
 
-    def step(self) -> float:
-        """Return after how many seconds to look again."""
-        return self.applier.step("model", self.now) - self.now
+    def step(self) -> list[float]:
+        """Step both targets, and return after how many seconds to look at each again."""
+        return [self.applier.step("model", place) for place in (0, 1)]
 
 
 @pytest.fixture
@@ -141,6 +143,46 @@ def test_back_to_the_fallback_no_target_waits_for_a_broken_one(world: World) -> 
     assert [status.applied for status in world.applier.statuses()] == [False, True]
 
 
+def hang(world: World) -> None:
+    """Take a rollout back whose first target hangs, and step the second."""
+    world.enter(CANARY)
+    world.step()
+    world.enter(BACK)
+    world.journal.clear()
+    world.applier.step("model", 1)
+
+
+def test_back_to_the_fallback_a_target_first_lets_those_above_it_go(world: World) -> None:
+    hang(world)
+    assert world.journal == []
+    assert world.applier.statuses()[1].error == "waits for first"
+
+
+def test_back_to_the_fallback_no_target_waits_for_long(world: World) -> None:
+    hang(world)
+    world.now += PATIENCE_SECONDS
+    assert world.applier.step("model", 1) == RECHECK_SECONDS
+    assert world.journal == ["second rollback"]
+
+
+def test_who_has_waited_goes_on_when_the_one_above_is_done(world: World) -> None:
+    hang(world)
+    assert world.applier.released("model") == []
+    world.applier.step("model", 0)
+    assert world.applier.released("model") == [1]
+    world.applier.step("model", 1)
+    assert world.applier.released("model") == []
+
+
+def test_who_failed_in_the_end_does_not_wait_any_more(world: World) -> None:
+    hang(world)
+    world.now += PATIENCE_SECONDS
+    world.second.fails = TargetError("no route")
+    assert world.applier.step("model", 1) == SHORTEST_RETRY_SECONDS
+    world.applier.step("model", 0)
+    assert world.applier.released("model") == []
+
+
 def test_a_later_target_follows_once_the_earlier_one_has_mended(world: World) -> None:
     world.enter(CANARY)
     world.first.fails = TargetError("no route")
@@ -154,19 +196,15 @@ def test_a_rollback_under_way_overtakes_the_rest_of_a_promotion(world: World) ->
     world.enter(CANARY)
     world.first.before_apply = lambda: world.enter(BACK)
     world.step()
+    world.step()
     assert world.journal == ["first canary", "first rollback", "second rollback"]
 
 
 def test_an_observed_rollout_is_left_alone() -> None:
     world = World(rollout_named("model", mode="observe"))
     world.enter(CANARY)
-    world.step()
-    assert world.journal == []
+    assert world.applier.places == ()
     assert world.applier.statuses() == []
-
-
-def test_an_unknown_rollout_has_nothing_to_apply(world: World) -> None:
-    assert world.applier.apply_once("nobody") == []
 
 
 # Trying again
@@ -175,7 +213,7 @@ def test_an_unknown_rollout_has_nothing_to_apply(world: World) -> None:
 def test_a_failure_is_tried_again_soon_and_then_ever_later(world: World) -> None:
     world.enter(CANARY)
     world.first.fails = TargetError("no route")
-    delays = [round(world.step(), 3) for _ in range(10)]
+    delays = [round(world.step()[0], 3) for _ in range(10)]
     assert delays[:4] == [SHORTEST_RETRY_SECONDS, 0.4, 0.8, 1.6]
     assert delays[-2:] == [LONGEST_RETRY_SECONDS, LONGEST_RETRY_SECONDS]
 
@@ -186,12 +224,12 @@ def test_a_new_transition_is_tried_again_soon(world: World) -> None:
     for _ in range(10):
         world.step()
     world.enter(BACK)
-    assert world.step() == pytest.approx(SHORTEST_RETRY_SECONDS)
+    assert world.step()[0] == pytest.approx(SHORTEST_RETRY_SECONDS)
 
 
 def test_a_target_in_place_is_looked_at_again_for_drift(world: World) -> None:
     world.enter(CANARY)
-    assert world.step() == pytest.approx(RECHECK_SECONDS)
+    assert world.step() == [RECHECK_SECONDS, RECHECK_SECONDS]
 
 
 def test_drift_is_put_right(world: World) -> None:
@@ -206,7 +244,7 @@ def test_drift_is_put_right(world: World) -> None:
 def test_states_that_cannot_be_read_are_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
     world.unreadable = RollguardError("the ledger is locked")
     with caplog.at_level(logging.CRITICAL):
-        assert world.step() == pytest.approx(1.0)
+        assert world.step() == [1.0, 1.0]
     world.unreadable = None
     world.enter(CANARY)
     world.step()
@@ -394,11 +432,35 @@ def test_a_target_that_hangs_delays_no_other_rollout(run: Callable[[Applier], Ap
     assert (stuck.applied, free.applied) == (False, True)
 
 
+def test_a_target_that_hangs_keeps_no_other_of_its_rollout_exposed(
+    world: World, run: Callable[[Applier], ApplierThreads]
+) -> None:
+    release = threading.Event()
+    world.first.before_apply = lambda: release.wait(30)
+    world.enter(BACK)
+    run(world.applier)
+    wait_until(lambda: world.journal == ["first rollback"])
+    world.now += PATIENCE_SECONDS
+    wait_until(lambda: world.second.held == BACK.seq)
+    assert world.first.held is None
+    release.set()
+
+
+def test_targets_follow_one_another_at_once(world: World, run: Callable[[Applier], ApplierThreads]) -> None:
+    world.enter(CANARY)
+    release = threading.Event()
+    world.first.before_apply = lambda: release.wait(30)
+    run(world.applier)
+    wait_until(lambda: world.applier.statuses()[1].error == "waits for first")
+    release.set()
+    wait_until(lambda: world.second.held == CANARY.seq, seconds=RECHECK_SECONDS / 2)
+
+
 def test_a_stop_ends_the_threads(world: World) -> None:
     threads = ApplierThreads(world.applier)
     threads.start()
     threads.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name == "targets of model"]
+    assert not [thread for thread in threading.enumerate() if thread.name.endswith(" of model")]
 
 
 def test_a_stop_does_not_wait_for_a_target_that_hangs(world: World) -> None:
