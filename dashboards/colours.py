@@ -43,14 +43,14 @@ def falling(*limits: float) -> Steps:
     return steps(colours[0], *zip(limits, [*colours[1:], HEALTHY], strict=True))
 
 
-def mapped(values: Sequence[tuple[float, str, str]]) -> list[dict[str, Any]]:
+def mapped(values: Sequence[tuple[float | str, str, str]]) -> list[dict[str, Any]]:
     """Return a value mapping.
 
     Args:
-        values: number, word and colour of each.
+        values: number or text as it is, word and colour of each.
     """
     options = {
-        f"{value:g}": {"text": text, "color": colour, "index": index}
+        value if isinstance(value, str) else f"{value:g}": {"text": text, "color": colour, "index": index}
         for index, (value, text, colour) in enumerate(values)
     }
     return [{"type": "value", "options": options}]

@@ -9,6 +9,7 @@ from grafanalib import core as grafana
 
 from dashboards.addresses import FLEET
 from dashboards.colours import BREACHED, CLOSENESS_STEPS, HEALTHY, MEASURED, rising, steps
+from dashboards.decisions import decisions
 from dashboards.frame import RUNBOOKS, dashboard, transitions, variable
 from dashboards.layout import Section
 from dashboards.panels import Panel, bars, lines, link, override, query, stat, table, timeline
@@ -25,7 +26,7 @@ def fleet_dashboard(runbooks: str = RUNBOOKS) -> grafana.Dashboard:
     """Return the dashboard of all rollouts; it is the same whatever rollouts there are."""
     sections = [
         Section("", [*_answers(), _rollouts(), *_overview()]),
-        Section("Rollbacks and how long they take", list(_rollbacks())),
+        Section("What was decided, and how long it took", [decisions(_ITS, of_several=True), *_rollbacks()]),
     ]
     return dashboard(
         FLEET,

@@ -20,6 +20,7 @@ from dashboards.colours import (
     rising,
     steps,
 )
+from dashboards.decisions import decisions
 from dashboards.frame import RUNBOOKS, dashboard, transitions
 from dashboards.guard_panels import guard_panel
 from dashboards.layout import Section
@@ -46,7 +47,7 @@ def rollout_dashboard(view: RolloutView, runbooks: str = RUNBOOKS) -> grafana.Da
     """
     rollout = view.rollout
     sections = [
-        Section("", [*_answers(view), *_overview(view)]),
+        Section("", [*_answers(view), decisions(f'rollout="{rollout.name}"'), *_overview(view)]),
         *_guards(view.guards, rollout.name),
         Section("Canary against baseline", [_pair(pair) for pair in view.pairs], folded=True),
         Section("Decisions and their way outside", list(_decisions(rollout.name)), folded=True),

@@ -11,6 +11,8 @@ PERCENT = "percent"
 SECONDS = "s"
 PER_SECOND = "ops"
 BYTES = "bytes"
+MOMENT = "dateTimeAsIsoNoDateIfToday"
+"""Milliseconds since 1970, shown as a time of day, of other days with their date."""
 
 _NAMES: Mapping[str, str] = {
     "seconds": SECONDS,

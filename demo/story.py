@@ -18,6 +18,7 @@ from demo.service import Files, TradingService, flag_client
 from demo.signals import TRADING_DAY_MINUTES, stream
 from exporters.reference import Reference
 from rollguard.cli.stack import Settings, Stack
+from rollguard.evidence import said
 from rollguard.loading import load_rollout
 from rollguard.spec import Rollout
 
@@ -164,5 +165,5 @@ def _account(entry: dict[str, Any], began: float) -> str:
     who = f"guard {entry['guard']}" if entry["guard"] else entry["actor"]
     text = f"{entry['at'] - began:7.2f} s  run {entry['run']}  {entry['kind']:<8} → {after:<8}  by {who}"
     if entry["guard"]:
-        return f"{text}\n{'':11}{entry['evidence']['annotations'].get('description', '')}"
+        return f"{text}\n{'':11}{said(entry['evidence'])}"
     return f"{text}: {entry['reason']}"

@@ -83,6 +83,13 @@ UNACKNOWLEDGED = Metric(
 BLIND = Metric(
     "rollguard_blind", "gauge", "1 while nobody watches a rollout: no heartbeat, no evaluated rule."
 )
+DECISION = Metric(
+    "rollout_last_decision_timestamp_seconds",
+    "gauge",
+    "When a rollout was last decided upon: what, by which guard, upon which value and limit.",
+    ("run", "decision", "led_to", "decided_by", "evidence"),
+    unit="seconds",
+)
 SWITCHES = Metric("mode_switch_total", "counter", "Changes of a rollout's stage or state.")
 ROLLBACKS = Metric("rollback_total", "counter", "Rollbacks and steps back, by guard or by hand.", ("reason",))
 DRILL = Metric("rollguard_drill", "gauge", "1 while a drill of the alerting is under way.")

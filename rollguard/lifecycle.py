@@ -9,7 +9,7 @@ from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.errors import RollguardError
 from rollguard.guards import longest_look_back
 from rollguard.spec import Rollout
-from rollguard.state import CLOCK, Kind, State, Transition
+from rollguard.state import CLOCK, GUARD, Kind, State, Transition
 
 Evidence = Mapping[str, Any]
 
@@ -77,7 +77,7 @@ def rollback(
     rollout: Rollout,
     state: State,
     *,
-    actor: str = "guard",
+    actor: str = GUARD,
     guard: str | None = None,
     reason: str,
     to: str = FALLBACK,
@@ -134,7 +134,7 @@ def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transitio
     """Return that guards hold a stage, until each was evaluated false with data."""
     names = sorted(guards)
     told = {**evidence, "guards": names}
-    return here(state, "hold", actor="guard", reason=", ".join(names), evidence=told)
+    return here(state, "hold", actor=GUARD, reason=", ".join(names), evidence=told)
 
 
 def release(state: State, guards: Collection[str], evidence: Evidence) -> Transition:

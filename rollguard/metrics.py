@@ -15,15 +15,22 @@ from rollguard.applier import TargetStatus
 from rollguard.control import ControlPlane, Listener
 from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
+from rollguard.evidence import said
 from rollguard.flags import percent_of
 from rollguard.guards import all_guards
 from rollguard.metric import Metric as Offered
 from rollguard.notification import GuardAlert
 from rollguard.spec import Rollout
-from rollguard.state import CASCADE, MOVES, Entry, State
+from rollguard.state import CASCADE, CLOCK, GUARD, MOVES, Entry, State
 
 REJECTED = ("unauthorized", "too_large", "timeout", "syntax", "shape", "version", "storage")
 FLAG_STATES = ("DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK")
+DECISIONS = (*MOVES, "hold", "release", "overdue", "would_rollback")
+"""Kinds of entries that decide upon a rollout; the others are marks of people, and drills."""
+
+LONGEST_EVIDENCE = 300
+"""Letters of it in a label; `rollguard history` has all of them."""
+
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -47,6 +54,7 @@ class Metrics(Listener):
         self._counted = 0
         self._switches: Count[str] = Count()
         self._rollbacks: Count[tuple[str, str]] = Count()
+        self._decisions: dict[str, Entry] = {}
         self.registry = CollectorRegistry()
         self.notifications = self._counter(offers.NOTIFICATIONS)
         self.rejected = self._counter(offers.REJECTED)
@@ -146,6 +154,8 @@ class Metrics(Listener):
                     self._switches[entry.rollout] += 1
                 if entry.kind in ("rollback", "step_back"):
                     self._rollbacks[entry.rollout, _cause(entry)] += 1
+                if entry.kind in DECISIONS:
+                    self._decisions[entry.rollout] = entry
 
     def _ledger_metrics(self) -> Iterator[Metric]:
         readable = _family(offers.LEDGER_READABLE)
@@ -222,15 +232,17 @@ class Metrics(Listener):
 
     def _counts(self) -> Iterator[Metric]:
         switches, rollbacks = _of_rollouts(offers.SWITCHES), _of_rollouts(offers.ROLLBACKS)
+        decisions = _of_rollouts(offers.DECISION)
         with self._lock:
             for name, rollout in self._control.rollouts.items():
+                if last := self._decisions.get(name):
+                    decisions.add_metric([name, *_told(last)], last.at)
                 switches.add_metric([name], self._switches[name])
                 reasons = [guard.name for guard in all_guards(rollout) if guard.action == "rollback"]
                 former = [reason for owner, reason in self._rollbacks if owner == name]
                 for reason in dict.fromkeys([*reasons, "manual", *former]):
                     rollbacks.add_metric([name, reason], self._rollbacks[name, reason])
-        yield switches
-        yield rollbacks
+        yield from (switches, rollbacks, decisions)
 
     def _target_metrics(self) -> Iterator[Metric]:
         pending, since = _of_rollouts(offers.PENDING), _of_rollouts(offers.PENDING_SINCE)
@@ -245,6 +257,20 @@ class Metrics(Listener):
 def _cause(entry: Entry) -> str:
     """Return the guard of a rollback, or that it was a person's or followed from another."""
     return entry.guard or (CASCADE if entry.actor == CASCADE else "manual")
+
+
+def _told(entry: Entry) -> list[str]:
+    """Return the labels of a decision; anybody may read metrics, so people's names and words stay out."""
+    decider = entry.guard or ", ".join(entry.evidence.get("guards", ())) or entry.actor
+    evidence = said(entry.evidence)
+    if entry.actor == CASCADE:
+        evidence = f"requires {entry.evidence['requires']}"
+    elif entry.actor == CLOCK:
+        evidence = evidence or entry.reason
+    elif entry.actor != GUARD:
+        decider = "manual"
+    where = entry.to_stage or entry.to_status.lower()
+    return [str(entry.run), entry.kind, where, decider, evidence[:LONGEST_EVIDENCE]]
 
 
 def _positions(rollout: Rollout) -> Sequence[str]:

@@ -13,6 +13,7 @@ import httpx
 from rollguard.control import ControlPlane, Listener
 from rollguard.conventions import FALLBACK, GUARD_LABEL, NOTICES, ROLLOUT_LABEL
 from rollguard.errors import RollguardError
+from rollguard.evidence import said
 from rollguard.state import Entry
 from rollguard.targets.memory import Memory
 
@@ -81,9 +82,9 @@ def _annotations(entry: Entry, done: str) -> dict[str, str]:
     where = f"from {before} to {after}" if before != after else f"in {after}"
     who = f"guard {entry.guard}" if entry.guard else entry.actor
     told = entry.evidence.get("annotations")
-    said: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
-    why = said.get("description") or (entry.reason if entry.reason != entry.guard else "")
-    links = {key: str(said[key]) for key in ("runbook_url", "dashboard_url") if said.get(key)}
+    own: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
+    why = said(entry.evidence) or (entry.reason if entry.reason != entry.guard else "")
+    links = {key: str(own[key]) for key in ("runbook_url", "dashboard_url") if own.get(key)}
     return {
         "summary": f"{entry.rollout}, run {entry.run}: {done} {where} by {who}.",
         "description": f"{why} (entry {entry.seq} of the ledger)".strip(),

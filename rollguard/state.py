@@ -31,6 +31,9 @@ MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")
 """The kinds of entries that change where a rollout is; the others leave flag and targets alone."""
 
 
+GUARD = "guard"
+"""The actor of what guards decide."""
+
 CASCADE = "cascade"
 """The actor of a rollback that follows from that of a rollout which is required."""
 
@@ -150,7 +153,7 @@ class Transition:
     run: int
     to_status: Status
     to_stage: str | None = None
-    actor: str = "guard"
+    actor: str = GUARD
     guard: str | None = None
     reason: str = ""
     evidence: Mapping[str, Any] = field(default_factory=dict)

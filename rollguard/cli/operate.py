@@ -20,6 +20,7 @@ from rollguard.cli.client import Client, RefusedByServerError
 from rollguard.cli.common import UrlType, examples, json_option, print_json, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
 from rollguard.durations import render
+from rollguard.evidence import said
 from rollguard.ledger import Ledger, parse_head
 from rollguard.state import MOVES
 
@@ -321,15 +322,15 @@ def _head(text: str | None) -> tuple[int, str] | None:
     return found
 
 
-def printable(said: str) -> str:
+def printable(found: str) -> str:
     """Return text without what would move a cursor or fake a line."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in said)
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in found)
 
 
 def text(entry: dict[str, Any]) -> str:
-    """Return a ledger entry as a line of plain text; below it, indented, what its alert said."""
-    said = entry["evidence"].get("annotations", {}).get("description")
-    return f"{line(entry)}\n      {printable(said)}" if said else line(entry)
+    """Return a ledger entry as a line of plain text; below it, indented, what the decision rested on."""
+    evidence = said(entry["evidence"])
+    return f"{line(entry)}\n      {printable(evidence)}" if evidence else line(entry)
 
 
 def line(entry: dict[str, Any]) -> str:

@@ -172,7 +172,7 @@ def _answer(client: httpx.Client, prometheus: str, query: Query) -> Answer:
         "horizon": ".+",
         "signal": ".+",
     }
-    expr = resolved(query.expr, {**values, "__rate_interval": "10s"})
+    expr = resolved(query.expr, {**values, "__rate_interval": "10s", "__range": "20s"})
     now = time.time()
     asked = {"query": expr, "start": now - _WINDOW_SECONDS, "end": now, "step": 1}
     answer = client.post(f"{prometheus}/query_range", data=asked).json()

@@ -14,7 +14,7 @@ from rollguard import control_metrics
 from rollguard.applier import TargetStatus
 from rollguard.errors import RollguardError
 from rollguard.guards import all_guards
-from rollguard.metrics import Metrics
+from rollguard.metrics import LONGEST_EVIDENCE, Metrics
 from rollguard.notification import GuardAlert, Notification
 from rollguard.spec import Rollout
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 NAME = "model-canary"
 NOW = 1_700_000_000.0
+DECISION = control_metrics.DECISION.name
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def fire(app: App, guard: str = "WinRateDrop") -> None:
-    alert = GuardAlert(NAME, guard, True, NOW, guard, {}, {})
+def fire(app: App, guard: str = "WinRateDrop", said: str = "") -> None:
+    alert = GuardAlert(NAME, guard, True, NOW, guard, {}, {"description": said})
     app.control.notify(Notification((alert,)), NOW)
 
 
@@ -164,6 +165,69 @@ def test_the_share_is_the_stages(app: App) -> None:
 def test_a_stage_has_the_time_it_began(app: App) -> None:
     app.control.start(NAME, actor="ann")
     assert app.sample("rollout_stage_entered_timestamp_seconds", rollout=NAME) == NOW
+
+
+# The last decision
+
+
+def decision(app: App) -> dict[str, str]:
+    """Return the labels of the one series of the last decision, without the rollout's."""
+    (family,) = [one for one in app.metrics.registry.collect() if one.name == DECISION]
+    (sample,) = family.samples
+    assert sample.value == app.control.clock.wall()
+    return {name: value for name, value in sample.labels.items() if name != "rollout"}
+
+
+def test_a_rollout_that_never_began_was_not_decided_upon(app: App) -> None:
+    (family,) = [one for one in app.metrics.registry.collect() if one.name == DECISION]
+    assert family.samples == []
+
+
+def test_a_guards_rollback_shows_its_evidence(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    fire(app, said="Value 0.41: rolling_precision is below 0.5.")
+    assert decision(app) == {
+        "run": "1",
+        "decision": "rollback",
+        "led_to": "rollback",
+        "decided_by": "WinRateDrop",
+        "evidence": "Value 0.41: rolling_precision is below 0.5.",
+    }
+
+
+def test_a_hold_shows_the_evidence_of_each_guard(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann")
+    fire(app, "ThroughputSpike", said="Value 9: too many.")
+    found = decision(app)
+    assert (found["decision"], found["led_to"], found["decided_by"]) == ("hold", "canary", "ThroughputSpike")
+    assert found["evidence"] == "ThroughputSpike: Value 9: too many."
+
+
+def test_who_decided_by_hand_and_why_is_not_for_everybody(app: App) -> None:
+    app.control.start(NAME, actor="ann", reason="for a customer")
+    found = decision(app)
+    assert (found["decided_by"], found["evidence"]) == ("manual", "")
+
+
+def test_a_mark_that_decides_nothing_leaves_the_last_decision(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    fire(app)
+    app.control.acknowledge(NAME, actor="ann")
+    assert decision(app)["decided_by"] == "WinRateDrop"
+
+
+def test_the_last_decision_is_there_after_a_restart(make_app: Callable[..., App]) -> None:
+    first = make_app()
+    first.control.start(NAME, actor="ann")
+    fire(first, said="Value 0.41.")
+    assert decision(make_app(ledger=first.ledger)) == decision(first)
+
+
+def test_evidence_is_cut_where_a_label_would_be_too_long(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    fire(app, said="x" * 1000)
+    assert len(decision(app)["evidence"]) == LONGEST_EVIDENCE
 
 
 # Counting
