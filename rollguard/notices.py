@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,16 +98,24 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
+@dataclass(frozen=True)
+class _Outcome:
+    """Of a post to one Alertmanager: what is wrong, empty for nothing, and whether another try may help."""
+
+    wrong: str = ""
+    again: bool = False
+
+
 class Notices(Listener):
     """Posts what the ledger says to Alertmanager, in order, each entry at least once; nothing waits for it.
 
     The ledger is the outbox. How far it was told is kept on disk, so that neither a kill nor an
-    Alertmanager that is down loses a notice. Two control planes on a ledger post the same alerts, which
-    Alertmanager takes for one.
+    Alertmanager that is down loses a notice. Two control planes on a ledger post the same alerts, and to each
+    Alertmanager of a cluster, which takes them for one.
 
     Args:
         control: whose ledger it is.
-        alertmanager: base URL.
+        alertmanagers: base URLs; a notice is told once one of them has taken it.
         memory: up to which entry people were told.
         link: see `notice`.
         on_post: is told of each post how many notices it had, and whether it succeeded.
@@ -114,14 +124,14 @@ class Notices(Listener):
     def __init__(
         self,
         control: ControlPlane,
-        alertmanager: str,
+        alertmanagers: Sequence[str],
         memory: Memory,
         *,
         link: str = "",
         on_post: Callable[[int, bool], None] = lambda _count, _succeeded: None,
     ) -> None:
         self._control = control
-        self._url = f"{alertmanager.rstrip('/')}/api/v2/alerts"
+        self._urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in alertmanagers]
         self._memory = memory
         self._link = link.rstrip("/")
         self._on_post = on_post
@@ -157,7 +167,7 @@ class Notices(Listener):
             self._failed(str(error))
             return False
         if self._failures:
-            log.info("people are told again by %s", self._url)
+            log.info("people are told again by Alertmanager")
         self._failures = 0
         return True
 
@@ -175,25 +185,31 @@ class Notices(Listener):
         alerts = [found for entry in entries if (found := notice(entry, now, self._link))]
         if not alerts:
             return True
-        try:
-            answer = self._client.post(self._url, json=alerts)
-        except httpx.HTTPError as error:
-            return self._failed(str(error), len(alerts))
-        if answer.is_server_error:
-            return self._failed(f"it answers {answer.status_code}", len(alerts))
-        if answer.is_error:  # it would be refused for ever, and keep the next ones back
-            log.error(
-                "%s refuses notices with %s, which nobody hears: %s",
-                self._url,
-                answer.status_code,
-                answer.text[:300],
-            )
-        self._on_post(len(alerts), answer.is_success)
+        with ThreadPoolExecutor(len(self._urls)) as pool:
+            outcomes = list(pool.map(lambda url: self._tell(url, alerts), self._urls))
+        taken = any(not outcome.wrong for outcome in outcomes)
+        failing = [outcome.wrong for outcome in outcomes if outcome.again]
+        if failing and not taken:
+            return self._failed("; ".join(failing), len(alerts))
+        for outcome in outcomes:
+            if outcome.wrong and not outcome.again:
+                log.error("notices are refused, so that nobody hears them: %s", outcome.wrong)
+        self._on_post(len(alerts), taken)
         return True
+
+    def _tell(self, url: str, alerts: Sequence[Mapping[str, Any]]) -> _Outcome:
+        try:
+            answer = self._client.post(url, json=alerts)
+        except httpx.HTTPError as error:
+            return _Outcome(f"{url}: {error}", again=True)
+        if answer.is_success:
+            return _Outcome()
+        # What is refused now would be refused for ever, and keep the next ones back.
+        return _Outcome(f"{url} answers {answer.status_code}: {answer.text[:300]}", answer.is_server_error)
 
     def _failed(self, why: str, count: int = 0) -> bool:
         if not self._failures:
-            log.warning("people cannot be told by %s, which is tried again: %s", self._url, why)
+            log.warning("people cannot be told, which is tried again: %s", why)
         self._failures += 1
         self._on_post(count, False)
         return False

@@ -126,8 +126,29 @@ def parse_webhook(body: bytes) -> Notification:
     return Notification(tuple(alerts), tuple(broken), max(payload.truncatedAlerts, 0))
 
 
-def parse_listed(body: bytes) -> list[GuardAlert]:
-    """Return the alerts that fire by Alertmanager's ``GET /api/v2/alerts``, silenced ones left out.
+@dataclass(frozen=True)
+class Listing:
+    """What an Alertmanager lists.
+
+    Args:
+        alerts: all that fire.
+        silenced: the fingerprints of those that are silenced.
+    """
+
+    alerts: tuple[GuardAlert, ...]
+    silenced: frozenset[str]
+
+
+def unsilenced(listings: Iterable[Listing]) -> list[GuardAlert]:
+    """Return the alerts of several Alertmanagers, each once, but for those that one of them has silenced."""
+    known = list(listings)
+    silenced = frozenset[str]().union(*(listing.silenced for listing in known))
+    found = {alert.fingerprint: alert for listing in known for alert in listing.alerts}
+    return [alert for alert in found.values() if alert.fingerprint not in silenced]
+
+
+def parse_listed(body: bytes) -> Listing:
+    """Return what ``GET /api/v2/alerts`` says, asked for silenced alerts, too.
 
     Args:
         body: its JSON.
@@ -138,7 +159,12 @@ def parse_listed(body: bytes) -> list[GuardAlert]:
         listed: Iterable[_Listed] = _listed.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotificationError("shape", f"Alertmanager's answer is not a list of alerts: {error}") from error
-    return [_guard_alert(alert, True) for alert in listed if not alert.status.silencedBy]
+    alerts, silenced = [], set()
+    for alert in listed:
+        alerts.append(_guard_alert(alert, True))
+        if alert.status.silencedBy:
+            silenced.add(alert.fingerprint)
+    return Listing(tuple(alerts), frozenset(silenced))
 
 
 def _guard_alert(alert: Any, firing: bool) -> GuardAlert:

@@ -1,24 +1,29 @@
-"""Reconciling: Alertmanager and Prometheus are asked every few seconds, as a notification may never come."""
+"""Reconciling: Alertmanagers and Prometheus are asked every few seconds, as a notification may never come."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from itertools import chain
+from typing import Any, TypeVar
 
 import httpx
 
 from rollguard.control import ControlPlane
 from rollguard.errors import RollguardError
 from rollguard.evaluation import Evaluation, Fired, history_query, parse_history, parse_rules
-from rollguard.notification import NotificationError, parse_listed
+from rollguard.notification import NotificationError, parse_listed, unsilenced
 from rollguard.periodic import Periodic
 from rollguard.silences import Silence, parse_silences, silenced
 from rollguard.targets.memory import Memory
 
 log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
 
 POLL_SECONDS = 2.0
 TIMEOUT_SECONDS = 2.0
@@ -29,11 +34,12 @@ LONGEST_LOOK_BACK_SECONDS = 24 * 3600.0
 NOTE_SECONDS = 10.0
 """How often is noted until when everything is known; after a kill, so much is looked at again."""
 
-# Inhibited alerts count: inhibition is about what people hear. Silences are a person's word.
+# Inhibited alerts count: inhibition is about what people hear. Silences are a person's word, whichever of
+# several Alertmanagers has heard it.
 _QUERY = {
     "active": "true",
     "inhibited": "true",
-    "silenced": "false",
+    "silenced": "true",
     "unprocessed": "true",
     "filter": 'rollout=~".+"',
 }
@@ -44,7 +50,8 @@ class Reconciler:
 
     Args:
         control: decides.
-        alertmanager: base URL.
+        alertmanagers: base URLs; each is told of all alerts by Prometheus, so that the others' word will do
+            where one does not answer.
         prometheus: base URL; None where only Alertmanager is asked.
         memory: keeps until when Prometheus's history is known; None to begin with the first look.
         every: seconds between two turns.
@@ -54,7 +61,7 @@ class Reconciler:
     def __init__(
         self,
         control: ControlPlane,
-        alertmanager: str,
+        alertmanagers: Sequence[str],
         *,
         prometheus: str | None = None,
         memory: Memory | None = None,
@@ -62,14 +69,14 @@ class Reconciler:
         on_poll: Callable[[bool], None] = lambda _: None,
     ) -> None:
         self._control = control
-        self._alertmanager = f"{alertmanager.rstrip('/')}/api/v2"
+        self._alertmanagers = [f"{url.rstrip('/')}/api/v2" for url in alertmanagers]
         self._prometheus = f"{prometheus.rstrip('/')}/api/v1" if prometheus else None
         self._memory = memory
         self._on_poll = on_poll
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
         self._failing: set[str] = set()
         self._silences: tuple[Silence, ...] = ()
-        self._told_silences = b"[]"
+        self._told_silences: list[str] = []
         self._known_until: float | None = None
         self._noted_at: float | None = None
         if memory:
@@ -83,13 +90,16 @@ class Reconciler:
         self._client.close()
 
     def poll(self) -> bool:
-        """Ask Alertmanager once.
+        """Ask every Alertmanager once.
 
         Returns:
-            Whether it answered and the decision, if any, was recorded.
+            Whether one answered and the decision, if any, was recorded.
         """
         asked_at = self._control.clock.monotonic()
-        return self._tried(self._alertmanager, lambda: self._poll(asked_at))
+        listings = self._answers("alerts", _QUERY, parse_listed)
+        return bool(listings) and self._tried(
+            "the ledger", lambda: self._control.polled(unsilenced(listings), asked_at)
+        )
 
     def look(self) -> bool:
         """Ask Prometheus once, about now and about the time since it last answered.
@@ -104,13 +114,25 @@ class Reconciler:
             self._tried("the ledger", lambda: self._control.evaluated(None, (), asked_at))
         return seen
 
-    def _poll(self, asked_at: float) -> None:
-        listed = self._get(f"{self._alertmanager}/alerts", _QUERY)
-        self._control.polled(parse_listed(listed), asked_at)
-
     def _ask_silences(self) -> None:
-        told = self._get(f"{self._alertmanager}/silences", {})
-        self._silences, self._told_silences = parse_silences(told), told
+        """Take the silences of those that answer; where none does, the last known ones stay."""
+        if told := self._answers("silences", {}, _read_silences):
+            self._silences = tuple(chain.from_iterable(silences for silences, _ in told))
+            self._told_silences = [body for _, body in told]
+
+    def _answers(
+        self, path: str, query: Mapping[str, str], parse: Callable[[bytes], _Answer]
+    ) -> list[_Answer]:
+        """Return what those Alertmanagers say that answer, all asked at once."""
+        found: list[_Answer] = []
+
+        def ask(url: str) -> None:
+            found.append(parse(self._get(url, query)))
+
+        urls = [f"{base}/{path}" for base in self._alertmanagers]
+        with ThreadPoolExecutor(len(urls)) as pool:
+            list(pool.map(lambda url: self._tried(url, partial(ask, url)), urls))
+        return found
 
     def _look(self, asked_at: float) -> None:
         now = self._control.clock.wall()
@@ -142,7 +164,7 @@ class Reconciler:
             return
         self._noted_at = now
         try:
-            self._memory.keep({"known_until": now, "silences": self._told_silences.decode()})
+            self._memory.keep({"known_until": now, "silences": self._told_silences})
         except (OSError, RollguardError) as error:
             log.warning("it cannot be noted until when everything is known: %s", error)
 
@@ -150,8 +172,9 @@ class Reconciler:
         """Take up what was noted before a restart."""
         with suppress(NotificationError, KeyError, TypeError, ValueError):
             self._known_until = float(noted["known_until"])
-            self._silences = parse_silences(noted["silences"].encode())
-            self._told_silences = noted["silences"].encode()
+            told = [_read_silences(body.encode()) for body in noted["silences"]]
+            self._silences = tuple(chain.from_iterable(silences for silences, _ in told))
+            self._told_silences = [body for _, body in told]
 
     def _get(self, url: str, query: Mapping[str, str]) -> bytes:
         answer = self._client.get(url, params=query)
@@ -179,5 +202,10 @@ class Reconciler:
         finally:
             self._on_poll(succeeded)
             if self._prometheus:
-                self._tried(f"{self._alertmanager}/silences", self._ask_silences)
+                self._ask_silences()
                 self.look()
+
+
+def _read_silences(body: bytes) -> tuple[tuple[Silence, ...], str]:
+    """Return an Alertmanager's silences, and its words for the memory."""
+    return parse_silences(body), body.decode()

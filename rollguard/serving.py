@@ -48,7 +48,7 @@ class Options:
         state: URL of the ledger's database.
         token_files: hold the bearer tokens, each file those of a role; None for every role.
         listen: host:port.
-        alertmanager: base URL, to reconcile with; None to rely on notifications alone.
+        alertmanagers: base URLs, to reconcile with and to tell people by; none: notifications alone count.
         prometheus: base URL, to see whether guards watch; None: nothing advances by itself.
         root: folder that the targets' relative paths start from.
         memory: folder where targets keep what they must remember.
@@ -64,7 +64,7 @@ class Options:
     state: str
     token_files: Sequence[tuple[Role | None, Path]]
     listen: str = "127.0.0.1:9840"
-    alertmanager: str | None = None
+    alertmanagers: Sequence[str] = ()
     prometheus: str | None = None
     root: Path = Path()
     memory: Path = Path(".rollguard/targets")
@@ -136,12 +136,12 @@ def _tokens(files: Sequence[tuple[Role | None, Path]]) -> Tokens:
 
 @contextmanager
 def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> Iterator[Reconciler | None]:
-    if options.alertmanager is None:
+    if not options.alertmanagers:
         yield None
         return
     reconciler = Reconciler(
         control,
-        options.alertmanager,
+        options.alertmanagers,
         prometheus=options.prometheus,
         memory=Memory(options.memory, "reconciled"),
         every=options.poll_seconds,
@@ -157,11 +157,11 @@ def _reconciling(control: ControlPlane, metrics: Metrics, options: Options) -> I
 
 @contextmanager
 def _telling(control: ControlPlane, metrics: Metrics, options: Options) -> Iterator[None]:
-    if options.alertmanager is None:
+    if not options.alertmanagers:
         yield
         return
     memory = Memory(options.memory, "notices")
-    notices = Notices(control, options.alertmanager, memory, link=options.url, on_post=metrics.posted)
+    notices = Notices(control, options.alertmanagers, memory, link=options.url, on_post=metrics.posted)
     control.listen(notices)
     notices.start()
     try:

@@ -62,10 +62,12 @@ from rollguard.tokens import ROLES, Role
 )
 @click.option(
     "--alertmanager",
+    "alertmanagers",
     type=UrlType(),
-    default="http://127.0.0.1:9093",
+    multiple=True,
+    default=["http://127.0.0.1:9093"],
     show_default=True,
-    help="URL to reconcile with, and to tell people by.",
+    help="URL to reconcile with, and to tell people by; given once for each Alertmanager of a cluster.",
 )
 @click.option(
     "--prometheus",
@@ -116,7 +118,7 @@ def serve(
     token_file: Path | None,
     role_tokens: tuple[tuple[Role, Path], ...],
     tls: tuple[Path, Path] | None,
-    alertmanager: str,
+    alertmanagers: tuple[str, ...],
     prometheus: str,
     without_prometheus: bool,
     root: Path,
@@ -137,7 +139,7 @@ def serve(
             token_files=[*role_tokens, *([(None, everything)] if everything else [])],
             tls=tls,
             listen=listen,
-            alertmanager=alertmanager,
+            alertmanagers=alertmanagers,
             prometheus=None if without_prometheus else prometheus,
             root=root,
             memory=memory,

@@ -46,11 +46,12 @@ class Plane:
         rollouts: Path,
         state: str,
         *,
-        alertmanager: str | None = None,
+        alertmanagers: Sequence[str] = (),
         prometheus: str | None = None,
         poll: str = "1h",
     ) -> None:
         folder.mkdir(exist_ok=True)
+        asked = alertmanagers or [f"http://127.0.0.1:{free_port()}"]
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.url = f"http://127.0.0.1:{free_port()}"
         self.command = [
@@ -64,7 +65,7 @@ class Plane:
             ),
             *("--rollouts", str(rollouts), "--state", state, "--token-file", str(folder / "token")),
             *("--root", str(folder), "--memory", str(folder / "memory")),
-            *("--alertmanager", alertmanager or f"http://127.0.0.1:{free_port()}"),
+            *(part for url in asked for part in ("--alertmanager", url)),
             *("--poll", poll, *(("--prometheus", prometheus) if prometheus else ("--without-prometheus",))),
         ]
         self.child = Child("control plane", self.command, folder / "serve.log", f"{self.url}/readyz")

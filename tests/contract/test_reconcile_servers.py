@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +23,18 @@ from rollguard.processes import Child, free_port
 from tests.contract.planes import TOKEN, MakePlane, Plane, eventually
 
 INTERVAL = "200ms"
-NAMES = ("lost", "missed", "silenced", "heard", "hidden", "deployed", "unseen", "doubled", "truncated")
+NAMES = (
+    "lost",
+    "missed",
+    "silenced",
+    "heard",
+    "hidden",
+    "deployed",
+    "unseen",
+    "doubled",
+    "truncated",
+    "late",
+)
 
 _ROLLOUT = """\
 rollout: {name}
@@ -211,8 +225,8 @@ def reasons(plane: Plane) -> list[str]:
     return [entry["reason"] for entry in plane.get("history") if entry["kind"] == "rollback"]
 
 
-def asks(servers: Servers) -> dict[str, str]:
-    return {"alertmanager": servers.alertmanager_url, "prometheus": servers.prometheus_url}
+def asks(servers: Servers) -> dict[str, Any]:
+    return {"alertmanagers": [servers.alertmanager_url], "prometheus": servers.prometheus_url}
 
 
 def test_an_alert_that_never_reached_alertmanager_is_decided_by_prometheus_word(
@@ -239,7 +253,7 @@ def test_what_fired_and_resolved_while_the_control_plane_was_dead_is_decided_onc
 
 
 def test_an_inhibited_alert_counts(servers: Servers, watching: Callable[..., Plane]) -> None:
-    plane = watching("hidden", alertmanager=servers.alertmanager_url)
+    plane = watching("hidden", alertmanagers=[servers.alertmanager_url])
     post_alerts(servers.alertmanager_url, ("hidden", "Outage"), ("hidden", "Errors"))
     eventually(lambda: not plane.flag("hidden"), "the rollback")
     assert reasons(plane) == ["Errors"]
@@ -290,30 +304,84 @@ def test_who_is_blind_holds_and_who_sees_again_holds_no_longer(
     eventually(lambda: plane.get("rollouts/unseen")["held_by"] == [], "the end of the hold")
 
 
+@contextmanager
+def cluster(folder: Path, binary: str, receiver: str) -> Iterator[list[tuple[str, Child]]]:
+    """Yield two Alertmanagers that know of each other, with their URLs; started, but perhaps not ready."""
+    gossip = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    found: list[tuple[str, Child]] = []
+    with ExitStack() as stack:
+        for own, other in (gossip, reversed(gossip)):
+            peers = (
+                *(f"--cluster.listen-address={own}", f"--cluster.peer={other}"),
+                *("--cluster.peer-timeout=200ms", "--cluster.settle-timeout=1s"),
+            )
+            url = f"http://127.0.0.1:{free_port()}"
+            child = alertmanager_child(folder, binary, url, receiver, peers)
+            child.start()
+            stack.callback(child.stop)
+            found.append((url, child))
+        yield found
+
+
 def test_two_alertmanagers_in_a_cluster_are_one_decision(
     tmp_path: Path, watching: Callable[..., Plane], need_binary: Callable[[binaries.Binary], str]
 ) -> None:
-    binary = need_binary(binaries.ALERTMANAGER)
     plane = watching("doubled", poll="1h")
-    gossip = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    urls = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
-    children: list[Child] = []
-    with ExitStack() as stack:
-        for url, own in zip(urls, gossip, strict=True):
-            peers = (
-                f"--cluster.listen-address={own}",
-                "--cluster.peer-timeout=200ms",
-                "--cluster.settle-timeout=1s",
-            )
-            joined = tuple(f"--cluster.peer={other}" for other in gossip if other != own)
-            child = alertmanager_child(tmp_path, binary, url, plane.url, (*peers, *joined))
-            child.start()
-            stack.callback(child.stop)
-            children.append(child)
-        for child, url in zip(children, urls, strict=True):
+    with cluster(tmp_path, need_binary(binaries.ALERTMANAGER), plane.url) as pair:
+        for url, child in pair:
             child.wait_until_ready(30)
             post_alerts(url, ("doubled", "Errors"))
         eventually(lambda: not plane.flag("doubled"), "the rollback")
+    assert reasons(plane) == ["Errors"]
+
+
+def test_of_two_alertmanagers_the_one_that_lives_is_believed_with_its_silences(
+    tmp_path: Path, watching: Callable[..., Plane], need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    with cluster(tmp_path, need_binary(binaries.ALERTMANAGER), "nowhere") as pair:
+        (_, first), (url, second) = pair
+        for child in (first, second):
+            child.wait_until_ready(30)
+        plane = watching("doubled", "silenced", alertmanagers=[url for url, _ in pair])
+        first.kill()
+        silence(url, "silenced")
+        post_alerts(url, ("silenced", "Errors"), ("doubled", "Errors"))
+        eventually(lambda: not plane.flag("doubled"), "the rollback")
+        eventually(lambda: told(url, "RolloutRolledBack"), "the notice")
+    assert plane.flag("silenced")
+    assert reasons(plane) == ["Errors"]
+
+
+def told(url: str, name: str) -> bool:
+    """Return whether an Alertmanager lists an alert of a name."""
+    listed = httpx.get(f"{url}/api/v2/alerts").json()
+    return any(alert["labels"]["alertname"] == name for alert in listed)
+
+
+@pytest.fixture
+def hanging(servers: Servers) -> Iterator[None]:
+    """An Alertmanager that takes connections and does not answer."""
+    os.kill(servers.alertmanager.pid, signal.SIGSTOP)
+    yield
+    os.kill(servers.alertmanager.pid, signal.SIGCONT)
+
+
+@pytest.mark.usefixtures("hanging")
+def test_an_alertmanager_that_hangs_keeps_no_rollback_back(
+    servers: Servers, watching: Callable[..., Plane]
+) -> None:
+    plane = watching("late", **asks(servers))
+    servers.breaks("late")
+    eventually(lambda: not plane.flag("late"), "the rollback")
+    assert reasons(plane) == ["Errors"]
+
+
+@pytest.mark.usefixtures("hanging")
+def test_an_old_notification_is_believed_where_alertmanager_hangs(
+    servers: Servers, watching: Callable[..., Plane]
+) -> None:
+    plane = watching("doubled", alertmanagers=[servers.alertmanager_url])
+    plane.notify("doubled", "Errors", at=time.time() - 60)
     assert reasons(plane) == ["Errors"]
 
 
@@ -324,7 +392,7 @@ def test_alerts_that_a_notification_left_out_are_asked_for(
     need_binary: Callable[[binaries.Binary], str],
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    plane = watching("truncated", poll="1h", alertmanager=url)
+    plane = watching("truncated", poll="1h", alertmanagers=[url])
     child = alertmanager_child(
         tmp_path, need_binary(binaries.ALERTMANAGER), url, plane.url, None, max_alerts=1
     )

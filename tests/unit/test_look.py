@@ -91,7 +91,7 @@ def memory(tmp_path: Path) -> Memory:
 
 
 def reconciler_of(control: ControlPlane, world: World, memory: Memory) -> Reconciler:
-    found = Reconciler(control, "http://alertmanager", prometheus="http://prometheus", memory=memory)
+    found = Reconciler(control, ["http://alertmanager"], prometheus="http://prometheus", memory=memory)
     found._client.close()
     found._client = httpx.Client(transport=httpx.MockTransport(world))
     return found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
-from rollguard.notices import notice
+from rollguard.notices import Notices, notice
 from rollguard.state import Entry
+from rollguard.targets.memory import Memory
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
@@ -83,3 +87,72 @@ def test_of_old_news_and_of_what_changes_nothing_nobody_is_told(entries: list[En
 def test_a_link_leads_to_the_entry(entries: list[Entry]) -> None:
     alert = notice(entries[2], NOW, "https://rollguard.example") or {}
     assert alert["generatorURL"] == f"https://rollguard.example/api/v1/history?rollout={NAME}&after=2"
+
+
+# Several Alertmanagers
+
+
+class Alertmanagers:
+    """Two of them, what each answers, and how often both took notices."""
+
+    def __init__(self) -> None:
+        self.answers = {"first": 200, "second": 200}
+        self.taken: list[str] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        code = self.answers[request.url.host]
+        if not code:
+            raise httpx.ConnectError("refused")
+        if code == 200:
+            self.taken.append(request.url.host)
+        return httpx.Response(code)
+
+
+@pytest.fixture
+def pair() -> Alertmanagers:
+    return Alertmanagers()
+
+
+@pytest.fixture
+def notices(app: App, tmp_path: Path, pair: Alertmanagers, entries: list[Entry]) -> Iterator[Notices]:
+    (tmp_path / "memory").mkdir()
+    memory = Memory(tmp_path / "memory", "notices")
+    found = Notices(app.control, ["http://first/", "http://second"], memory)
+    found._client.close()
+    found._client = httpx.Client(transport=httpx.MockTransport(pair))
+    assert entries
+    yield found
+    found._client.close()
+
+
+def test_each_alertmanager_is_told_once(notices: Notices, pair: Alertmanagers) -> None:
+    assert notices.step()
+    assert notices.step()
+    assert sorted(pair.taken) == ["first", "second"]
+
+
+@pytest.mark.parametrize("code", [0, 503, 400])
+def test_a_notice_is_told_once_one_alertmanager_has_taken_it(
+    notices: Notices, pair: Alertmanagers, code: int
+) -> None:
+    pair.answers["first"] = code
+    assert notices.step()
+    pair.answers["first"] = 200
+    assert notices.step()
+    assert pair.taken == ["second"]
+
+
+@pytest.mark.parametrize("codes", [(0, 503), (400, 503), (0, 0)])
+def test_a_notice_that_nobody_took_is_posted_again(
+    notices: Notices, pair: Alertmanagers, codes: tuple[int, int]
+) -> None:
+    pair.answers = dict(zip(("first", "second"), codes, strict=True))
+    assert not notices.step()
+    pair.answers = {"first": 0, "second": 200}
+    assert notices.step()
+    assert pair.taken == ["second"]
+
+
+def test_a_notice_that_both_refuse_keeps_no_other_back(notices: Notices, pair: Alertmanagers) -> None:
+    pair.answers = {"first": 400, "second": 413}
+    assert notices.step()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollguard.notification import NotificationError, parse_listed, parse_webhook
+from rollguard.notification import NotificationError, parse_listed, parse_webhook, unsilenced
 
 ALERT: dict[str, Any] = {
     "status": "firing",
@@ -195,27 +195,41 @@ LISTED: dict[str, Any] = {
 }
 
 
+SILENCED = {**LISTED, "status": {"state": "suppressed", "silencedBy": ["x"], "inhibitedBy": []}}
+
+
 def listed(*alerts: Any) -> bytes:
     return json.dumps(alerts).encode()
 
 
 def test_what_alertmanager_lists_fires() -> None:
-    (alert,) = parse_listed(listed(LISTED))
+    (alert,) = parse_listed(listed(LISTED)).alerts
     assert (alert.firing, alert.guard, alert.fingerprint) == (True, "Errors", "abc")
 
 
 def test_a_listed_alert_is_the_same_as_the_notified_one() -> None:
-    assert parse_listed(listed(LISTED)) == list(parse_webhook(webhook(ALERT)).alerts)
+    assert parse_listed(listed(LISTED)).alerts == parse_webhook(webhook(ALERT)).alerts
 
 
 def test_a_silence_is_a_persons_word() -> None:
-    silenced = {**LISTED, "status": {"state": "suppressed", "silencedBy": ["x"], "inhibitedBy": []}}
-    assert parse_listed(listed(silenced)) == []
+    assert unsilenced([parse_listed(listed(SILENCED))]) == []
+
+
+def test_an_alert_of_two_alertmanagers_is_one() -> None:
+    assert len(unsilenced([parse_listed(listed(LISTED)), parse_listed(listed(LISTED))])) == 1
+
+
+def test_what_one_of_two_alertmanagers_lists_counts() -> None:
+    assert len(unsilenced([parse_listed(listed()), parse_listed(listed(LISTED))])) == 1
+
+
+def test_what_one_of_two_alertmanagers_has_silenced_does_not_count() -> None:
+    assert unsilenced([parse_listed(listed(LISTED)), parse_listed(listed(SILENCED))]) == []
 
 
 def test_an_inhibited_alert_counts() -> None:
     inhibited = {**LISTED, "status": {"state": "suppressed", "silencedBy": [], "inhibitedBy": ["x"]}}
-    assert len(parse_listed(listed(inhibited))) == 1
+    assert len(unsilenced([parse_listed(listed(inhibited))])) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def control(tmp_path: Path) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def reconciler(control: ControlPlane, alertmanager: Alertmanager) -> Iterator[Reconciler]:
-    found = Reconciler(control, "http://alertmanager:9093/", every=600.0)
+    found = Reconciler(control, ["http://alertmanager:9093/"], every=600.0)
     found._client.close()
     found._client = httpx.Client(transport=httpx.MockTransport(alertmanager))
     yield found
@@ -73,7 +73,7 @@ def test_a_listed_alert_that_was_never_notified_is_decided(
     assert control.state(NAME).reason == "WinRateDrop"
 
 
-def test_inhibited_alerts_are_asked_for_and_silenced_ones_are_not(
+def test_inhibited_and_silenced_alerts_are_asked_for(
     reconciler: Reconciler, alertmanager: Alertmanager
 ) -> None:
     reconciler.poll()
@@ -82,7 +82,7 @@ def test_inhibited_alerts_are_asked_for_and_silenced_ones_are_not(
     assert dict(request.url.params) == {
         "active": "true",
         "inhibited": "true",
-        "silenced": "false",
+        "silenced": "true",
         "unprocessed": "true",
         "filter": 'rollout=~".+"',
     }
@@ -105,7 +105,7 @@ def test_a_proxy_of_the_environment_is_not_asked(
         monkeypatch.delenv(name, raising=False)
     with HTTPServer(("127.0.0.1", 0), Empty) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        reconciler = Reconciler(control, f"http://127.0.0.1:{server.server_port}")
+        reconciler = Reconciler(control, [f"http://127.0.0.1:{server.server_port}"])
         assert reconciler.poll()
 
 
@@ -164,6 +164,70 @@ def test_a_failure_is_logged_once_and_so_is_its_end(
         alertmanager.answer = answer
         reconciler.poll()
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+# Several Alertmanagers
+
+
+@pytest.fixture
+def pair(control: ControlPlane, alertmanager: Alertmanager) -> Iterator[Reconciler]:
+    """A reconciler with two Alertmanagers, each by its name."""
+    found = Reconciler(control, ["http://first", "http://second"], every=600.0)
+    found._client.close()
+    found._client = httpx.Client(transport=httpx.MockTransport(alertmanager))
+    yield found
+    found._client.close()
+
+
+def by_host(first: Answer, second: Answer) -> Answer:
+    return lambda request: (first if request.url.host == "first" else second)(request)
+
+
+def nothing(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[])
+
+
+def lists(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json=[LISTED])
+
+
+@pytest.mark.parametrize("first", [broken, nothing, lists], ids=["is down", "lists nothing", "lists it, too"])
+def test_what_one_of_two_lists_is_decided(
+    pair: Reconciler, alertmanager: Alertmanager, control: ControlPlane, first: Answer
+) -> None:
+    alertmanager.answer = by_host(first, lists)
+    assert pair.poll()
+    assert [entry.kind for entry in control.ledger.entries()] == ["start", "rollback"]
+
+
+def test_what_the_one_that_answers_does_not_list_no_longer_fires(
+    pair: Reconciler, alertmanager: Alertmanager, control: ControlPlane
+) -> None:
+    alertmanager.answer = by_host(lists, nothing)
+    pair.poll()
+    alertmanager.answer = by_host(broken, nothing)
+    pair.poll()
+    assert control.firing(NAME) == []
+
+
+def test_where_neither_answers_what_was_known_last_still_fires(
+    pair: Reconciler, alertmanager: Alertmanager, control: ControlPlane
+) -> None:
+    alertmanager.answer = by_host(lists, nothing)
+    pair.poll()
+    alertmanager.answer = broken
+    assert not pair.poll()
+    assert [alert.guard for alert in control.firing(NAME)] == ["WinRateDrop"]
+
+
+def test_the_one_that_is_down_is_named(
+    pair: Reconciler, alertmanager: Alertmanager, caplog: pytest.LogCaptureFixture
+) -> None:
+    alertmanager.answer = by_host(broken, nothing)
+    pair.poll()
+    assert caplog.messages == [
+        "reconciling with http://first/api/v2/alerts fails, and goes on: refused",
+    ]
 
 
 def polls(reconciler: Reconciler, wanted: int) -> Iterator[list[bool]]:
