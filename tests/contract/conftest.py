@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from rollguard import binaries
 from rollguard.processes import Child, free_port
 from tests.contract.exporter_process import Exporter
 from tests.contract.planes import MakePlane, Plane
+from tests.contract.shop import HEALTHY, Shop, running_shop
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
@@ -159,3 +161,18 @@ def make_plane(tmp_path: Path) -> Iterator[MakePlane]:
             return made
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def shared_shop(
+    need_binary: Callable[[binaries.Binary], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shop]:
+    with running_shop(tmp_path_factory.mktemp("shop"), need_binary(binaries.PROMETHEUS)) as shop:
+        yield shop
+
+
+@pytest.fixture
+def shop(shared_shop: Shop) -> Shop:
+    """A service that does well, and a Prometheus that watches it."""
+    shared_shop.service.metrics = dict(HEALTHY)
+    return shared_shop

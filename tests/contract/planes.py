@@ -49,6 +49,7 @@ class Plane:
         alertmanagers: Sequence[str] = (),
         prometheus: str | None = None,
         poll: str = "1h",
+        options: Sequence[str] = (),
     ) -> None:
         folder.mkdir(exist_ok=True)
         asked = alertmanagers or [f"http://127.0.0.1:{free_port()}"]
@@ -67,6 +68,7 @@ class Plane:
             *("--root", str(folder), "--memory", str(folder / "memory")),
             *(part for url in asked for part in ("--alertmanager", url)),
             *("--poll", poll, *(("--prometheus", prometheus) if prometheus else ("--without-prometheus",))),
+            *options,
         ]
         self.child = Child("control plane", self.command, folder / "serve.log", f"{self.url}/readyz")
         self._client = httpx.Client(

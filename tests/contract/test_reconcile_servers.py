@@ -34,6 +34,7 @@ NAMES = (
     "doubled",
     "truncated",
     "late",
+    "asleep",
 )
 
 _ROLLOUT = """\
@@ -291,6 +292,24 @@ def test_three_deploys_of_alertmanager_blind_nobody_and_the_end_of_prometheus_do
     assert reasons(plane) == ["blind: no heartbeat, and no rule evaluated in 1s"]
     servers.prometheus.start()
     servers.prometheus.wait_until_ready(30)
+
+
+def test_a_machine_that_was_suspended_takes_nothing_back(
+    servers: Servers, watching: Callable[..., Plane]
+) -> None:
+    plane = watching("asleep", blind="rollback", **asks(servers))
+    eventually(lambda: not plane.get("rollouts/asleep")["alerts_unknown"], "a poll of Alertmanager")
+    pids = [child.pid for child in (plane.child, servers.alertmanager, servers.prometheus)]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    morning = time.monotonic() + 2.0  # more than `blind_after`
+    eventually(lambda: time.monotonic() > morning, "the morning")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    looks = 'rollguard_reconcile_polls_total{result="success"}'
+    before = plane.metric(looks)
+    eventually(lambda: plane.metric(looks) >= before + 5, "looks after that")
+    assert plane.flag("asleep")
 
 
 def test_who_is_blind_holds_and_who_sees_again_holds_no_longer(
