@@ -15,9 +15,13 @@ from dashboards.layout import Section
 from dashboards.panels import Panel, bars, lines, link, override, query, stat, table, timeline
 from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, flag_state
 from dashboards.units import NUMBER, SECONDS, SHARE
+from rollguard.conventions import RULES_INFO
 
 _ITS = 'rollout=~"$rollout"'
-_TO_ROLLOUT = "/d/rollguard-${__field.labels.rollout}"
+_TO_ROLLOUT = "/d/${__field.labels.dashboard}"
+_ADDRESSES = f"max by (rollout, dashboard) ({RULES_INFO}{{{_ITS}}})"
+"""The rules of a rollout say where its dashboard is."""
+
 _OBJECTIVE_SECONDS = 1.0
 """A notification should be on disk and in the flag within so long."""
 
@@ -76,7 +80,7 @@ def _answers() -> Iterator[Panel]:
     yield stat(
         "Closest guard",
         "The rollout whose worst guard is closest to its limit; at 100 % it fires.",
-        query(f"topk(1, max by (rollout) ({CLOSENESS}{{{_ITS}}}))", "{{rollout}}", instant=True),
+        query(f"topk(1, {_worst()})", "{{rollout}}", instant=True),
         unit=SHARE,
         thresholds=CLOSENESS_STEPS,
         text="value_and_name",
@@ -91,6 +95,11 @@ def _answers() -> Iterator[Panel]:
         unit=NUMBER,
         thresholds=rising(1),
     )
+
+
+def _worst() -> str:
+    """Return PromQL of how close the worst guard of each rollout is, with the address of its dashboard."""
+    return f"max by (rollout) ({CLOSENESS}{{{_ITS}}}) * on (rollout) group_left (dashboard) {_ADDRESSES}"
 
 
 _COLUMNS = {
@@ -112,6 +121,7 @@ def _rollouts() -> Panel:
         "D": f"max by (rollout) ({CLOSENESS}{{{_ITS}}})",
         "E": f"time() - max by (rollout) (rollout_stage_entered_timestamp_seconds{{{_ITS}}})",
         "F": f"sum by (rollout) (max by (rollout, reason) (rollback_total{{{_ITS}}}))",
+        "G": _ADDRESSES,
     }
     return table(
         "Where each rollout is",
@@ -128,18 +138,25 @@ def _rollouts() -> Panel:
 
 def _organized() -> dict[str, Any]:
     """Return which columns are shown, in which order and by which names."""
-    hidden = ["Value #B", "Time", *(f"Time {number}" for number in range(1, 7))]
-    order = ["rollout", "Value #A", "rollout_stage", *(f"Value #{letter}" for letter in "CDEF")]
+    hidden = ["Value #B", "Value #G", *(f"Time {number}" for number in range(1, 8))]
+    order = ["rollout", "Value #A", "rollout_stage", *(f"Value #{letter}" for letter in "CDEF"), "dashboard"]
     names = {f"Value #{letter}": name for letter, name in _COLUMNS.items() if letter != "B"}
     return {
         "excludeByName": dict.fromkeys(hidden, True),
         "indexByName": {name: index for index, name in enumerate(order)},
-        "renameByName": {**names, "rollout": "Rollout", "rollout_stage": "Stage"},
+        "renameByName": {
+            **names,
+            "rollout": "Rollout",
+            "rollout_stage": "Stage",
+            "dashboard": "Dashboard",
+        },
     }
 
 
 def _cells() -> Iterator[dict[str, Any]]:
-    yield override("Rollout", {"links": [link("Its dashboard", "/d/rollguard-${__value.text}")]})
+    to_dashboard = [link("Its dashboard", "/d/${__data.fields.dashboard}")]
+    yield override("Rollout", {"links": to_dashboard})
+    yield override("Dashboard", {"links": to_dashboard})
     coloured = {"custom.cellOptions": {"type": "color-background"}}
     yield override("State", {**coloured, "mappings": FLAG_STATE_WORDS})
     yield override("Share", {"unit": "percent"})
@@ -152,7 +169,7 @@ def _overview() -> Iterator[Panel]:
     yield bars(
         "Worst guard of each rollout",
         "How close the worst armed guard of each rollout is to its limit; at 100 % it fires.",
-        query(f"sort_desc(max by (rollout) ({CLOSENESS}{{{_ITS}}}))", "{{rollout}}", instant=True),
+        query(f"sort_desc({_worst()})", "{{rollout}}", instant=True),
         unit=SHARE,
         thresholds=CLOSENESS_STEPS,
         most=1.2,

@@ -51,7 +51,11 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
     info = {
         "record": RULES_INFO,
         "expr": "vector(1)",
-        "labels": {"rollout": rollout.name, "digest": rollout.digest()},
+        "labels": {
+            "rollout": rollout.name,
+            "digest": rollout.digest(),
+            "dashboard": addresses.of_rollout(rollout.name),
+        },
     }
     rules = [info, *(alerting_rule(rollout, guard, timing) for guard in all_guards(rollout))]
     chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]

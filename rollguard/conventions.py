@@ -18,7 +18,8 @@ DRILL = "RollguardDrill"
 """Alert that fires while somebody drills a rollout; it has the way of a rollback, and takes nothing back."""
 
 RULES_INFO = "rollguard_rules_info"
-"""Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from."""
+"""Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from, and
+``dashboard`` the uid of what shows it."""
 
 STAGE_METRIC = "rollout_stage"
 """State set: 1 for the stage a rollout is in, 0 for the others; the label has the same name."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,7 @@ class Query(NamedTuple):
         expr: as it stands, variables and all.
         legend: name of the lines, or an annotation's title.
         instant: whether only the newest value is asked for.
+        linked: labels that the links of its lines name.
     """
 
     dashboard: str
@@ -32,6 +34,7 @@ class Query(NamedTuple):
     expr: str
     legend: str
     instant: bool
+    linked: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -59,6 +62,7 @@ def queries(dashboard: Data) -> Iterator[Query]:
     """Yield every query of a dashboard."""
     uid = dashboard["uid"]
     for panel in panels(dashboard):
+        linked = frozenset(re.findall(r"__field\.labels\.(\w+)", json.dumps(panel)))
         for target in panel["targets"]:
             yield Query(
                 uid,
@@ -67,6 +71,7 @@ def queries(dashboard: Data) -> Iterator[Query]:
                 target["expr"],
                 target["legendFormat"],
                 target["instant"],
+                linked,
             )
     for one in dashboard["annotations"]["list"]:
         yield Query(uid, one["name"], "annotation", one["expr"], one["titleFormat"], False)

@@ -18,7 +18,9 @@ from rollguard.metric import Metric
 from rollguard.yamlfile import Location
 
 NAME = "metrics"
-_RECORDED = (Metric(RULES_INFO, "gauge", "Which file the rules were rendered from.", ("digest",)),)
+_RECORDED = (
+    Metric(RULES_INFO, "gauge", "Which file the rules were rendered from.", ("digest", "dashboard")),
+)
 
 
 @dataclass(frozen=True)

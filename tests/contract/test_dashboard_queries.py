@@ -213,6 +213,11 @@ def test_every_query_is_answered_in_health_or_at_least_after_a_rollback(answers:
             for one, answer in (*healthy.items(), *after.items())
             if answer.numbers and not set(re.findall(r"\{\{(\w+)\}\}", one.legend)) <= answer.labels
         ],
+        "with a link by labels that are not there": [
+            f"{one.name}: {one.linked} of {one.expr}"
+            for one, answer in healthy.items()
+            if answer.numbers and not one.linked <= answer.labels
+        ],
     }
     assert {words: queries for words, queries in found.items() if queries} == {}
 

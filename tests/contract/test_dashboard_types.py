@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -93,11 +94,15 @@ def test_what_grafanalib_gets_wrong_would_be_noticed(node: Callable[[str], list[
 # Units and colours
 
 
-def _read(node: Callable[[str], list[str]], fields: list[Data]) -> list[list[dict[str, str]]]:
+def _run(node: Callable[[str], list[str]], script: str, asked: object) -> Any:
     found = subprocess.run(
-        node("read.mjs"), input=json.dumps(fields), capture_output=True, text=True, check=True, cwd=PLACE
+        node(script), input=json.dumps(asked), capture_output=True, text=True, check=True, cwd=PLACE
     )
-    shown: list[list[dict[str, str]]] = json.loads(found.stdout)
+    return json.loads(found.stdout)
+
+
+def _read(node: Callable[[str], list[str]], fields: list[Data]) -> list[list[dict[str, str]]]:
+    shown: list[list[dict[str, str]]] = _run(node, "read.mjs", fields)
     return shown
 
 
@@ -227,3 +232,90 @@ def _limits(panel: Data) -> Any:
 def test_no_limit_is_infinite() -> None:
     every = [panel for dashboard in shipped().values() for panel in panels(dashboard)]
     assert all(math.isfinite(limit) for panel in every for limit in _limits(panel))
+
+
+# Tables
+
+
+def _answer(value: str, **labels: list[str]) -> list[Data]:
+    """Return the answer to a query as Grafana has it: a time, the labels, a value called so."""
+    rows = len(next(iter(labels.values())))
+    texts = [{"name": name, "type": "string", "values": values} for name, values in labels.items()]
+    return [
+        {"name": "Time", "type": "time", "values": [0] * rows},
+        *texts,
+        {"name": value, "type": "number", "values": list(range(rows))},
+    ]
+
+
+def _decided(**more: list[str]) -> list[list[Data]]:
+    labels = {"decided_by": ["manual", "Errors"], "decision": ["start", "rollback"], "evidence": ["", "0.07"]}
+    return [_answer("Value", **labels, led_to=["canary", "rollback"], run=["1", "1"], **more)]
+
+
+_NAMES = {"rollout": ["a", "b"]}
+TABLES: Mapping[tuple[str, str], tuple[list[list[Data]], Mapping[str, list[Any]]]] = {
+    ("rollguard", "Where each rollout is"): (
+        [
+            _answer("Value #A", **_NAMES),
+            _answer("Value #B", **_NAMES, rollout_stage=["ramp", "full"]),
+            *(_answer(f"Value #{letter}", **_NAMES) for letter in "CDEF"),
+            _answer("Value #G", **_NAMES, dashboard=["of-a", "of-b"]),
+        ],
+        {
+            "Rollout": ["b", "a"],
+            "State": [1, 0],
+            "Stage": ["full", "ramp"],
+            "Share": [1, 0],
+            "Closest guard": [1, 0],
+            "Since": [1, 0],
+            "Rollbacks": [1, 0],
+            "Dashboard": ["of-b", "of-a"],
+        },
+    ),
+    ("rollguard", "What was decided"): (
+        _decided(rollout=["a", "b"]),
+        {
+            "When": [1, 0],
+            "Rollout": ["b", "a"],
+            "Decision": ["rollback", "start"],
+            "Led to": ["rollback", "canary"],
+            "Decided by": ["Errors", "manual"],
+            "Evidence": ["0.07", ""],
+            "Run": ["1", "1"],
+        },
+    ),
+    ("rollguard-model-canary", "What was decided"): (
+        _decided(),
+        {
+            "When": [1, 0],
+            "Decision": ["rollback", "start"],
+            "Led to": ["rollback", "canary"],
+            "Decided by": ["Errors", "manual"],
+            "Evidence": ["0.07", ""],
+            "Run": ["1", "1"],
+        },
+    ),
+}
+"""What Prometheus answers to the queries of a table, and its columns as a person sees them."""
+
+
+def _table(uid: str, title: str) -> Data:
+    return next(panel for panel in panels(shipped()[uid]) if panel["title"] == title)
+
+
+def test_a_tables_columns_are_those_that_a_person_reads(node: Callable[[str], list[str]]) -> None:
+    asked = [
+        {"answers": answers, "transformations": _table(*place)["transformations"]}
+        for place, (answers, _) in TABLES.items()
+    ]
+    for (place, (_, wanted)), found in zip(TABLES.items(), _run(node, "tables.mjs", asked), strict=True):
+        assert [(one["title"], one["values"]) for one in found] == list(wanted.items()), place
+        linked = re.findall(r"__data\.fields\.(\w+)", json.dumps(_table(*place)))
+        assert set(linked) <= {one["name"] for one in found}, place
+
+
+def test_every_column_that_is_shown_otherwise_is_there() -> None:
+    for place, (_, columns) in TABLES.items():
+        overrides = _table(*place)["fieldConfig"]["overrides"]
+        assert {one["matcher"]["options"] for one in overrides} <= set(columns), place

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from dashboards import addresses
 from generators import output
 from generators.rules import RenderingError, alerting_rule, rendered_rules, rule_file
 from generators.scrape import Addresses
@@ -21,6 +22,7 @@ from generators.timing import Timing
 from rollguard import durations
 from rollguard.guards import all_guards
 from rollguard.loading import load_rollout, load_rollouts
+from rollguard.model import MAX_NAME
 from rollguard.spec import Guard, Rollout
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +184,13 @@ def test_every_alert_is_annotated_for_a_person(rollout: Rollout) -> None:
 def test_a_rule_file_says_from_which_rollout_file_it_was_rendered(rollout: Rollout) -> None:
     info = rule_file(rollout, Timing())["groups"][0]["rules"][0]
     assert info["record"] == "rollguard_rules_info"
-    assert info["labels"] == {"rollout": "model-canary", "digest": rollout.digest()}
+    assert info["labels"]["digest"] == rollout.digest()
+
+
+@pytest.mark.parametrize("name", ["model-canary", "n" * MAX_NAME])
+def test_a_rule_file_says_where_its_dashboard_is(rollout: Rollout, name: str) -> None:
+    info = rule_file(rollout.model_copy(update={"rollout": name}), Timing())["groups"][0]["rules"][0]
+    assert info["labels"]["dashboard"] == addresses.of_rollout(name)
 
 
 def test_a_group_holds_at_most_twenty_rules(rollout: Rollout) -> None:
