@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from grafanalib import core as grafana
 
 from dashboards.addresses import of_system
-from dashboards.colours import BASELINE, BREACHED, CLOSE, FIRES_AT_ANY, HELD, NOTHING, steps
+from dashboards.colours import BASELINE, BREACHED, CLOSE, FIRES_AT_ANY, HEALTHY, HELD, NOTHING, steps
 from dashboards.frame import RUNBOOKS, dashboard, transitions, variable
 from dashboards.layout import Section
 from dashboards.panels import Panel, fixed, lines, override, query
@@ -68,7 +68,7 @@ def _performance() -> Iterator[Panel]:
             query(f"avg_markout_1000ms{{{_ROUTE}}}", "markout {{route}}"),
         ],
         unit=SHARE,
-        thresholds=steps(BREACHED, (0.25, "green")),
+        thresholds=steps(BREACHED, (0.25, HEALTHY)),
         drawn="dashed",
         size=(12, 8),
         overrides=[

@@ -8,19 +8,22 @@ from typing import Any
 from grafanalib import core as grafana
 
 from dashboards.addresses import FLEET
-from dashboards.colours import BREACHED, CLOSENESS_STEPS, HEALTHY, MEASURED, rising, steps
+from dashboards.answers import closeness_bars, closest_guard, guards_firing
+from dashboards.colours import BREACHED, CLOSENESS_STEPS, HEALTHY, MEASURED, NOTHING, rising, steps
 from dashboards.decisions import decisions
 from dashboards.frame import RUNBOOKS, dashboard, transitions, variable
 from dashboards.layout import Section
-from dashboards.panels import Panel, bars, lines, link, override, query, stat, table, timeline
+from dashboards.panels import Panel, lines, link, override, query, stat, table, timeline
 from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, flag_state
 from dashboards.units import NUMBER, SECONDS, SHARE
 from rollguard.conventions import RULES_INFO
 
 _ITS = 'rollout=~"$rollout"'
-_TO_ROLLOUT = "/d/${__field.labels.dashboard}"
+_TO_ROLLOUT = [link("Rollout", "/d/${__field.labels.dashboard}")]
 _ADDRESSES = f"max by (rollout, dashboard) ({RULES_INFO}{{{_ITS}}})"
 """The rules of a rollout say where its dashboard is."""
+
+_WORST = f"max by (rollout) ({CLOSENESS}{{{_ITS}}}) * on (rollout) group_left (dashboard) {_ADDRESSES}"
 
 _OBJECTIVE_SECONDS = 1.0
 """A notification should be on disk and in the flag within so long."""
@@ -70,22 +73,14 @@ def _answers() -> Iterator[Panel]:
         unit=NUMBER,
         thresholds=rising(1),
     )
-    yield stat(
-        "Guards firing",
-        "Guards that fire now, over all rollouts. Not 0: open the rollout that has one.",
-        query(f'count(ALERTS{{{_ITS},guard!="",alertstate="firing"}}) or vector(0)'),
-        unit=NUMBER,
-        thresholds=rising(1),
+    yield guards_firing(
+        "Guards that fire now, over all rollouts. Not 0: open the rollout that has one.", _ITS
     )
-    yield stat(
-        "Closest guard",
+    yield closest_guard(
         "The rollout whose worst guard is closest to its limit; at 100 % it fires.",
-        query(f"topk(1, {_worst()})", "{{rollout}}", instant=True),
-        unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
-        text="value_and_name",
-        links=[link("Rollout", _TO_ROLLOUT)],
-        no_value="no guard armed with data",
+        _WORST,
+        "{{rollout}}",
+        _TO_ROLLOUT,
     )
     yield stat(
         "Targets behind",
@@ -95,11 +90,6 @@ def _answers() -> Iterator[Panel]:
         unit=NUMBER,
         thresholds=rising(1),
     )
-
-
-def _worst() -> str:
-    """Return PromQL of how close the worst guard of each rollout is, with the address of its dashboard."""
-    return f"max by (rollout) ({CLOSENESS}{{{_ITS}}}) * on (rollout) group_left (dashboard) {_ADDRESSES}"
 
 
 _COLUMNS = {
@@ -166,14 +156,12 @@ def _cells() -> Iterator[dict[str, Any]]:
 
 
 def _overview() -> Iterator[Panel]:
-    yield bars(
+    yield closeness_bars(
         "Worst guard of each rollout",
         "How close the worst armed guard of each rollout is to its limit; at 100 % it fires.",
-        query(f"sort_desc({_worst()})", "{{rollout}}", instant=True),
-        unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
-        most=1.2,
-        links=[link("Rollout", _TO_ROLLOUT)],
+        _WORST,
+        "{{rollout}}",
+        _TO_ROLLOUT,
     )
     yield timeline(
         "State of each rollout",
@@ -211,7 +199,7 @@ def _rollbacks() -> Iterator[Panel]:
             for share, words in ((0.5, "half"), (0.99, "99 %"))
         ],
         unit=SECONDS,
-        thresholds=steps("transparent", (_OBJECTIVE_SECONDS, BREACHED)),
+        thresholds=steps(NOTHING, (_OBJECTIVE_SECONDS, BREACHED)),
         least=0,
     )
     yield lines(

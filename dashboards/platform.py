@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from grafanalib import core as grafana
 
 from dashboards.addresses import PLATFORM
-from dashboards.colours import BREACHED, FIRES_AT_ANY, HEALTHY, HELD, YES_IS_GOOD, rising, steps
+from dashboards.colours import BREACHED, FIRES_AT_ANY, HEALTHY, HELD, NOTHING, YES_IS_GOOD, rising, steps
 from dashboards.frame import RUNBOOKS, dashboard, transitions
 from dashboards.guard_panels import guard_panel
 from dashboards.layout import Section
@@ -132,7 +132,7 @@ def _control_plane() -> Iterator[Panel]:
             query(_quantile("rollguard_flip_duration_seconds"), "last target"),
         ],
         unit=SECONDS,
-        thresholds=steps("transparent", (1, BREACHED)),
+        thresholds=steps(NOTHING, (1, BREACHED)),
         least=0,
     )
     yield lines(
@@ -157,7 +157,7 @@ def _control_plane() -> Iterator[Panel]:
             for what, name in (("reconcile", "Alertmanager"), ("watch", "Prometheus"))
         ],
         unit=SECONDS,
-        thresholds=steps("transparent", (30, HELD)),
+        thresholds=steps(NOTHING, (30, HELD)),
         least=0,
     )
     yield lines(
@@ -189,7 +189,7 @@ def _control_plane() -> Iterator[Panel]:
             query("min(rollguard_ledger_writable)", "writable"),
         ],
         unit="none",
-        thresholds=steps(BREACHED, (1, "transparent")),
+        thresholds=steps(BREACHED, (1, NOTHING)),
         least=0,
         most=1,
     )
@@ -204,7 +204,7 @@ def _control_plane() -> Iterator[Panel]:
             )
         ],
         unit=SECONDS,
-        thresholds=steps("transparent", (60, BREACHED)),
+        thresholds=steps(NOTHING, (60, BREACHED)),
         least=0,
         no_value="no targets",
     )
@@ -255,7 +255,7 @@ def _exporters() -> Iterator[Panel]:
         "1 where a source can be read. 0: is the path, the address or the password right?",
         [query("min by (job, source) (rollguard_exporter_up)", "{{job}}: {{source}}")],
         unit="none",
-        thresholds=steps(BREACHED, (1, "transparent")),
+        thresholds=steps(BREACHED, (1, NOTHING)),
         least=0,
         most=1,
     )
@@ -297,7 +297,7 @@ def _prometheus() -> Iterator[Panel]:
             )
         ],
         unit=PER_SECOND,
-        thresholds=steps("transparent", (FIRES_AT_ANY, BREACHED)),
+        thresholds=steps(NOTHING, (FIRES_AT_ANY, BREACHED)),
         least=0,
     )
     yield lines(
@@ -313,7 +313,7 @@ def _prometheus() -> Iterator[Panel]:
         " much to do.",
         [query("sum(rate(prometheus_rule_group_iterations_missed_total[$__rate_interval]))", "missed")],
         unit=PER_SECOND,
-        thresholds=steps("transparent", (FIRES_AT_ANY, BREACHED)),
+        thresholds=steps(NOTHING, (FIRES_AT_ANY, BREACHED)),
         least=0,
     )
 
@@ -342,7 +342,7 @@ def _alertmanager() -> Iterator[Panel]:
             )
         ],
         unit=PER_SECOND,
-        thresholds=steps("transparent", (FIRES_AT_ANY, BREACHED)),
+        thresholds=steps(NOTHING, (FIRES_AT_ANY, BREACHED)),
         least=0,
     )
     yield lines(

@@ -7,14 +7,15 @@ from collections.abc import Iterator, Sequence
 from grafanalib import core as grafana
 
 from dashboards.addresses import of_rollout
+from dashboards.answers import closeness_bars, closest_guard, guards_firing
 from dashboards.colours import (
     BASELINE,
     BREACHED,
-    CLOSENESS_STEPS,
     GUARD_STATES,
     HEALTHY,
     HELD,
     MEASURED,
+    NOTHING,
     YES_IS_GOOD,
     mapped,
     rising,
@@ -24,7 +25,7 @@ from dashboards.decisions import decisions
 from dashboards.frame import RUNBOOKS, dashboard, transitions
 from dashboards.guard_panels import guard_panel
 from dashboards.layout import Section
-from dashboards.panels import Panel, bars, fixed, lines, override, query, stat, timeline
+from dashboards.panels import Panel, fixed, lines, override, query, stat, timeline
 from dashboards.states import CLOSENESS, FLAG_STATE_WORDS, STAGE_WORDS, flag_state, guards_over_time, stage
 from dashboards.units import NUMBER, PERCENT, SECONDS, SHARE
 from dashboards.views import GuardView, Pair, RolloutView
@@ -98,21 +99,11 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
         unit=PERCENT,
         thresholds=steps(BASELINE, (0.001, MEASURED)),
     )
-    yield stat(
-        "Guards firing",
-        "Guards that fire now. Not 0: see which one below, and follow its runbook.",
-        query(f'count(ALERTS{{{own},guard!="",alertstate="firing"}}) or vector(0)'),
-        unit=NUMBER,
-        thresholds=rising(1),
-    )
-    yield stat(
-        "Closest guard",
+    yield guards_firing("Guards that fire now. Not 0: see which one below, and follow its runbook.", own)
+    yield closest_guard(
         "The guard that is closest to its limit; at 100 % it fires. Look at its panel before the next stage.",
-        query(f"topk(1, max by (guard) ({CLOSENESS}{{{own}}}))", "{{guard}}", instant=True),
-        unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
-        text="value_and_name",
-        no_value="no guard armed with data",
+        f"max by (guard) ({CLOSENESS}{{{own}}})",
+        "{{guard}}",
     )
     if view.rollout.scrape.exporter:
         yield stat(
@@ -136,14 +127,12 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
 def _overview(view: RolloutView) -> Iterator[Panel]:
     name = view.rollout.name
     own = f'rollout="{name}"'
-    yield bars(
+    yield closeness_bars(
         "How close each guard is",
         "The way of each armed guard to its limit, the closest ones first; at 100 % it fires. A guard that is"
         " missing is not armed in this stage, waits for its minimal sample, or has no data.",
-        query(f"sort_desc(topk({_BARS}, max by (guard) ({CLOSENESS}{{{own}}})))", "{{guard}}", instant=True),
-        unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
-        most=1.2,
+        f"topk({_BARS}, max by (guard) ({CLOSENESS}{{{own}}}))",
+        "{{guard}}",
     )
     yield timeline(
         "What happened",
@@ -262,7 +251,7 @@ def _decisions(rollout: str) -> Iterator[Panel]:
         "`rollguard status`.",
         [query(f"max by (target) (rollguard_target_pending{{{own}}})", "{{target}}")],
         unit="none",
-        thresholds=steps("transparent", (1, HELD)),
+        thresholds=steps(NOTHING, (1, HELD)),
         least=0,
         most=1,
     )
@@ -275,7 +264,7 @@ def _input(view: RolloutView) -> Iterator[Panel]:
         "1 where Prometheus gets an answer. 0: start the exporter again, and read its log.",
         [query(f"min by (instance) (up{{{its}}})", "{{instance}}")],
         unit="none",
-        thresholds=steps(BREACHED, (1, "transparent")),
+        thresholds=steps(BREACHED, (1, NOTHING)),
         least=0,
         most=1,
     )
@@ -287,7 +276,7 @@ def _input(view: RolloutView) -> Iterator[Panel]:
         " read.",
         [query(f"max by (source) (rollguard_exporter_lag_seconds{{{its}}})", "{{source}}")],
         unit=SECONDS,
-        thresholds=steps("transparent", (2 * view.rollout.scrape.interval, HELD)),
+        thresholds=steps(NOTHING, (2 * view.rollout.scrape.interval, HELD)),
         least=0,
     )
     yield lines(
@@ -295,7 +284,7 @@ def _input(view: RolloutView) -> Iterator[Panel]:
         "1 where a source can be read. 0: is the path, the address or the password right?",
         [query(f"min by (source) (rollguard_exporter_up{{{its}}})", "{{source}}")],
         unit="none",
-        thresholds=steps(BREACHED, (1, "transparent")),
+        thresholds=steps(BREACHED, (1, NOTHING)),
         least=0,
         most=1,
     )

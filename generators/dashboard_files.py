@@ -7,7 +7,17 @@ from pathlib import Path
 
 from grafanalib import core as grafana
 
-from dashboards import canary, features, finish, fleet, forecast, platform, screener, validation
+from dashboards import (
+    canary,
+    features,
+    features_history,
+    finish,
+    fleet,
+    forecast,
+    platform,
+    screener,
+    validation,
+)
 from dashboards.frame import RUNBOOKS
 from dashboards.rollout import rollout_dashboard
 from generators import folder
@@ -23,7 +33,7 @@ SYSTEMS: Mapping[str, Sequence[Callable[[str], grafana.Dashboard]]] = {
     "screener": (screener.screener_dashboard,),
     "validation": (validation.validation_dashboard,),
     "forecast": (forecast.forecast_dashboard,),
-    "features": (features.real_time_dashboard, features.history_dashboard),
+    "features": (features.real_time_dashboard, features_history.history_dashboard),
 }
 """The rooms of a watched system, by the kind of its exporter."""
 

@@ -1,4 +1,4 @@
-# Shared by python.sh and servers.sh, which source it from the project's root.
+# Shared by the scripts beside it, which source it from the project's root.
 # shellcheck shell=sh
 
 fail() {
@@ -54,3 +54,30 @@ END
     mv "$new/files" "$folder"
     rm -rf "$new"
 }
+
+# linked FOLDER PROGRAM...: whether a folder has all of these programs.
+linked() (
+    folder=$1
+    shift
+    for name; do
+        [ -x "$folder/$name" ] || exit 1
+    done
+)
+
+# link_each FOLDER "PROGRAM ..." PLACE...: put links to programs into a folder, each to the first place where it runs.
+link_each() (
+    folder=$1
+    programs=$2
+    shift 2
+    mkdir -p "$folder"
+    for name in $programs; do
+        for place; do
+            if "$place/$name" --version >/dev/null 2>&1; then
+                ln -sf "$place/$name" "$folder/$name"
+                break
+            fi
+        done
+    done
+    # shellcheck disable=SC2086 # one program a word
+    linked "$folder" $programs
+)

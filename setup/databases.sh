@@ -9,23 +9,8 @@ here=.tools/databases
 programs="redis-server postgres initdb"
 
 ready() {
-    for name in $programs; do
-        [ -x "$here/bin/$name" ] || return 1
-    done
-}
-
-# link FOLDER...: link each program to the first of the folders where it runs.
-link() {
-    mkdir -p "$here/bin"
-    for name in $programs; do
-        for place in "$@"; do
-            if "$place/$name" --version >/dev/null 2>&1; then
-                ln -sf "$place/$name" "$here/bin/$name"
-                break
-            fi
-        done
-    done
-    ready
+    # shellcheck disable=SC2086 # one program a word
+    linked "$here/bin" $programs
 }
 
 machine() (
@@ -69,6 +54,7 @@ if ready; then exit; fi
 
 rm -rf "$here"
 # shellcheck disable=SC2046 # one folder a word
-link $(machine) || { fetch && link "$PWD/$here/wrapped"; } ||
+link_each "$here/bin" "$programs" $(machine) ||
+    { fetch && link_each "$here/bin" "$programs" "$PWD/$here/wrapped"; } ||
     echo "Redis and PostgreSQL are missing; tests that need them will say so." \
         "Debian, Ubuntu: sudo apt-get install redis-server postgresql" >&2
