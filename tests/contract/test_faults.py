@@ -1,16 +1,19 @@
-"""The control plane while what it needs fails: database, clock, a target. No rollback is lost or late."""
+"""The control plane while what it needs fails: a database, disk, clock, target. No rollback is lost or late."""
 
 from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
+from rollguard.processes import ProcessError
 from tests.contract.planes import (
     GUARDS,
     MakePlane,
@@ -20,7 +23,7 @@ from tests.contract.planes import (
     eventually,
     write_rollouts,
 )
-from tests.servers import PostgresServer
+from tests.servers import PostgresServer, RedisServer
 
 EXTRAS = Path(__file__).parents[2] / ".tools" / "extras"
 HOUR = 3600.0
@@ -62,6 +65,84 @@ def test_postgresql_that_is_killed_in_a_storm_and_comes_back_loses_no_rollback(
     check_stream(plane, redis_url, names)
 
 
+def test_redis_that_is_killed_in_a_storm_and_comes_back_is_told_of_each_switch_once(
+    make_plane: MakePlane, tmp_path: Path, redis_server: RedisServer
+) -> None:
+    names = [f"release-{number}" for number in range(8)]
+    rollouts = write_rollouts(tmp_path / "rollouts", names, redis_server.url)
+    plane = make_plane("plane", rollouts, f"sqlite:///{tmp_path / 'ledger.db'}")
+    plane.start()
+    for name in names:
+        plane.begin(name)
+    eventually(lambda: all(plane.applied(name) for name in names), "the first stages are told of")
+    with ThreadPoolExecutor(4) as pool:
+        sent = [pool.submit(plane.notify, name, "Errors") for name in names]
+        eventually(lambda: any(one.done() for one in sent), "a first answer")
+        redis_server.kill()
+        for one in sent:
+            one.result()
+    assert not any(plane.flag(name) for name in names), "no flag waits for Redis"
+    redis_server.start()
+    check_ledger(plane, names, [])
+    check_stream(plane, redis_server.url, names)
+
+
+# Disks
+
+
+def fill(disk: Path) -> Callable[[], object]:
+    """Leave no room on a disk; return what makes room again."""
+    ballast = disk / "ballast"
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=512"], capture_output=True, check=False)
+    return ballast.unlink
+
+
+def protect(disk: Path) -> Callable[[], object]:
+    """Make a disk read-only; return what undoes it."""
+    remount = ["mount", "-o", "remount,ro", str(disk)]
+    subprocess.run(remount, check=True)
+    return lambda: subprocess.run([*remount[:2], "remount,rw", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("spoil", [fill, protect])
+def test_the_flag_flips_though_a_targets_disk_cannot_be_written_and_the_target_follows(
+    make_plane: MakePlane, tmp_path: Path, small_disk: Path, spoil: Callable[[Path], Callable[[], object]]
+) -> None:
+    rollouts = write_rollouts(tmp_path / "rollouts", ["release"], "redis://127.0.0.1:1/0")
+    text = (rollouts / "release.yaml").read_text().partition("\ntargets:")[0]
+    values = "{fallback: {mode: disabled}, full: {mode: full}}"
+    target = f"\ntargets:\n  - yaml-file: {{path: {small_disk}/app.yml, values: {values}}}\n"
+    (rollouts / "release.yaml").write_text(text + target)
+    config = small_disk / "app.yml"
+    config.write_text(f"mode: disabled\n# {'x' * 5000}\n")
+    plane = make_plane("plane", rollouts, f"sqlite:///{tmp_path / 'ledger.db'}")
+    plane.start()
+    plane.begin("release")
+    eventually(lambda: config.read_text().startswith("mode: full\n"), "the stage in the file")
+    mend = spoil(small_disk)
+    plane.notify("release", "Errors")
+    assert not plane.flag("release")
+    eventually(lambda: plane.get("rollouts/release")["targets"][0]["error"], "the target's error")
+    assert config.read_text().startswith("mode: full\n")
+    mend()
+    eventually(lambda: config.read_text().startswith("mode: disabled\n"), "the fallback in the file")
+
+
+def test_a_ledger_on_a_read_only_disk_is_refused_in_words(
+    make_plane: MakePlane, tmp_path: Path, redis_url: str, small_disk: Path
+) -> None:
+    rollouts = write_rollouts(tmp_path / "rollouts", ["release"], redis_url)
+    plane = make_plane("plane", rollouts, f"sqlite:///{small_disk / 'ledger.db'}")
+    plane.start()
+    plane.child.stop()
+    protect(small_disk)
+    with pytest.raises(ProcessError, match=r"ledger\.db cannot be opened: "):
+        plane.start()
+
+
+# The clock
+
+
 @pytest.fixture
 def library() -> Path:
     found = EXTRAS / "libfaketime.so.1"
@@ -96,6 +177,9 @@ def test_a_clock_that_jumps_back_an_hour_keeps_no_rollback_back(
     check_stream(plane, redis_url, ["before", "after"])
 
 
+# Targets
+
+
 def test_a_target_that_hangs_keeps_no_other_rollout_back(
     make_plane: MakePlane, tmp_path: Path, redis_url: str
 ) -> None:
@@ -115,6 +199,10 @@ def test_a_target_that_hangs_keeps_no_other_rollout_back(
     assert not plane.applied("hangs")
     check_ledger(plane, names, [])
     plane.child.kill()
+
+
+def applied(plane: Plane, rollout: str) -> list[bool]:
+    return [target["applied"] for target in plane.get(f"rollouts/{rollout}")["targets"]]
 
 
 _HANGING = """
@@ -144,7 +232,6 @@ def test_targets_that_hang_keep_no_file_of_their_rollout_exposed(
         plane.start()
         plane.begin("hangs")
         plane.notify("hangs", "Errors")
-        eventually(lambda: config.read_text() == "mode: disabled\n", "the file follows")
-        pending = [target["applied"] for target in plane.get("rollouts/hangs")["targets"]]
+        eventually(lambda: applied(plane, "hangs") == [False, False, True], "the file follows")
         plane.child.kill()
-    assert pending == [False, False, True]
+    assert config.read_text() == "mode: disabled\n"
