@@ -1,4 +1,4 @@
-"""The control plane while what it needs fails: a database, disk, clock, target. No rollback is lost or late."""
+"""The control plane while what it needs fails: database, disk, clock, target. No rollback is lost or late."""
 
 from __future__ import annotations
 
