@@ -444,7 +444,7 @@ class ControlPlane:
         if not transitions:
             return []
         transitions = decide.cascade(transitions, self.rollouts, current)
-        names = {item.rollout for item in transitions}
+        names = decide.rests_on(transitions, self.rollouts)
         expected = {name: current.get(name, State(name)) for name in names}
         entries = self.ledger.append(transitions, self.clock.wall(), expected)
         self._publish(entries, received_at)

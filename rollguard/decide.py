@@ -187,6 +187,26 @@ def _dependant(rollout: Rollout, state: State, parent: Transition) -> Transition
     return lifecycle.rollback(rollout, state, actor=CASCADE, reason=reason, evidence=evidence)
 
 
+def rests_on(transitions: Iterable[Transition], rollouts: Mapping[str, Rollout]) -> set[str]:
+    """Return the rollouts whose states transitions were decided upon, and which must not have changed since.
+
+    They are the transitions' own; what a rollout requires that starts or is promoted, as it had to be
+    enabled; and what requires a rollout that falls, as it would have fallen with it.
+
+    Args:
+        transitions: with their cascade.
+        rollouts: all of them by name.
+    """
+    found = set()
+    for item in transitions:
+        found.add(item.rollout)
+        if item.kind in ("start", "promote"):
+            found.update(rollouts[item.rollout].requires)
+        elif item.kind == "rollback":
+            found.update(name for name, other in rollouts.items() if item.rollout in other.requires)
+    return found
+
+
 def armed(
     rollout: Rollout, position: str, firing: Iterable[GuardAlert], action: Action
 ) -> Sequence[tuple[Guard, GuardAlert]]:

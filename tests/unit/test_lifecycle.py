@@ -427,3 +427,50 @@ def test_a_rollout_waits_for_what_it_requires(build: Build, rollout: Rollout, ve
     control.start(NAME, actor="ann", reason="the next release")
     with pytest.raises(RefusedError, match=r"child requires model-canary \(in shadow\), expected in enabled"):
         getattr(control, verb)("child", actor="ann")
+
+
+# Two control planes on a ledger
+
+
+@pytest.fixture
+def planes(build: Build, rollout: Rollout) -> tuple[ControlPlane, ControlPlane]:
+    """Two of them, over a parent that is fully on and its child."""
+    rollouts = rollout, named(rollout, "child", requires=(NAME,))
+    first, second = build(*rollouts), build(*rollouts)
+    take_to(first, "enabled")
+    return first, second
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[[ControlPlane, Callable[[], object]], None]:
+    """Return a function that has something happen between a control plane's next decision and its commit."""
+
+    def have(control: ControlPlane, happen: Callable[[], object]) -> None:
+        append = control.ledger.append
+
+        def late(*arguments: Any) -> list[Entry]:
+            monkeypatch.undo()
+            happen()
+            return append(*arguments)
+
+        monkeypatch.setattr(control.ledger, "append", late)
+
+    return have
+
+
+def test_what_requires_a_rollout_does_not_start_while_another_control_plane_takes_that_back(
+    planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
+) -> None:
+    first, second = planes
+    meanwhile(first, lambda: second.rollback(NAME, actor="bob", reason="x"))
+    with pytest.raises(RefusedError, match=r"model-canary is in rollback by entry \d+, no longer in enabled"):
+        first.start("child", actor="ann")
+    assert position(second, "child") == "disabled"
+
+
+def test_what_another_control_plane_starts_at_that_moment_falls_with_what_it_requires(
+    planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
+) -> None:
+    first, second = planes
+    meanwhile(first, lambda: second.start("child", actor="ann"))
+    assert [entry.rollout for entry in fires(first, "WinRateDrop")] == [NAME, "child"]
