@@ -86,6 +86,7 @@ def _said(alert: GuardAlert) -> dict[str, Any]:
         "alert": dict(alert.labels),
         "annotations": dict(alert.annotations),
         "starts_at": alert.starts_at,
+        **({"query": alert.query} if alert.query else {}),
     }
 
 

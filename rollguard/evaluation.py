@@ -24,6 +24,7 @@ class _Alert(msgspec.Struct):
 
 
 class _Rule(msgspec.Struct):
+    query: str = ""
     labels: dict[str, str] = {}
     alerts: list[_Alert] = []
 
@@ -84,7 +85,7 @@ def parse_rules(body: bytes) -> Evaluation:
             if rollout:
                 evaluated[rollout] = max(evaluated.get(rollout, ""), group.lastEvaluation)
             firing += [
-                _guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp())
+                _guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp(), rule.query)
                 for alert in rule.alerts
                 if alert.state == "firing" and alert.labels.get(ROLLOUT_LABEL)
             ]
@@ -115,7 +116,9 @@ def _decoded(body: bytes, shape: type[Data]) -> Data:
         raise NotificationError("shape", f"Prometheus's answer has another shape: {error}") from error
 
 
-def _guard_alert(labels: Mapping[str, str], annotations: Mapping[str, str], starts_at: float) -> GuardAlert:
+def _guard_alert(
+    labels: Mapping[str, str], annotations: Mapping[str, str], starts_at: float, query: str = ""
+) -> GuardAlert:
     return GuardAlert(
         rollout=labels.get(ROLLOUT_LABEL, ""),
         guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
@@ -124,4 +127,5 @@ def _guard_alert(labels: Mapping[str, str], annotations: Mapping[str, str], star
         fingerprint=msgspec.json.encode(labels, order="sorted").decode(),
         labels=labels,
         annotations=annotations,
+        query=query,
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -39,6 +40,7 @@ class GuardAlert:
         fingerprint: Alertmanager's hash of its labels.
         labels: all of them.
         annotations: all of them.
+        query: the expression that it rests on, as Prometheus has it; empty where that was not told.
     """
 
     rollout: str
@@ -48,6 +50,7 @@ class GuardAlert:
     fingerprint: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    query: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class _Alert(msgspec.Struct):
     startsAt: _Moment  # noqa: N815
     annotations: dict[str, str] = {}
     fingerprint: str = ""
+    generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
 
 
 class _ListedStatus(msgspec.Struct):
@@ -88,6 +92,7 @@ class _Listed(msgspec.Struct):
     startsAt: _Moment  # noqa: N815
     fingerprint: str
     annotations: dict[str, str] = {}
+    generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
     status: _ListedStatus = msgspec.field(default_factory=_ListedStatus)
 
 
@@ -177,4 +182,15 @@ def _guard_alert(alert: Any, firing: bool) -> GuardAlert:
         fingerprint=alert.fingerprint or msgspec.json.encode(labels, order="sorted").decode(),
         labels=labels,
         annotations=alert.annotations,
+        query=_query_of(alert.generatorURL),
     )
+
+
+def _query_of(url: object) -> str:
+    """Return the expression that Prometheus's link to its graph shows; empty for anything else."""
+    if not isinstance(url, str) or "g0.expr=" not in url:
+        return ""
+    try:
+        return parse_qs(urlsplit(url).query).get("g0.expr", [""])[0]
+    except ValueError:
+        return ""

@@ -182,6 +182,34 @@ def test_rules_that_are_not_loaded_refuse_a_start(shop: Shop, tmp_path: Path, pr
     ledger.close()
 
 
+def breaks_a_rule(shop: Shop, metric: str) -> None:
+    """Let a guard's rule yield two alerts with the same labels, which is an error."""
+    del shop.service.metrics[metric]
+    shop.service.metrics |= {f'{metric}{{severity="{one}"}}': "9" for one in "ab"}
+
+
+def test_a_guard_whose_rule_is_in_error_has_no_data_and_keeps_the_stage(
+    shop: Shop, control: ControlPlane, watcher: Watcher
+) -> None:
+    control.start("shop", actor="ann")
+    breaks_a_rule(shop, "delay_seconds")
+    guard = eventually(lambda: seen(control, watcher).guards["TooSlow"].why and control.seen(state(control)))
+    assert guard.guards["TooSlow"].condition == "without data"
+    assert guard.guards["TooSlow"].why.startswith("cannot be evaluated: ")
+    assert any(
+        text.startswith("TooSlow, which cannot") for text in control.waits_for(shop.rollout, state(control))
+    )
+
+
+def test_a_rollback_guard_whose_rule_is_in_error_refuses_a_start(
+    shop: Shop, control: ControlPlane, watcher: Watcher
+) -> None:
+    breaks_a_rule(shop, "error_ratio")
+    eventually(lambda: watcher._observer.look(shop.rollout, ["canary"]))
+    with pytest.raises(RefusedError, match=r"TooWrong cannot be evaluated: .* in canary"):
+        control.start("shop", actor="ann")
+
+
 # Silence
 
 

@@ -53,7 +53,9 @@ def test_an_event_in_the_log_turns_the_flag_off_everywhere(scene: Scene) -> None
             )
         eventually(lambda: "mode: disabled  #" in scene.config.read_text(), "the application's file is back")
         assert not scene.by_ofrep(key)
-        assert [entry["reason"] for entry in scene.rollbacks()] == ["OnnxParityFailure"]
+        (entry,) = scene.rollbacks()
+        assert entry["reason"] == "OnnxParityFailure"
+        assert "increase(onnx_parity_fail_total" in entry["evidence"]["query"]
         assert scene.client.get("verify")["faults"] == []
 
 

@@ -51,6 +51,11 @@ def test_the_evidence_holds_what_was_known() -> None:
     }
 
 
+def test_the_evidence_holds_the_query_where_it_is_known() -> None:
+    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop", query="winrate < 0.5")])
+    assert transition.evidence["query"] == "winrate < 0.5"
+
+
 def test_nothing_that_fires_is_nothing_to_decide() -> None:
     assert decide(ROLLOUT, CANARY, []) == []
 

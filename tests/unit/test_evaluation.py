@@ -23,7 +23,13 @@ def alert(state: str = "firing", **labels: str) -> dict[str, Any]:
 
 
 def rules(*alerts: dict[str, Any], at: str = "2026-11-21T10:00:00.123456789Z") -> dict[str, Any]:
-    rule = {"name": "Errors", "labels": {"rollout": "model"}, "alerts": alerts, "type": "alerting"}
+    rule = {
+        "name": "Errors",
+        "query": "errors > 1",
+        "labels": {"rollout": "model"},
+        "alerts": alerts,
+        "type": "alerting",
+    }
     return {"name": "group", "file": "f", "interval": 1, "lastEvaluation": at, "rules": [rule]}
 
 
@@ -33,11 +39,12 @@ def answer(data: Any) -> bytes:
 
 def test_an_alert_that_fires_is_one_of_its_guard() -> None:
     (found,) = parse_rules(answer({"groups": [rules(alert())]})).firing
-    assert (found.rollout, found.guard, found.starts_at, found.annotations) == (
+    assert (found.rollout, found.guard, found.starts_at, found.annotations, found.query) == (
         "model",
         "Errors",
         100.5,
         {"description": "x"},
+        "errors > 1",
     )
 
 

@@ -51,6 +51,21 @@ def test_an_alert_is_read_with_all_that_a_decision_needs() -> None:
     assert alert.annotations == {"summary": "Errors."}
 
 
+@pytest.mark.parametrize(
+    ("url", "query"),
+    [
+        ("http://p:9090/graph?g0.expr=x%7Brollout%3D%22a%22%7D+%3E+1&g0.tab=1", 'x{rollout="a"} > 1'),
+        ("http://p:9090/alerts", ""),
+        ("http://[g0.expr=", ""),
+        ("", ""),
+        (None, ""),
+        (3, ""),
+    ],
+)
+def test_the_query_of_an_alert_is_that_of_its_link(url: Any, query: str) -> None:
+    assert parse_webhook(webhook({**ALERT, "generatorURL": url})).alerts[0].query == query
+
+
 def test_an_alert_without_a_guard_goes_by_its_name() -> None:
     labels = without(ALERT["labels"], "guard")
     assert parse_webhook(webhook({**ALERT, "labels": labels})).alerts[0].guard == "ErrorsHigh"
