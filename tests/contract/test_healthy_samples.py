@@ -1,14 +1,16 @@
-"""What the exporters show of healthy samples fires no guard of any rollout: names, labels and units fit."""
+"""What the exporters show of healthy samples fires no guard and meets the criteria: names and units fit."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +22,7 @@ from demo import samples
 from rollguard import binaries
 from rollguard.cli import cli
 from rollguard.loading import load_rollouts
+from rollguard.queries import within
 from rollguard.spec import Rollout
 
 ROOT = Path(__file__).parents[2]
@@ -34,16 +37,44 @@ STEPS = 400
 """Minutes: longer than the longest window of a rate."""
 
 
-@pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each exporter shows of the samples."""
-    folder = tmp_path_factory.mktemp("samples")
-    samples.write(folder, time.time())
+UNMET: Mapping[str, str] = {
+    "switched off while preflight": "in the samples the engine is on",
+    "every worker says so": "in the samples the engine is on",
+    "stable queries": "the baseline is of more queries than one look at the samples asks",
+}
+"""Criteria that do not hold of the samples, and why."""
+
+WITHOUT_SAMPLE: Mapping[str, str] = {
+    "no parity failure": "none is none, of however few",
+    "canary wins": "another criterion says from how many trades on it counts",
+}
+"""Criteria of the canary that few events meet, and why."""
+
+FEW_EVENTS = 100
+"""Of the canary: some signals, and less than any minimal sample."""
+
+
+def exported(folder: Path) -> dict[str, str]:
+    """Return what each exporter shows of the samples in a folder."""
     runs = {
         command.split()[0]: CliRunner().invoke(cli, ["export", *shlex.split(command), "--once"])
         for command in samples.commands(folder)
     }
     return {name: run.stdout for name, run in runs.items()}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The samples."""
+    folder = tmp_path_factory.mktemp("samples")
+    samples.write(folder, time.time())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shown(written: Path) -> dict[str, str]:
+    """What each exporter shows of them."""
+    return exported(written)
 
 
 def series(rollout: Rollout, text: str) -> Iterator[dict[str, str]]:
@@ -72,24 +103,72 @@ def named(sample: Sample, rollout: Rollout) -> str:
     return f"{sample.name}{{{','.join(f'{name}={json.dumps(value)}' for name, value in labels.items())}}}"
 
 
+def told(
+    rollout: Rollout, text: str, expectations: list[dict[str, Any]], folder: Path, promtool: str
+) -> tuple[int, str]:
+    """Return how promtool ends, and what it says, where it holds expectations against what was shown."""
+    test = {
+        "interval": "1m",
+        "input_series": list(series(rollout, text)),
+        "promql_expr_test": [
+            {"eval_time": f"{STEPS}m", "exp_samples": [], **expected} for expected in expectations
+        ],
+    }
+    rules = ROOT / "alerts" / "generated" / "rules" / f"{rollout.name}.rules.yml"
+    document = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
+    (folder / "healthy.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    command = [promtool, "test", "rules", str(folder / "healthy.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_healthy_samples_fire_no_guard(
     name: str, shown: dict[str, str], tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
 ) -> None:
-    rollout = ROLLOUTS[name]
+    rollout, promtool = ROLLOUTS[name], need_binary(binaries.PROMTOOL)
     assert rollout.scrape.exporter is not None
-    test = {
-        "interval": "1m",
-        "input_series": list(series(rollout, shown[rollout.scrape.exporter.kind])),
-        "promql_expr_test": [
-            {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{STEPS}m", "exp_samples": []}
-        ],
-    }
-    rules = ROOT / "alerts" / "generated" / "rules" / f"{name}.rules.yml"
-    document = {"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}
-    (tmp_path / "healthy.yml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    command = [need_binary(binaries.PROMTOOL), "test", "rules", str(tmp_path / "healthy.yml")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    told = done.stdout + done.stderr
-    assert sorted(set(re.findall(r'guard="([^"]+)"', told))) == []
-    assert done.returncode == 0, told
+    firing = {"expr": 'ALERTS{alertstate="firing"}'}
+    code, said = told(rollout, shown[rollout.scrape.exporter.kind], [firing], tmp_path, promtool)
+    assert sorted(set(re.findall(r'guard="([^"]+)"', said))) == []
+    assert code == 0, said
+
+
+# Criteria
+
+
+def failing(rollout: Rollout, text: str, folder: Path, promtool: str) -> set[str]:
+    """Return the criteria of a rollout that do not hold; each is asked as the control plane asks it."""
+    asked = [
+        {
+            "expr": f'label_replace(count({within(one.expr, rollout.name)}), "name", "{one.name}", "", "")',
+            "exp_samples": [{"labels": f'{{name="{one.name}"}}', "value": 1}],
+        }
+        for one in rollout.advance
+    ]
+    code, said = told(rollout, text, asked, folder, promtool)
+    found = {one.name for one in rollout.advance if f'exp: {{name="{one.name}"}}' in said}
+    assert bool(found) == bool(code), said
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, rollout in ROLLOUTS.items() if rollout.advance])
+def test_healthy_samples_meet_every_criterion(
+    name: str, shown: dict[str, str], tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    rollout, promtool = ROLLOUTS[name], need_binary(binaries.PROMTOOL)
+    assert rollout.scrape.exporter is not None
+    unmet = failing(rollout, shown[rollout.scrape.exporter.kind], tmp_path, promtool)
+    assert unmet == {one.name for one in rollout.advance if one.name in UNMET}
+
+
+def test_few_samples_meet_no_criterion_that_judges_them(
+    written: Path, tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    few = tmp_path / "few"
+    shutil.copytree(written, few)
+    events = (few / "canary.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (few / "canary.jsonl").write_text("".join(events[:FEW_EVENTS]), encoding="utf-8")
+    rollout = ROLLOUTS["model-canary"]
+    unmet = failing(rollout, exported(few)["canary"], tmp_path, need_binary(binaries.PROMTOOL))
+    assert unmet == {one.name for one in rollout.advance} - set(WITHOUT_SAMPLE)
