@@ -161,22 +161,26 @@ def test_the_servers_take_their_configuration(
     assert amtool.check_config(folder / "alertmanager.yml") == []
 
 
-def test_its_processes_work_together(
+@pytest.fixture
+def bare(
     secrets: Path, tmp_path: Path, need_binary: Callable[[binaries.Binary], str], postgres_url: str
-) -> None:
-    bare = Bare(composed_or_skip("demo", secrets), tmp_path / "bare", postgres_url)
-    bare.generate()
-    work = bare.folder / "volumes" / "work" / "var"
-    work.mkdir(parents=True)
-    (work / "events.jsonl").touch()
+) -> Iterator[Bare]:
+    """Return the processes of the profile `demo`, running, but for the pretended service."""
+    found = Bare(composed_or_skip("demo", secrets), tmp_path / "bare", postgres_url)
+    found.generate()
     rollguard = ["rollguard"]
     order = {
-        "exporter-model-canary": (f"{bare.url(9841)}/", rollguard),
-        "control-plane": (f"{bare.url(9840)}/readyz", rollguard),
-        "alertmanager": (f"{bare.url(9093)}/-/ready", [need_binary(binaries.ALERTMANAGER)]),
-        "prometheus": (f"{bare.url(9090)}/-/ready", [need_binary(binaries.PROMETHEUS)]),
+        "exporter-model-canary": (f"{found.url(9841)}/", rollguard),
+        "control-plane": (f"{found.url(9840)}/readyz", rollguard),
+        "alertmanager": (f"{found.url(9093)}/-/ready", [need_binary(binaries.ALERTMANAGER)]),
+        "prometheus": (f"{found.url(9090)}/-/ready", [need_binary(binaries.PROMETHEUS)]),
     }
-    with all_running(bare, order), httpx.Client() as client:
+    with all_running(found, order):
+        yield found
+
+
+def test_its_processes_work_together(bare: Bare) -> None:
+    with httpx.Client() as client:
         labels = {"rollout": "model-canary", "action": "rollback", "alertname": "A", "guard": "A"}
         alert = {"labels": labels, "startsAt": datetime.now(UTC).isoformat()}
         client.post(f"{bare.url(9093)}/api/v2/alerts", json=[alert]).raise_for_status()
@@ -191,3 +195,29 @@ def test_its_processes_work_together(
         groups = client.get(f"{bare.url(9090)}/api/v1/rules").json()["data"]["groups"]
         files = {Path(group["file"]).name.partition(".")[0] for group in groups}
         assert files == {"model-canary", "platform"}
+
+
+@pytest.mark.slow
+def test_the_demo_does_what_its_page_says(bare: Bare, secrets: Path) -> None:
+    """At the pace of the rollout file, and over the demo's own service: two minutes."""
+    page = (ROOT / "docs" / "compose.md").read_text(encoding="utf-8")
+    start, promote, again, status = re.findall(r"^((?:rg|for) .+?)(?: +#.*)?$", page, re.MULTILINE)[:4]
+    environment = {
+        **os.environ,
+        "PATH": f"{bare.folder / 'bin'}:{os.environ['PATH']}",
+        "ROLLGUARD_SERVER": bare.url(9840),
+        "ROLLGUARD_TOKEN_FILE": str(secrets / "rollguard-token"),
+    }
+
+    def typed(line: str, until: str) -> bool:
+        """Type a line of the page, and look whether that led where it should."""
+        for one in (line, status):
+            command = ["sh", "-c", f'rg() {{ rollguard "$@"; }}; {one}']
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return until in done.stdout
+
+    with all_running(bare, {"demo": (f"{bare.url(9841)}/", [])}):
+        eventually(lambda: typed(start, "shadow"), "the first release", 120)
+        eventually(lambda: typed(promote, "ENABLED"), "the first release fully on", 120)
+        eventually(lambda: typed(again, "canary"), "the second release", 60)
+        eventually(lambda: typed(status, "DriftDetected"), "its rollback", 120)
