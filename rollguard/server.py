@@ -29,6 +29,9 @@ from rollguard.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
+MOST_NOTIFICATIONS = 200
+"""At a time; should a database hang, there is room left for those who ask for flags."""
+
 _REJECTED = {401: "unauthorized", 403: "unauthorized", 408: "timeout", 413: "too_large", 429: "unauthorized"}
 
 
@@ -58,6 +61,7 @@ class Server:
         self._metrics = metrics
         self._wake = wake
         self._logged: set[str] = set()
+        self._deciding = 0
         schedules = (rollout.flag.schedule for rollout in control.rollouts.values() if rollout.flag.schedule)
         times = (time for item in schedules for time in (item.enable_time, item.disable_time))
         self.streams = Streams([time for time in times if time is not None], control.clock.wall)
@@ -79,7 +83,7 @@ class Server:
                 self._ofrep.mount(),
                 *self._api.routes(),
                 Route("/metrics", self._exposition),
-                Route("/livez", lambda _: PlainTextResponse("alive\n")),
+                Route("/livez", _alive),
                 Route("/readyz", self._ready),
             ],
             middleware=[audit],
@@ -99,11 +103,16 @@ class Server:
         for text in notification.broken:
             self._metrics.broken.inc()
             self._log_once("broken", f"an alert within a notification cannot be read: {text}")
+        if self._deciding >= MOST_NOTIFICATIONS:
+            return self._rejected("storage", 503, "too many notifications wait for the ledger; try again")
+        self._deciding += 1
         try:
             entries = await run_in_threadpool(self._control.notify, notification, received_at)
         except (LedgerError, ConflictError) as error:
             # Alertmanager tries again after a 503, and after nothing else that is not a 2xx.
             return self._rejected("storage", 503, str(error))
+        finally:
+            self._deciding -= 1
         self._metrics.notifications.inc()
         self._wake()
         return JSONResponse({"decided": [status.entry(entry) for entry in entries]})
@@ -128,6 +137,10 @@ class Server:
         if kind not in self._logged:
             self._logged.add(kind)
             log.warning("%s (the next ones of this kind are only counted)", text)
+
+
+async def _alive(_: Request) -> Response:
+    return PlainTextResponse("alive\n")  # which waits for no thread: they may all wait for a database
 
 
 async def _told(_: Request, error: Exception) -> Response:

@@ -96,6 +96,12 @@ class Plane:
         lines = self._client.get("/metrics").text.splitlines()
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{series} ")), 0.0)
 
+    def connections(self) -> int:
+        """Return how many connections it has taken on its port."""
+        port = f":{int(self.url.rpartition(':')[2]):04X}"
+        rows = Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]
+        return sum(row.split()[1].endswith(port) and row.split()[3] == "01" for row in rows)
+
     def begin(self, rollout: str) -> None:
         """Start a run, whatever rules Prometheus has loaded."""
         asked = {"actor": "ann", "unguarded": True}

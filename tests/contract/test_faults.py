@@ -65,6 +65,28 @@ def test_postgresql_that_is_killed_in_a_storm_and_comes_back_loses_no_rollback(
     check_stream(plane, redis_url, names)
 
 
+def test_while_postgresql_hangs_flags_are_served_and_afterwards_nothing_is_lost(
+    make_plane: MakePlane, tmp_path: Path, redis_url: str, postgres_server: PostgresServer
+) -> None:
+    names = [f"release-{number}" for number in range(8)]
+    rollouts = write_rollouts(tmp_path / "rollouts", names, redis_url)
+    plane = make_plane("plane", rollouts, postgres_server.url())
+    plane.start()
+    for name in names:
+        plane.begin(name)
+    postgres_server.freeze()
+    with ThreadPoolExecutor(48) as pool:  # more than it has threads
+        sent = [pool.submit(plane.notify, name, guard) for name in names for guard in GUARDS * 3]
+        eventually(lambda: plane.connections() >= len(sent), "all notifications wait")
+        assert httpx.get(f"{plane.url}/livez").is_success
+        assert plane.flag(names[0])
+        postgres_server.thaw()
+        for one in sent:
+            one.result()
+    check_ledger(plane, names, [])
+    check_stream(plane, redis_url, names)
+
+
 def test_redis_that_is_killed_in_a_storm_and_comes_back_is_told_of_each_switch_once(
     make_plane: MakePlane, tmp_path: Path, redis_server: RedisServer
 ) -> None:

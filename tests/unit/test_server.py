@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollguard import server
 from rollguard.ledger import GENESIS, Ledger
 from rollguard.openapi import VERBS
 
@@ -182,6 +185,27 @@ def large() -> bytes:
 def served(app: App) -> str:
     answer = app.post(FLAG, json={"context": {"targetingKey": "user-1"}})
     return str(answer.json()["variant"])
+
+
+def test_notifications_beyond_those_that_wait_for_the_ledger_are_503(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "MOST_NOTIFICATIONS", 1)
+    waiting, release = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> list[Any]:
+        waiting.set()
+        release.wait(30)
+        return []
+
+    monkeypatch.setattr(app.control, "notify", hang)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(app.post, "/alerts", content=webhook())
+        assert waiting.wait(10)
+        second = app.post("/alerts", content=webhook())
+        release.set()
+        assert (first.result().status_code, second.status_code) == (200, 503)
+    assert app.sample("rollguard_notifications_rejected_total", reason="storage") == 1
 
 
 def test_a_full_disk_is_503_and_leaves_the_flag(on_small_disk: App, small_disk: Path) -> None:
