@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import uvicorn
 
@@ -92,9 +93,10 @@ def running(options: Options) -> Iterator[Server]:
     """Yield what answers requests while its threads run.
 
     Raises:
-        LedgerError, LockError, TokenError: before anything was started.
+        LedgerError, LockError, MemoryFolderError, TokenError: before anything was started.
     """
     tokens = _tokens(options.token_files)
+    _check_memory(options.memory)
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
@@ -122,6 +124,21 @@ def running(options: Options) -> Iterator[Server]:
                 yield Server(control, applier, metrics, tokens, wake=wake, origins=options.origins)
         finally:
             threads.stop()
+
+
+class MemoryFolderError(RollguardError):
+    """Nothing can be remembered in the folder that is meant for it."""
+
+
+def _check_memory(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MemoryFolderError(
+            f"{folder} cannot be written: {error.strerror or error}.\n  Name another folder by --memory."
+        ) from error
 
 
 def _tokens(files: Sequence[tuple[Role | None, Path]]) -> Tokens:
@@ -220,7 +237,7 @@ def serve(options: Options) -> None:
     """Run the control plane until SIGTERM or SIGINT.
 
     Raises:
-        ListenError, LedgerError, LockError, TlsError, TokenError: before anything was started.
+        ListenError, TlsError, and what `running` raises: before anything was started.
     """
     certificate, key = _tls(options.tls)
     with _socket(options.listen) as listening, running(options) as server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -78,17 +79,41 @@ token_option = click.option(
 )
 
 
+class OriginType(click.ParamType[str]):
+    """A web origin as browsers send it, or ``*`` for any."""
+
+    name = "origin"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the origin as it is, or fail with what was expected."""
+        if value != "*" and not re.fullmatch(r"https?://[^/?#\s@]+", value):
+            self.fail(
+                f"{value!r}, expected one such as https://app.example, without a path, or *.", param, ctx
+            )
+        return value
+
+
 class DurationType(click.ParamType[float]):
-    """A duration in Prometheus's form, as seconds."""
+    """A duration in Prometheus's form, as seconds.
+
+    Args:
+        least: seconds; what is shorter is refused.
+    """
 
     name = "duration"
+
+    def __init__(self, least: float = 0.0) -> None:
+        self._least = least
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the seconds, or fail with what was expected."""
         try:
-            return value if isinstance(value, float) else durations.parse(str(value))
+            found = value if isinstance(value, float) else durations.parse(str(value))
         except ValueError as error:
             self.fail(f"{value!r}, {error}.", param, ctx)
+        if found < self._least:
+            self.fail(f"{value!r}, expected at least {durations.render(self._least)}.", param, ctx)
+        return found
 
 
 def log_to_stderr() -> None:

@@ -13,6 +13,7 @@ from rollguard.cli import stack
 from rollguard.cli.common import (
     STATE_FOLDER,
     DurationType,
+    OriginType,
     UrlType,
     examples,
     log_to_stderr,
@@ -94,13 +95,20 @@ from rollguard.tokens import ROLES, Role
     show_default=True,
     help="What must be remembered beside the ledger: which command has run, of what people were told.",
 )
-@click.option("--poll", type=DurationType(), default="2s", show_default=True, help="Between two polls.")
 @click.option(
-    "--watch", type=DurationType(), default="15s", show_default=True, help="Between two looks at Prometheus."
+    "--poll", type=DurationType(least=0.1), default="2s", show_default=True, help="Between two polls."
+)
+@click.option(
+    "--watch",
+    type=DurationType(least=0.1),
+    default="15s",
+    show_default=True,
+    help="Between two looks at Prometheus.",
 )
 @click.option(
     "--allow-origin",
     "origins",
+    type=OriginType(),
     multiple=True,
     metavar="ORIGIN",
     help="Web origin whose pages may ask for flags, such as https://app.example; may be given several times.",

@@ -420,6 +420,11 @@ def test_only_a_server_is_told_to_make_a_token(run: Run, token: Path) -> None:
         ("--alertmanager", "localhost:9093", "expected a URL such as http://"),
         ("--root", "/nope", "'/nope' does not exist"),
         ("--listen", "foo", "expected host:port, such as"),
+        ("--poll", "0s", "expected at least 100ms"),
+        ("--watch", "0s", "expected at least 100ms"),
+        ("--allow-origin", "https://app.example/", "without a path"),
+        ("--allow-origin", "app.example", "expected one such as https://app.example"),
+        ("--memory", "/proc/nope", "Name another folder by --memory"),
     ],
 )
 def test_an_option_of_serve_that_cannot_be_used_is_named(
