@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, time
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -37,10 +38,11 @@ def hours(text: str) -> tuple[time, time]:
     Raises:
         ValueError: they are in another form.
     """
-    begin, dash, end = text.partition("-")
+    form = re.fullmatch("([0-9]{2}:[0-9]{2})-([0-9]{2}:[0-9]{2})", text)
     try:
-        if not dash:
+        if form is None:
             raise ValueError(text)
+        begin, end = form.groups()
         last = time.max if end == "24:00" else time.fromisoformat(end)
         return time.fromisoformat(begin), last
     except ValueError:
@@ -49,10 +51,11 @@ def hours(text: str) -> tuple[time, time]:
 
 def _day(text: str) -> str:
     try:
-        date.fromisoformat(text)
+        if date.fromisoformat(text).isoformat() == text:  # it has more forms, which would match no day
+            return text
     except ValueError:
-        raise ValueError("expected a day such as 2026-12-25") from None
-    return text
+        pass
+    raise ValueError("expected a day such as 2026-12-25")
 
 
 class Window(Model):

@@ -212,8 +212,12 @@ def test_a_window_of_whole_days_ends_at_midnight() -> None:
     [
         ({"zone": "Mars/Olympus"}, "expected a time zone"),
         ({"zone": "UTC", "hours": "9-17"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "09:00Z-17:00Z"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "09:00Z-17:00"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "25:00-26:00"}, "expected hours such as"),
         ({"zone": "UTC", "hours": "17:00-09:00"}, "expected the end after the beginning"),
         ({"zone": "UTC", "holidays": ("25.12.2026",)}, "expected a day such as"),
+        ({"zone": "UTC", "holidays": ("20261225",)}, "expected a day such as"),
     ],
 )
 def test_a_window_that_is_none_is_refused(given: dict[str, Any], why: str) -> None:
