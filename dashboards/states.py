@@ -33,14 +33,14 @@ def flag_state(matcher: str) -> str:
 
     A rollout that is rolling out counts as held, or paused, while it is.
     """
-    rolling = f'and on (rollout) max by (rollout) (rollout_flag_state{{{matcher},state="ROLLING_OUT"}}) == 1'
-    paused = f"({_PAUSED} * (max by (rollout) (rollout_paused{{{matcher}}}) == 1) {rolling})"
-    held = f"({_HELD} * (max by (rollout) (rollout_held{{{matcher}}}) > bool 0 == 1) {rolling})"
-    each = (
-        f'{number} * rollout_flag_state{{{matcher},state="{name}"}}'
-        for number, name in enumerate(FLAG_STATES)
+    rolling, enabled, rolled_back = (
+        f'max by (rollout) (rollout_flag_state{{{matcher},state="{name}"}})'
+        for name in ("ROLLING_OUT", "ENABLED", "ROLLBACK")
     )
-    return f"{paused} or {held} or sum by (rollout) (max by (rollout, state) ({' or '.join(each)}))"
+    paused = f"max by (rollout) (rollout_paused{{{matcher}}})"
+    held = f"(max by (rollout) (rollout_held{{{matcher}}}) > bool 0) * (1 - {paused})"
+    kept = f"1 + {_HELD - 1} * {held} + {_PAUSED - 1} * {paused}"
+    return f"{rolling} * ({kept}) + 2 * {enabled} + 3 * {rolled_back}"
 
 
 def stage(matcher: str) -> str:
