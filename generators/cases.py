@@ -24,8 +24,8 @@ BEFORE_FOR = "silent just before `for`"
 TWIN_RATIO = 0.01
 """How far a firing test and its silent twin may be apart, of the value."""
 
-_STEPS_IN_A_WINDOW = 240
-_LEAST_STEPS = 5
+_STEPS_IN_A_WINDOW = 40
+_LEAST_STEPS = 3
 
 _TWIN_STEPS = 2
 """The same for those that differ in time only: one interval before, one after."""
@@ -182,7 +182,7 @@ class Watched:
 def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool) -> Timing:
     """Return the timing of a guard's tests: a guard that looks back for days is not tested every 15 s.
 
-    The shortest window still spans five steps, so that nothing that the guard sees goes unseen; and each
+    The shortest window still spans three steps, so that nothing that the guard sees goes unseen; and each
     window a whole number of them where that is possible, as counters are extrapolated over the rest.
     """
     windows = [

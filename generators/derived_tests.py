@@ -20,6 +20,9 @@ from rollguard.spec import TestCase
 
 _SCRAPES_BETWEEN_FAILURES = 15
 _FAILED_IN_A_ROW = LOOKBACK_INTERVALS - 1
+_BESIDE_HEALTH = f"{FIRES} beside health"
+_PARTS_OF_A_WINDOW = 10
+"""To a tenth it is known when calm has left a window: one sample more in it moves a deviation."""
 _COUNTER_FUNCTIONS = ("rate", "increase", "irate")
 
 
@@ -92,12 +95,13 @@ class _Following:
         needs = self._steps(self.case.needs)
         if needs < 2:
             return
-        breach, calm = self._both(healthy, 2 * needs + 2)
+        about = max(1, needs // _PARTS_OF_A_WINDOW)
+        breach, calm = self._both(healthy, 2 * needs + 1 + about)
         series = {name: shortened(self._joined(name, calm[name], breach[name], needs + 1)) for name in breach}
         begins = needs + self.watched.waits
         yield self.fires.varied(
             f"{FIRES} once the calm has left the window", self.fires.about, series,
-            (begins + needs - 1, False), (begins + needs + 1, True),
+            (begins + needs - about, False), (begins + needs + about, True),
         )  # fmt: skip
 
     def loses_scrapes(self) -> Iterator[RenderedCase]:
@@ -217,25 +221,36 @@ def _others(part: Condition, fires: RenderedCase) -> Iterator[RenderedCase]:
 def _beside_others(
     watched: Watched, part: Condition, written: Sequence[tuple[TestCase, RenderedCase]]
 ) -> Iterator[RenderedCase]:
-    """Yield each silent case beside a breach in series of another label, which are none of the guard's."""
-    breach = next((case for case, rendered in written if rendered.kind == FIRES and rendered.series), None)
+    """Yield each case beside its opposite in series of another label, which are none of the guard's."""
     labels = {label: (op, value) for item in _named(part) for label, op, value in item.own_matchers}
-    if breach is None:
-        return
-    for _, silent in written:
-        at = silent.expected[0][0]
-        if silent.kind != SILENT or not silent.series:
+    for case, rendered in written:
+        opposite = _opposite(case, written)
+        if opposite is None or rendered.kind not in {FIRES, SILENT} or not rendered.series:
             continue
-        longer = max(0, at - watched.begins(part, breach))
+        ((at, fires),) = rendered.expected
+        longer = max(0, at - watched.begins(part, opposite))
         for label, (op, value) in labels.items():
             others = {
                 _with_label(name, label, _unselected(op, value)): values
-                for name, values in watched.series(part, breach, longer).items()
+                for name, values in watched.series(part, opposite, longer).items()
                 if f'{label}="' in name
             }
             if others and not any(_selected(item, name) for item in _named(part) for name in others):
-                about = f"{silent.about}, beside a breach with another {label}"
-                yield silent.varied(SILENT, about, {**silent.series, **others}, (at, False))
+                kind, beside = (_BESIDE_HEALTH, "health") if fires else (SILENT, "a breach")
+                about = f"{rendered.about}, beside {beside} with another {label}"
+                yield rendered.varied(kind, about, {**rendered.series, **others}, (at, fires))
+
+
+def _opposite(case: TestCase, written: Sequence[tuple[TestCase, RenderedCase]]) -> TestCase | None:
+    """Return a breach for a case that is silent, of the same start where there is one; else health."""
+    found = [
+        other
+        for other, rendered in written
+        if rendered.series and (rendered.kind == FIRES) != (case.case == FIRES)
+    ]
+    if case.case == FIRES:  # what is written last is healthiest
+        return found[-1] if found else None
+    return next((other for other in found if other.starts == case.starts), found[0] if found else None)
 
 
 def _selected(item: Series, name: str) -> bool:

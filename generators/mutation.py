@@ -35,6 +35,8 @@ LARGEST_EQUIVALENT_SHARE = 0.03
 LEAST_KILLED_SHARE = 0.95
 _EVALUATIONS_IN_A_ROUND = 100
 """After so many, what goes on without the mutants that are killed by then saves more than a start costs."""
+_EVALUATIONS_OF_A_DATABASE = 8
+"""What making one costs, in evaluations."""
 
 _RULES = "mutants.rules.yml"
 _UNCHANGED = "RollguardUnchanged"
@@ -75,9 +77,20 @@ class Subject:
         return text.replace(self.rule["labels"].get(ROLLOUT_LABEL) or "\0", "\0")
 
     @property
+    def remembers(self) -> bool:
+        """Whether an evaluation depends on those before it; if not, only those looked at are made."""
+        return "for" in self.rule
+
+    def cost(self, group: Mapping[str, Any]) -> float:
+        """Return about how many evaluations a test group takes."""
+        if self.remembers:
+            return max(_looks(group)) / self.interval
+        return _EVALUATIONS_OF_A_DATABASE * len(_looks(group))
+
+    @property
     def size(self) -> float:
-        """How many evaluations its tests take."""
-        return sum(map(_last_look, self.groups)) / self.interval
+        """About how many evaluations its tests take."""
+        return sum(map(self.cost, self.groups))
 
 
 @dataclass(frozen=True)
@@ -275,9 +288,9 @@ class _Bench:
         """Yield the tests in portions, the quick ones first."""
         portion: list[Mapping[str, Any]] = []
         evaluations = 0.0
-        for group in sorted(self.subject.groups, key=_last_look):
+        for group in sorted(self.subject.groups, key=self.subject.cost):
             portion.append(group)
-            evaluations += _last_look(group) / self.subject.interval
+            evaluations += self.subject.cost(group)
             if evaluations >= _EVALUATIONS_IN_A_ROUND:
                 yield portion
                 portion, evaluations = [], 0.0
@@ -302,25 +315,46 @@ class _Bench:
         self._write_rules(among)
         alert = str(self.subject.rule["alert"])
         names = [_UNCHANGED, *(f"{_NAME}{index}" for index in among)]
-        content = {
-            "rule_files": [_RULES],
-            "evaluation_interval": durations.render(self.subject.interval),
-            "tests": [_for_all(group, alert, names) for group in groups],
-        }
-        path = self.folder / "mutants.test.yml"
-        path.write_text(json.dumps(content), encoding="utf-8")
-        return promtool.test_output(path)
+        paths: list[Path] = []
+        for interval, tests in self._by_interval(groups).items():
+            content = {
+                "rule_files": [_RULES],
+                "evaluation_interval": durations.render(interval),
+                "tests": [_for_all(group, alert, names) for group in tests],
+            }
+            path = self.folder / f"{len(paths)}.test.yml"
+            path.write_text(json.dumps(content), encoding="utf-8")
+            paths.append(path)
+        return promtool.test_output(*paths)
+
+    def _by_interval(self, groups: Sequence[Mapping[str, Any]]) -> dict[float, list[Mapping[str, Any]]]:
+        """Return tests by the interval of evaluation that they need; each look apart where that is enough."""
+        if self.subject.remembers:
+            return {self.subject.interval: list(groups)}
+        found: dict[float, list[Mapping[str, Any]]] = {}
+        for group in groups:
+            for seconds in _looks(group):
+                tests = [test for test in group["promql_expr_test"] if _time(test) == seconds]
+                one = {**group, "promql_expr_test": tests}
+                found.setdefault(seconds or self.subject.interval, []).append(one)
+        return found
 
     def _write_rules(self, among: Sequence[int]) -> None:
-        rules = [{**self.subject.rule, "alert": _UNCHANGED}]
-        rules += [{**self.found[index].rule, "alert": f"{_NAME}{index}"} for index in among]
-        interval = durations.render(self.subject.interval)
-        group = {"name": "mutants", "interval": interval, "rules": rules}
+        """Write the rules without what is told to people: no test reads it, and it costs time to expand."""
+        named = {_UNCHANGED: self.subject.rule}
+        named |= {f"{_NAME}{index}": self.found[index].rule for index in among}
+        rules = [{**rule, "alert": name, "annotations": {}} for name, rule in named.items()]
+        group = {"name": "mutants", "rules": rules}
         (self.folder / _RULES).write_text(json.dumps({"groups": [group]}), encoding="utf-8")
 
 
-def _last_look(group: Mapping[str, Any]) -> float:
-    return max(durations.parse(test["eval_time"]) for test in group["promql_expr_test"])
+def _looks(group: Mapping[str, Any]) -> list[float]:
+    """Return the times at which a test group looks, each once, seconds."""
+    return sorted({_time(test) for test in group["promql_expr_test"]})
+
+
+def _time(test: Mapping[str, Any]) -> float:
+    return durations.parse(test["eval_time"])
 
 
 def _for_all(group: Mapping[str, Any], alert: str, names: Sequence[str]) -> dict[str, Any]:

@@ -104,6 +104,16 @@ def test_guards_that_differ_in_a_number_are_both_mutated() -> None:
     assert mutation.distinct([one, one, other]) == [one, other]
 
 
+def test_a_rule_without_for_is_judged_by_single_evaluations_as_by_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard = subject("ParquetSchemaMismatch")
+    single = mutation.outcomes(guard)
+    monkeypatch.setattr(Subject, "remembers", True)
+    assert "for" not in guard.rule
+    assert single == mutation.outcomes(guard)
+
+
 def test_a_derived_guard_has_the_line_of_its_own_guard() -> None:
     assert subject("WinRateDropNoData").line == LINE
 

@@ -316,8 +316,7 @@ def test_a_test_that_fails_is_attributed_to_its_guard(binary: str, shipped: Roll
 
     two = tuple(guard.model_copy(update={"no_data": "ignore"}) for guard in shipped.guards[1:3])
     rollout = shipped.model_copy(update={"guards": two})
-    (path,) = write(rollout, Timing(), later)
-    results = runs.run_tests([path])
+    results = runs.run_tests(write(rollout, Timing(), later))
     assert {result.alerts for result in results if not result.passed} == {("WinRateDrop",)}
 
 
