@@ -2,54 +2,53 @@
 
 from __future__ import annotations
 
-import threading
-from collections import deque
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass
-class _Waiting(Generic[Item, Result]):
-    item: Item
-    result: Result | None = None
-    error: Exception | None = None
-    done: bool = False
-
-
 class Batches(Generic[Item, Result]):
-    """Works on what several threads bring, as soon as the lock is free, on all of it at once.
+    """Works on what the callers of one event loop bring: on all that has come while it was at work before.
 
     Args:
-        lock: held while the work is done; others may use it for other work.
-        work: returns one result for all items; what it raises is raised to each caller.
+        work: returns one result for all items; what it raises is raised to each caller. It is called by one
+            thread, which does nothing else, so that no other work keeps it waiting.
     """
 
-    def __init__(self, lock: threading.Lock, work: Callable[[Sequence[Item]], Result]) -> None:
-        self._lock = lock
+    def __init__(self, work: Callable[[Sequence[Item]], Result]) -> None:
         self._work = work
-        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._task: asyncio.Task[None] | None = None
 
-    def result(self, item: Item) -> Result:
+    async def result(self, item: Item) -> Result:
         """Return what the work makes of an item and those that wait with it; raises what it raises."""
-        mine: _Waiting[Item, Result] = _Waiting(item)
-        self._waiting.append(mine)
-        with self._lock:
-            if not mine.done:
-                self._work_on_all()
-        if mine.error:
-            raise mine.error
-        return mine.result  # type: ignore[return-value]
+        mine: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, mine))
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work_on_all())
+        return await mine
 
-    def _work_on_all(self) -> None:
-        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        result, error = None, None
-        try:
-            result = self._work([one.item for one in batch])
-        except Exception as failure:  # noqa: BLE001 - raised to each caller
-            error = failure
-        for one in batch:
-            one.result, one.error, one.done = result, error, True
+    async def _work_on_all(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(0)  # whatever has arrived by now comes along
+            batch, self._waiting = self._waiting, []
+            items = [item for item, _ in batch]
+            futures = [future for _, future in batch]
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, self._work, items)
+            except Exception as error:  # noqa: BLE001 - raised to each caller
+                for future in _unanswered(futures):
+                    future.set_exception(error)
+            else:
+                for future in _unanswered(futures):
+                    future.set_result(result)
+
+
+def _unanswered(futures: Sequence[asyncio.Future[Result]]) -> list[asyncio.Future[Result]]:
+    """Return those that somebody still waits for: a caller may have gone."""
+    return [future for future in futures if not future.done()]

@@ -11,7 +11,6 @@ from typing import Any
 
 from rollguard import advance, decide, drill, flags, lifecycle, refusals
 from rollguard import state as states
-from rollguard.batches import Batches
 from rollguard.conventions import ENABLED, FALLBACK
 from rollguard.errors import RollguardError
 from rollguard.evaluation import Evaluation, Fired
@@ -96,8 +95,8 @@ class ControlPlane:
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()
-        self._notified = Batches(self._lock, self._take)
         self._shown: Mapping[str, State] = {}
+        self._defined = flags.definitions(self.rollouts.values(), {})["flags"]
         self._published, _ = ledger.head()
         self._show(ledger.states())
 
@@ -106,23 +105,35 @@ class ControlPlane:
         self._listeners.append(listener)
 
     def notify(self, notification: Notification, received_at: float) -> list[Entry]:
-        """Decide upon a notification, and return once the decision is on disk and the flag shows it.
+        """Decide upon one notification; arguments and results as for `take` and `make_sure`."""
+        entries, doubtful = self.take([(notification, received_at)])
+        return entries + (self.make_sure(received_at) if doubtful else [])
+
+    def take(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
+        """Decide once upon several notifications, and return once it is on disk and the flags show it.
 
         Args:
-            notification: what Alertmanager sent.
-            received_at: monotonic seconds.
+            batch: what Alertmanager sent, and when it was received, monotonic seconds.
         Returns:
-            The new ledger entries, also of notifications that came with it; none where nothing is to be done.
+            The new ledger entries, none where nothing is to be done; and whether a rollback hangs on a
+            notification that may be an old one.
         Raises:
             LedgerError, ConflictError: nothing was decided; Alertmanager is to try again.
         """
-        entries, doubtful = self._notified.result((notification, received_at))
-        if not doubtful or self.confirm():
-            return entries
+        with self._lock:
+            for notification, received_at in batch:
+                self._heard.notified(notification.alerts, received_at)
+            entries = self._decide(min(received_at for _, received_at in batch))
+            return entries, self._heard.doubtful(self._shown.values())
+
+    def make_sure(self, received_at: float) -> list[Entry]:
+        """Ask Alertmanager what fires where a notification may be an old one; results as for `take`."""
+        if self.confirm():
+            return []
         # Nobody can be asked: a rollback that was not needed costs less than one that was lost.
         with self._lock:
             self._heard.believe()
-            return entries + self._decide(received_at)
+            return self._decide(received_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> list[Entry]:
         """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
@@ -372,13 +383,6 @@ class ControlPlane:
         """Whether Alertmanager has not answered a poll of late, so that nobody knows what fires."""
         return self._heard.alerts_unknown
 
-    def _take(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
-        """Decide and commit once upon all notifications that wait; return also whether one may be old."""
-        for notification, received_at in batch:
-            self._heard.notified(notification.alerts, received_at)
-        entries = self._decide(min(received_at for _, received_at in batch))
-        return entries, self._heard.doubtful(self._shown.values())
-
     def _wonder(self, alert: GuardAlert) -> None:
         for listener in self._listeners:
             listener.unknown(alert)
@@ -466,9 +470,15 @@ class ControlPlane:
             listener.decided(entries, received_at)
 
     def _show(self, current: Mapping[str, State]) -> None:
-        shown = flags.definitions(self.rollouts.values(), current)
-        shown["flags"] |= drill.flags(current, self.clock.wall())
-        self.evaluator.set_flags(shown)
+        """Let the flags follow; those of rollouts whose state is the same stay as they are."""
+        changed = [
+            rollout
+            for name, rollout in self.rollouts.items()
+            if rollout.requires or current.get(name) is not self._shown.get(name)
+        ]
+        self._defined |= flags.definitions(changed, current, self.rollouts)["flags"]
+        drills = drill.flags(current, self.clock.wall())
+        self.evaluator.set_flags({"flags": self._defined | drills})
         self._shown = dict(current)
 
     def _refuse_too_early(self, rollout: Rollout, state: State) -> None:

@@ -172,10 +172,10 @@ def cascade(
     falling = {item.rollout for item in falls}
     for parent in falls:  # which grows on the way: what requires a dependant falls, too
         for name, rollout in rollouts.items():
-            state = states.get(name, State(name))
-            if parent.rollout not in rollout.requires or name in falling or not state.running:
+            if parent.rollout not in rollout.requires or name in falling:
                 continue
-            if not rollout.observed:
+            state = states.get(name, State(name))
+            if state.running and not rollout.observed:
                 falling.add(name)
                 falls.append(_dependant(rollout, state, parent))
                 found = [item for item in found if item.rollout != name] + falls[-1:]

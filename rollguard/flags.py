@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from openfeature.contrib.tools.flagd.core import FlagdCore
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.exception import ErrorCode, OpenFeatureError
+from openfeature.exception import OpenFeatureError
 
 from rollguard import targeting
 from rollguard.errors import RollguardError
@@ -35,20 +35,26 @@ class FlagNotFoundError(FlagError):
         super().__init__(f"{key} is no flag of a rollout.", "FLAG_NOT_FOUND")
 
 
-def definitions(rollouts: Iterable[Rollout], states: Mapping[str, State]) -> dict[str, Any]:
+def definitions(
+    rollouts: Iterable[Rollout], states: Mapping[str, State], among: Mapping[str, Rollout] | None = None
+) -> dict[str, Any]:
     """Return the flagd document of the rollouts that are not merely observed.
 
     Args:
         rollouts: any number; their flag keys differ.
         states: by name of rollout; DISABLED where one is absent.
+        among: the rollouts that these may require, by name; None: these themselves.
     Returns:
         ``{"flags": {key: definition}}``.
     """
-    known = {rollout.name: rollout for rollout in rollouts}
+    listed = list(rollouts)
+    known = among or {rollout.name: rollout for rollout in listed}
     return {
         "flags": {
-            rollout.flag.key: definition(rollout, states.get(name, State(name)), known, states)
-            for name, rollout in known.items()
+            rollout.flag.key: definition(
+                rollout, states.get(rollout.name, State(rollout.name)), known, states
+            )
+            for rollout in listed
             if not rollout.observed
         }
     }
@@ -125,33 +131,44 @@ class Evaluation:
     metadata: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class _Flag:
+    """A definition, and what evaluates it: a change of one flag leaves the others as they are."""
+
+    definition: Mapping[str, Any]
+    core: FlagdCore
+
+
 class FlagEvaluator:
     """Evaluates flagd definitions as flagd does; definitions may be replaced while others evaluate."""
 
     def __init__(self) -> None:
-        self._flags: tuple[FlagdCore, tuple[str, ...]] = (FlagdCore(), ())
+        self._flags: Mapping[str, _Flag] = {}
         self.on_change: Callable[[], None] = lambda: None
         """Called after definitions were replaced, by the thread that did it."""
 
     def set_flags(self, document: Mapping[str, Any]) -> None:
         """Replace all definitions at once; an evaluation sees the old ones or the new, never some of each.
 
+        Args:
+            document: as `definitions` returns it; only what differs from the last one is compiled.
         Raises:
             FlagError: flagd refuses them; the old ones stay.
         """
-        core = FlagdCore()
+        before = self._flags
         try:
-            core.set_flags(json.dumps(document))
+            self._flags = {
+                key: _compiled(key, wanted, before.get(key)) for key, wanted in document["flags"].items()
+            }
         except OpenFeatureError as error:
             cause = error.error_message or error.__cause__
             raise FlagError(f"flagd refuses the flags: {cause}.", "PARSE_ERROR") from error
-        self._flags = (core, tuple(document.get("flags", ())))
         self.on_change()
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of all flags, in the order of the definitions."""
-        return self._flags[1]
+        return tuple(self._flags)
 
     def evaluate(self, key: str, context: Mapping[str, Any]) -> Evaluation:
         """Return what a flag is for a context.
@@ -163,13 +180,12 @@ class FlagEvaluator:
             FlagNotFoundError: there is no such flag.
             FlagError: the context's targeting key is no text, or the definition is broken.
         """
-        return _evaluate(self._flags[0], key, _context(context))
+        return _evaluate(self._flags, key, _context(context))
 
     def evaluate_all(self, context: Mapping[str, Any]) -> list[Evaluation]:
         """Return what every flag of one set of definitions is for a context; raises as `evaluate` does."""
-        core, keys = self._flags
-        prepared = _context(context)
-        return [_evaluate(core, key, prepared) for key in keys]
+        known, prepared = self._flags, _context(context)
+        return [_evaluate(known, key, prepared) for key in known]
 
 
 def _context(context: Mapping[str, Any]) -> EvaluationContext:
@@ -185,13 +201,22 @@ def _context(context: Mapping[str, Any]) -> EvaluationContext:
     )
 
 
-def _evaluate(core: FlagdCore, key: str, context: EvaluationContext) -> Evaluation:
+def _compiled(key: str, wanted: Mapping[str, Any], before: _Flag | None) -> _Flag:
+    """Return a definition with an evaluator of its own; the one that is there where nothing differs."""
+    if before and before.definition == wanted:
+        return before
+    core = FlagdCore()
+    core.set_flags(json.dumps({"flags": {key: wanted}}))
+    return _Flag(wanted, core)
+
+
+def _evaluate(known: Mapping[str, _Flag], key: str, context: EvaluationContext) -> Evaluation:
     """Call the one method of flagd-core that takes a flag of any type; it is not public, hence only here."""
+    if key not in known:
+        raise FlagNotFoundError(key)
     try:
-        details = core._resolve(key, _ABSENT, context, None)
+        details = known[key].core._resolve(key, _ABSENT, context, None)
     except OpenFeatureError as error:
-        if error.error_code == ErrorCode.FLAG_NOT_FOUND:
-            raise FlagNotFoundError(key) from error
         raise FlagError(f"{key}: {error.error_message}.", error.error_code.value) from error
     value = None if details.value is _ABSENT else cast(Value, details.value)
     reason = str(getattr(details.reason, "value", details.reason))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import msgspec
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -14,10 +15,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from rollguard import bodies, status
+from rollguard import bodies
 from rollguard.access import Access, Audit
 from rollguard.api import Api
 from rollguard.applier import Applier
+from rollguard.batches import Batches
 from rollguard.control import ControlPlane, UnknownRolloutError
 from rollguard.errors import RollguardError
 from rollguard.ledger import ConflictError, LedgerError
@@ -58,6 +60,7 @@ class Server:
         origins: Sequence[str] = (),
     ) -> None:
         self._control = control
+        self._notified = Batches(control.take)
         self._metrics = metrics
         self._wake = wake
         self._logged: set[str] = set()
@@ -107,7 +110,9 @@ class Server:
             return self._rejected("storage", 503, "too many notifications wait for the ledger; try again")
         self._deciding += 1
         try:
-            entries = await run_in_threadpool(self._control.notify, notification, received_at)
+            entries, doubtful = await self._notified.result((notification, received_at))
+            if doubtful:
+                entries = entries + await run_in_threadpool(self._control.make_sure, received_at)
         except (LedgerError, ConflictError) as error:
             # Alertmanager tries again after a 503, and after nothing else that is not a 2xx.
             return self._rejected("storage", 503, str(error))
@@ -115,7 +120,7 @@ class Server:
             self._deciding -= 1
         self._metrics.notifications.inc()
         self._wake()
-        return JSONResponse({"decided": [status.entry(entry) for entry in entries]})
+        return Response(msgspec.json.encode({"decided": entries}), media_type="application/json")
 
     async def _exposition(self, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -19,7 +19,7 @@ _UNSEEN = GuardSeen(None)
 
 def entry(found: Entry) -> dict[str, Any]:
     """Return a ledger entry as JSON data."""
-    return asdict(found)
+    return dict(vars(found))
 
 
 def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:

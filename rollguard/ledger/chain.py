@@ -7,7 +7,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rollguard.ledger.errors import LedgerError
@@ -64,6 +64,7 @@ def entry_after(head: Head, transition: Transition, now: float) -> Entry:
         now: Unix seconds.
     """
     state = head.state(transition.rollout)
+    plain = {name: _storable(getattr(transition, name)) for name in ("rollout", "actor", "reason")}
     entry = Entry(
         seq=head.seq + 1,
         at=now,
@@ -71,17 +72,14 @@ def entry_after(head: Head, transition: Transition, now: float) -> Entry:
         from_stage=state.stage,
         previous_hash=head.hash,
         hash="",
-        **{**vars(transition), "evidence": _plain(transition.evidence)},
-    )
-    entry = replace(
-        entry, actor=_storable(entry.actor), reason=_storable(entry.reason), rollout=_storable(entry.rollout)
+        **{**vars(transition), **plain, "evidence": _plain(transition.evidence)},
     )
     return replace(entry, hash=digest(row_of(entry)))
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
     """Return an entry as the table holds it."""
-    return {**asdict(entry), "evidence": canonical(entry.evidence)}
+    return {**vars(entry), "evidence": canonical(entry.evidence)}
 
 
 def entry_of(row: Mapping[Any, Any]) -> Entry:
