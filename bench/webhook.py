@@ -21,6 +21,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -115,10 +116,10 @@ class _Rollguard:
 
     def prepare(self) -> None:
         """Start every rollout anew, and wait until its target follows."""
-        for name in NAMES:
+        states = {row["rollout"]: row["state"] for row in self._get("rollouts")}
+        for name, state in states.items():
             resolved = self.body(name, status="resolved")
             self._client.post("/alerts", content=resolved).raise_for_status()
-            state = self._get(f"rollouts/{name}")["state"]
             for verb in ("acknowledge", "start") if state == "ROLLBACK" else ("start",):
                 answer = self._client.post(f"/api/v1/rollouts/{name}/{verb}", json={"actor": "bench"})
                 answer.raise_for_status()
@@ -132,10 +133,10 @@ class _Rollguard:
     def off(self) -> int:
         """Return how many rollouts were taken back, exactly once each in this run."""
         runs = {row["rollout"]: row["run"] for row in self._get("rollouts") if row["state"] == "ROLLBACK"}
-        found = [
-            (entry["rollout"], entry["run"]) for entry in self._get("history") if entry["kind"] == "rollback"
-        ]
-        return sum(found.count(pair) == 1 for pair in runs.items())
+        found = Counter(
+            (entry["rollout"], entry["run"]) for entry in self._history() if entry["kind"] == "rollback"
+        )
+        return sum(found[pair] == 1 for pair in runs.items())
 
     def faults(self) -> int:
         """Return how often the ledger's chain is broken."""
@@ -145,6 +146,13 @@ class _Rollguard:
         """Return the most memory that it held so far, MB."""
         text = Path(f"/proc/{self.child.pid}/status").read_text(encoding="ascii")
         return int(text.split("VmHWM:")[1].split()[0]) / 1000
+
+    def _history(self) -> list[dict[str, Any]]:
+        """Return all entries; the API hands them out by the page."""
+        found: list[dict[str, Any]] = []
+        while page := self._get(f"history?after={found[-1]['seq'] if found else 0}"):
+            found += page
+        return found
 
     def _get(self, path: str) -> Any:
         answer = self._client.get(f"/api/v1/{path}")

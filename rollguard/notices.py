@@ -30,6 +30,9 @@ OLDEST_SECONDS = 24 * 3600.0
 TIMEOUT_SECONDS = 5.0
 SHORTEST_RETRY_SECONDS = 0.5
 LONGEST_RETRY_SECONDS = 30.0
+GATHER_SECONDS = 0.2
+"""For so long, what happens next may come along: a storm of steps, or of tries, is no storm of posts."""
+
 BATCH = 100
 
 _STARTED, _PROMOTED, _HELD, _ROLLED_BACK = NOTICES
@@ -137,7 +140,7 @@ class Notices(Listener):
         self._on_post = on_post
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
 
@@ -147,7 +150,7 @@ class Notices(Listener):
 
     def stop(self) -> None:
         """Stop; what is not told yet is told after the next start."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._thread.join(TIMEOUT_SECONDS + 1)
         self._client.close()
@@ -215,7 +218,7 @@ class Notices(Listener):
         return False
 
     def _run(self) -> None:
-        while not self._stopping:
+        while not self._stopping.is_set():
             self._wake.clear()
             try:
                 told = self.step()
@@ -224,3 +227,4 @@ class Notices(Listener):
                 told, self._failures = False, self._failures + 1
             pause = SHORTEST_RETRY_SECONDS * 2.0 ** min(self._failures, 10)
             self._wake.wait(None if told else min(LONGEST_RETRY_SECONDS, pause))
+            self._stopping.wait(GATHER_SECONDS)

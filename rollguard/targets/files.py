@@ -15,7 +15,7 @@ from rollguard.targets.interface import TargetError
 
 LOCK_SECONDS = 10.0
 
-_locks: dict[Path, threading.Lock] = {}
+_locks: dict[Path, tuple[threading.Lock, FileLock]] = {}
 
 
 def read(path: Path) -> bytes | None:
@@ -71,16 +71,20 @@ def locked(real: Path) -> Iterator[None]:
         real.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TargetError(f"{real.parent} cannot be made: {error.strerror}.") from error
-    lock = _locks.setdefault(real, threading.Lock())
+    lock, across = _locks.get(real) or _locks.setdefault(real, (threading.Lock(), _lock_across(real)))
     if not lock.acquire(timeout=LOCK_SECONDS):
         raise TargetError(f"{real} is being written by this process for over {LOCK_SECONDS:g} s.")
     try:
-        with FileLock(real.with_name(f".{real.name}.lock"), timeout=LOCK_SECONDS, poll_interval=0.01):
+        with across:
             yield
     except Timeout as error:
         raise TargetError(f"{real} is locked by another process for over {LOCK_SECONDS:g} s.") from error
     finally:
         lock.release()
+
+
+def _lock_across(real: Path) -> FileLock:
+    return FileLock(real.with_name(f".{real.name}.lock"), timeout=LOCK_SECONDS, poll_interval=0.01)
 
 
 def _write(real: Path, before: bytes | None, after: bytes) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from rollguard import server
 from rollguard.ledger import GENESIS, Ledger
 from rollguard.openapi import VERBS
+from rollguard.state import State
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
@@ -193,12 +194,12 @@ def test_notifications_beyond_those_that_wait_for_the_ledger_are_503(
     monkeypatch.setattr(server, "MOST_NOTIFICATIONS", 1)
     waiting, release = threading.Event(), threading.Event()
 
-    def hang(*_: object) -> list[Any]:
+    def hang() -> dict[str, State]:
         waiting.set()
         release.wait(30)
-        return []
+        return {}
 
-    monkeypatch.setattr(app.control, "notify", hang)
+    monkeypatch.setattr(app.ledger, "states", hang)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(app.post, "/alerts", content=webhook())
         assert waiting.wait(10)
