@@ -53,6 +53,8 @@ class DeclaredMetric(Model):
                 raise ValueError(f"{key} goes with aggregate {aggregate}, and only with it")
         if (self.aggregate == "counter") != self.name.endswith("_total"):
             raise ValueError("the name of a counter ends in _total, and no other's")
+        if self.min_sample > 1 and self.aggregate in {"counter", "histogram"}:
+            raise ValueError(f"min_sample goes with a window, and a {self.aggregate} has none")
         if not all(low < high for low, high in pairwise(self.buckets)):
             raise ValueError("expected buckets in strictly ascending order")
         if reserved := sorted(set(self.labels) & set(_RESERVED)):
@@ -73,6 +75,15 @@ class DeclaredMetric(Model):
         """Return its description, without the label rollout, as it is offered to a rollout."""
         return Metric(self.name, self.type, self.help, tuple(self.labels), self.unit)
 
+    def offered(self) -> tuple[Metric, ...]:
+        """Return its description, and that of the sample of one that waits for several values."""
+        return (self.described(), *((self.sampled(),) if self.min_sample > 1 else ()))
+
+    def sampled(self) -> Metric:
+        """Return the description of how many values it rests on."""
+        about = f"Values in the window of {self.name}, which is shown from {self.min_sample} on."
+        return Metric(f"{self.name}_samples", "gauge", about, tuple(self.labels))
+
 
 class Declaration(Model):
     """A file of them, and the rollouts whose measurements are taken in."""
@@ -82,7 +93,7 @@ class Declaration(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Declaration:
-        names = [metric.name for metric in self.metrics]
+        names = [found.name for metric in self.metrics for found in metric.offered()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two metrics are called {twice[0]}")
         for metric in self.metrics:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -16,7 +17,7 @@ from exporters.exposition import Labels
 from exporters.intake import Intake
 from exporters.sources.interface import Block, Source
 from exporters.tallies import Counter, Distribution, Tally
-from exporters.windowed import AGGREGATES, Aggregate, Window
+from exporters.windowed import AGGREGATES, Aggregate, Sample, Window
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.metric import Metric
 
@@ -99,7 +100,8 @@ class Features(EventExporter[Measurement]):
         }
         decoder = MeasurementDecoder(declaration.rollouts)
         intake = Intake(Measurement, LATE_AFTER_SECONDS, clock, decoder)
-        super().__init__(source, intake, (*(one.tally for one in self._measures), self._unknown))
+        tallies = [tally for one in self._measures for tally in one.tallies]
+        super().__init__(source, intake, (*tallies, self._unknown))
 
     def take(self, event: Measurement, late: bool) -> None:
         """Let a measurement move the metrics of its rollout."""
@@ -123,7 +125,7 @@ class Measure:
         self._key, self._over = declared.key, declared.of
         self._labels: Mapping[str, tuple[str, ...]] = declared.labels
         self._add: Callable[[Labels, float, float, float], None]
-        self.tally = self._tally(declared)
+        self.tallies = self._tallies(declared)
 
     def take(self, event: Measurement) -> None:
         """Take its value in, where a measurement has it, its labels and, of a ratio, the other value."""
@@ -139,20 +141,17 @@ class Measure:
             fits = isinstance(value, str) and len(value) <= _LABEL_CHARACTERS
             yield value if fits and (not known or value in known) else None
 
-    def _tally(self, declared: DeclaredMetric) -> Tally:
-        described = declared.described()
-        metric = Metric(
-            described.name, described.type, described.help, (ROLLOUT_LABEL, *described.labels), described.unit
-        )
+    def _tallies(self, declared: DeclaredMetric) -> tuple[Tally, ...]:
+        metric = _with_rollout(declared.described())
         known: list[Labels] = list(product(self.rollouts, *declared.labels.values()))
         if declared.aggregate == "counter":
             counter = Counter(metric, known)
             self._add = lambda labels, ts, value, over: counter.add(*labels, amount=max(0.0, value))
-            return counter
+            return (counter,)
         if declared.aggregate == "histogram":
             distribution = Distribution(metric, declared.buckets, known)
             self._add = lambda labels, ts, value, over: distribution.observe(*labels, value=value)
-            return distribution
+            return (distribution,)
         window = Window(
             metric,
             _aggregate(declared),
@@ -161,7 +160,12 @@ class Measure:
             sketch=declared.aggregate == "quantile",
         )
         self._add = lambda labels, ts, value, over: window.observe(*labels, ts=ts, value=value, of=over)
-        return window
+        sampled = declared.min_sample > 1
+        return (window, *((Sample(_with_rollout(declared.sampled()), window),) if sampled else ()))
+
+
+def _with_rollout(metric: Metric) -> Metric:
+    return replace(metric, labels=(ROLLOUT_LABEL, *metric.labels))
 
 
 def _aggregate(declared: DeclaredMetric) -> Aggregate:

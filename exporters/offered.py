@@ -45,7 +45,7 @@ def _offered(exporter: Exporter, rollout: str, root: Path) -> tuple[Metric, ...]
             return canary_metrics.METRICS + canary_operations_metrics.METRICS
         case FeaturesExporter(metrics=path):
             declaration = load_declaration(root / path) if path else shipped_declaration()
-            return tuple(one.described() for one in declaration.of(rollout))
+            return tuple(found for one in declaration.of(rollout) for found in one.offered())
         case ScreenerExporter(database=database):
             return screener_metrics.METRICS if database else screener_metrics.FROM_LOG
         case ForecastExporter(log=log):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -159,17 +159,23 @@ class Window:
 
     def family(self, end: float) -> Family:
         """Return it as of `end` (Unix seconds)."""
+        shown = {
+            labels: self._aggregate(found)
+            for labels, found in self.summaries(end)
+            if found.n >= self._min_sample
+        }
+        return Family(self.metric, shown, self._bound.overflow)
+
+    def summaries(self, end: float) -> Iterator[tuple[Labels, Summary]]:
+        """Yield what lies within the window that ends at `end` (Unix seconds), by label."""
         first = math.floor((end - self._window_seconds) / self._span_seconds)
         last = math.floor(end / self._span_seconds)
-        shown: dict[Labels, float | None] = {}
         for labels, spans in self._spans.items():
             found = Summary()
             for span in sorted(spans):
                 if first <= span <= last:
                     found.add(spans[span])
-            if found.n >= self._min_sample:
-                shown[labels] = self._aggregate(found)
-        return Family(self.metric, shown, self._bound.overflow)
+            yield labels, found
 
     def state(self) -> WindowState:
         """Return it for a checkpoint."""
@@ -196,6 +202,30 @@ class Window:
                 del spans[gone]
             if not spans:
                 del self._spans[labels]
+
+
+class Sample:
+    """How many values a window holds, by label: what says that there are data, although too few to be shown.
+
+    Args:
+        metric: its description.
+        window: whose.
+    """
+
+    def __init__(self, metric: Metric, window: Window) -> None:
+        self.metric = metric
+        self._window = window
+
+    def family(self, end: float) -> Family:
+        """Return it as of `end` (Unix seconds); an empty window has no sample."""
+        found = {labels: float(summary.n) for labels, summary in self._window.summaries(end) if summary.n}
+        return Family(self.metric, found)
+
+    def state(self) -> None:
+        """Return nothing: the window keeps it."""
+
+    def restore(self, state: msgspec.Raw | None) -> None:
+        """Do nothing: the window keeps it."""
 
 
 class WindowState(msgspec.Struct, frozen=True):

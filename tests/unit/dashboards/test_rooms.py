@@ -15,6 +15,7 @@ import yaml
 from dashboards import addresses, finish
 from dashboards.rollout import rollout_dashboard
 from exporters import health, intake
+from exporters.declaration import shipped_declaration
 from exporters.offered import offered
 from generators.dashboard_files import dashboard_files, outdated, write
 from generators.guard_views import rollout_view
@@ -69,6 +70,11 @@ NOT_WORTH_IT: Mapping[str, str] = {
     "rollguard_ledger_head_info": "a hash: `rollguard verify --head` compares it",
     "rollguard_exporter_lag_entries": "the seconds behind a source tell more than the entries of a stream",
     "rollguard_exporter_label_overflow_total": "the exporter's own page names the metric and the label",
+    **{
+        metric.sampled().name: "the guard's own panel is empty while it waits for its minimal sample"
+        for metric in shipped_declaration().metrics
+        if metric.min_sample > 1
+    },
 }
 """Metrics that an exporter or the control plane offers and no dashboard shows, and why."""
 

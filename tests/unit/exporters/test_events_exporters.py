@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,9 @@ def declared(name: str) -> tuple[Metric, ...]:
     if name == "canary":
         return canary_metrics.METRICS + canary_operations_metrics.METRICS
     return tuple(
-        Metric(one.name, one.type, one.help, ("rollout", *one.described().labels), one.unit)
+        replace(offered, labels=("rollout", *offered.labels))
         for one in shipped_declaration().metrics
+        for offered in one.offered()
     )
 
 

@@ -182,6 +182,11 @@ metrics:
         ("{name: a, help: A., window: 90}", "duration"),
         ("{name: a, help: A., windw: 1h}", "Did you mean window"),
         ("{name: a-b, help: A.}", "metrics[0].name"),
+        ("{name: a_total, help: A., aggregate: counter, min_sample: 5}", "a counter has none"),
+        (
+            "{name: a_samples, help: A.}\n  - {name: a, help: A., min_sample: 5}",
+            "two metrics are called a_samples",
+        ),
     ],
 )
 def test_a_broken_declaration_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporters.windowed import AGGREGATES, Aggregate, Summary, Window
+from exporters.windowed import AGGREGATES, Aggregate, Sample, Summary, Window
 from rollguard.metric import Metric
 
 GAUGE = Metric("size", "gauge", "Size.", ("symbol",))
@@ -118,6 +118,14 @@ def test_below_the_minimal_sample_nothing_is_shown() -> None:
     assert value_of(found, 101.0) is None
     found.observe("A", ts=100.5, value=2.0)
     assert value_of(found, 101.0) == 1.5
+
+
+def test_a_sample_counts_what_is_in_the_window_also_below_the_minimum() -> None:
+    found = window("mean", min_sample=2)
+    sample = Sample(Metric("m_samples", "gauge", "Values.", ("symbol",)), found)
+    assert sample.family(101.0).samples == {}
+    found.observe("A", ts=100.0, value=1.0)
+    assert sample.family(101.0).samples == {("A",): 1.0}
 
 
 def test_labels_beyond_the_cap_are_left_out_and_counted() -> None:
