@@ -451,6 +451,8 @@ class ControlPlane:
         names = decide.rests_on(transitions, self.rollouts)
         expected = {name: current.get(name, State(name)) for name in names}
         entries = self.ledger.append(transitions, self.clock.wall(), expected)
+        if missed := entries[0].seq - 1 - self._published:  # another control plane's, of other rollouts
+            self._publish(self.ledger.entries(after=self._published, limit=missed), None)
         self._publish(entries, received_at)
         return entries
 

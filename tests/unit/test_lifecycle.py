@@ -468,6 +468,17 @@ def test_what_requires_a_rollout_does_not_start_while_another_control_plane_take
     assert position(second, "child") == "disabled"
 
 
+def test_what_another_control_plane_decides_of_another_rollout_at_that_moment_is_seen(
+    planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
+) -> None:
+    first, second = planes
+    take_to(second, "enabled", "child")
+    first.follow()
+    meanwhile(first, lambda: second.rollback("child", actor="bob", reason="x"))
+    first.pause(NAME, actor="ann")
+    assert first.evaluator.evaluate("child", {"targetingKey": "u"}).variant == "active"
+
+
 def test_what_another_control_plane_starts_at_that_moment_falls_with_what_it_requires(
     planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import Phase, settings
@@ -25,7 +26,7 @@ from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
 from rollguard.seen import Condition, GuardSeen, Observation, guards_of
-from rollguard.state import MOVES
+from rollguard.state import MOVES, Entry
 
 PARENT, CHILD = "model-canary", "child"
 ROLLOUT = load_rollout(Path(__file__).parents[2] / "rollouts" / "model-canary.yaml").model_copy(
@@ -45,6 +46,18 @@ names = st.sampled_from([PARENT, CHILD])
 guards = st.sampled_from(GUARDS)
 conditions: st.SearchStrategy[Condition] = st.sampled_from(["armed", "waiting", "without data", "breached"])
 VERBS = ["start", "approve", "promote", "pause", "resume", "acknowledge"]
+
+
+Act: TypeAlias = tuple[str, str]
+"""Of a person: on which rollout, and the verb."""
+
+acts = st.tuples(names, st.sampled_from(["start", "promote", "rollback"]))
+
+
+def act(control: ControlPlane, asked: Act) -> None:
+    name, verb = asked
+    with suppress(RefusedError):
+        getattr(control, verb)(name, actor="ann", reason="x")
 
 
 class Lifecycle(RuleBasedStateMachine):
@@ -100,8 +113,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(name=names, verb=st.sampled_from(VERBS))
     def a_person_acts(self, name: str, verb: str) -> None:
-        with suppress(RefusedError):
-            getattr(self.control, verb)(name, actor="ann")
+        act(self.control, (name, verb))
 
     @rule(name=names, to=st.sampled_from(["fallback", "previous"]))
     def a_person_rolls_back(self, name: str, to: str) -> None:
@@ -109,6 +121,15 @@ class Lifecycle(RuleBasedStateMachine):
             self.control.rollback(name, actor="ann", reason="x", to=to)
         except RefusedError:
             assert to == "previous" or not self.control.state(name).running
+
+    @rule()
+    def the_parent_goes_well(self) -> None:
+        """Without it, what requires the parent would hardly ever start."""
+        for guard in GUARDS:
+            self.resolves(PARENT, guard, lost=False)
+        self.now += 1900.0
+        for verb in ("resume", "acknowledge", "start", *["promote"] * len(ROLLOUT.stages)):
+            act(self.control, (PARENT, verb))
 
     @rule(name=names, condition=conditions, enough=st.booleans(), late=st.booleans())
     def prometheus_is_seen(self, name: str, condition: Condition, enough: bool, late: bool) -> None:
@@ -145,6 +166,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     @invariant()
     def a_rolled_back_flag_is_off(self) -> None:
+        self.control.follow()
         for name, state in self.ledger.states().items():
             if state.status == "ROLLBACK":
                 served = self.control.evaluator.evaluate(name, {"targetingKey": "ann"}).variant
@@ -185,12 +207,41 @@ class Lifecycle(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestLifecycle = Lifecycle.TestCase
-TestLifecycle.settings = settings(
+class TwoPlanes(Lifecycle):
+    """The same with two control planes on the ledger, of which one commits while the other decides."""
+
+    @rule()
+    def restart(self) -> None:
+        super().restart()
+        self.other = self.control
+        super().restart()
+
+    @rule()
+    def the_other_one_is_asked(self) -> None:
+        self.control, self.other = self.other, self.control
+
+    @rule(mine=acts, others=acts)
+    def both_act_at_once(self, mine: Act, others: Act) -> None:
+        append, other = Ledger.append, self.other
+
+        def late(*arguments: Any) -> list[Entry]:
+            vars(self.ledger).pop("append")
+            act(other, others)
+            return append(self.ledger, *arguments)
+
+        vars(self.ledger)["append"] = late
+        act(self.control, mine)
+        vars(self.ledger).pop("append", None)
+
+
+_SHORT = settings(
     max_examples=15, stateful_step_count=30, deadline=None, derandomize=True, phases=[Phase.generate]
 )
+TestLifecycle, TestTwoPlanes = Lifecycle.TestCase, TwoPlanes.TestCase
+TestLifecycle.settings = TestTwoPlanes.settings = _SHORT
 
 
 @pytest.mark.slow
-def test_the_lifecycle_at_length() -> None:
-    run_state_machine_as_test(Lifecycle, settings=settings(max_examples=500, stateful_step_count=60))
+@pytest.mark.parametrize("machine", [Lifecycle, TwoPlanes])
+def test_the_lifecycle_at_length(machine: type[Lifecycle]) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=500, stateful_step_count=60))
