@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,27 @@ def test_two_control_planes_that_are_told_the_same_decide_once(
     for one in pair:
         check_ledger(one, ["one", "two"], decided)
     check_stream(pair[0], redis_url, ["one", "two"])
+
+
+def all_off(plane: Plane, names: Sequence[str]) -> bool:
+    return not any(plane.flag(name) for name in names)
+
+
+def test_two_control_planes_that_decide_at_once_both_show_what_both_decided(
+    make_plane: MakePlane, tmp_path: Path, redis_url: str, postgres_url: str
+) -> None:
+    names = [f"release-{number}" for number in range(24)]
+    rollouts = write_rollouts(tmp_path / "rollouts", names, redis_url)
+    planes = [make_plane(name, rollouts, postgres_url) for name in ("first", "second")]
+    for plane in planes:
+        plane.start()
+    for name in names:
+        planes[0].begin(name)
+    eventually(lambda: all(planes[1].flag(name) for name in names), "the second shows what the first decided")
+    with ThreadPoolExecutor(8) as pool:
+        told = [pool.submit(planes[number % 2].notify, name, "Errors") for number, name in enumerate(names)]
+        for one in told:
+            one.result()
+    for plane in planes:
+        eventually(partial(all_off, plane, names), "all flags are off")
+        check_ledger(plane, names, [])
