@@ -253,14 +253,18 @@ class ControlPlane:
             to: `fallback`, which ends the run; `previous` or an earlier stage's name, which does not.
         """
         with self._lock:
-            rollout, state = self._rollout(name), self.state(name)
-            breached = decide.armed(rollout, state.position, self._heard.of(name), "rollback")
-            refusals.no_earlier_stage(rollout, state, to)
-            evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
-            why = reason or "manual"
-            return self._commit_by_hand(
-                lifecycle.rollback(rollout, state, actor=actor, reason=why, to=to, evidence=evidence)
-            )
+            try:
+                return self._commit([self._back(name, actor, reason, to)], self.ledger.states(), None)[0]
+            except ConflictError:  # another control plane was quicker: it may have started what requires this
+                return self._commit_by_hand(self._back(name, actor, reason, to))
+
+    def _back(self, name: str, actor: str, reason: str, to: str) -> Transition:
+        rollout, state = self._rollout(name), self.state(name)
+        breached = decide.armed(rollout, state.position, self._heard.of(name), "rollback")
+        refusals.no_earlier_stage(rollout, state, to)
+        evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
+        why = reason or "manual"
+        return lifecycle.rollback(rollout, state, actor=actor, reason=why, to=to, evidence=evidence)
 
     def pause(self, name: str, *, actor: str, reason: str = "") -> Entry:
         """Take the guards' hands off a run, until it is resumed; raises as `start` does."""

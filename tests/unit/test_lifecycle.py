@@ -479,6 +479,15 @@ def test_what_another_control_plane_decides_of_another_rollout_at_that_moment_is
     assert first.evaluator.evaluate("child", {"targetingKey": "u"}).variant == "active"
 
 
+def test_a_rollback_by_hand_takes_along_what_another_control_plane_starts_at_that_moment(
+    planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
+) -> None:
+    first, second = planes
+    meanwhile(first, lambda: second.start("child", actor="bob"))
+    first.rollback(NAME, actor="ann", reason="x")
+    assert [position(first, name) for name in (NAME, "child")] == ["rollback", "rollback"]
+
+
 def test_what_another_control_plane_starts_at_that_moment_falls_with_what_it_requires(
     planes: tuple[ControlPlane, ControlPlane], meanwhile: Callable[..., None]
 ) -> None:
