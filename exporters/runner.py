@@ -22,6 +22,8 @@ from rollguard.errors import RollguardError
 _GRACE_SECONDS = 3.0
 """For a look that is under way when the exporter is to stop; a query that hangs is not waited for."""
 
+_WAKING_SECONDS = 0.5
+
 
 _KEPT_BYTES = 1 << 23
 """glibc gives the top of its heap back where that is larger than twice the largest block ever freed."""
@@ -93,7 +95,8 @@ def _read(follower: Follower, stop: threading.Event) -> None:
     ]
     for thread in threads:
         thread.start()
-    stop.wait()
+    while not stop.wait(_WAKING_SECONDS):
+        pass  # the kernel may give a signal to any thread, but Python handles it in this one, and only awake
     for thread in threads:
         thread.join(_GRACE_SECONDS)
     if failures:

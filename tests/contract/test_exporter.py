@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 
 from rollguard import binaries
-from tests.contract.exporter_process import Exporter, counters_never_fall, event, trade, until, write
+from tests.contract.exporter_process import (
+    DEADLINE_SECONDS,
+    Exporter,
+    counters_never_fall,
+    event,
+    trade,
+    until,
+    write,
+)
 
 
 def test_an_event_shows_in_the_metrics_while_the_process_runs(exporter: Exporter) -> None:
@@ -57,6 +67,15 @@ def test_stopped_cleanly_it_goes_on_without_reading_again(exporter: Exporter) ->
         until(exporter.shows("sample_canary", 10), "the trades of before")
         write(file, trade())
         until(exporter.shows("sample_canary", 11), "one more")
+
+
+def test_a_signal_that_another_thread_takes_ends_it_too(exporter: Exporter) -> None:
+    exporter.start()
+    assert exporter.process is not None
+    pid = exporter.process.pid
+    other = next(int(task.name) for task in Path(f"/proc/{pid}/task").iterdir() if task.name != str(pid))
+    assert ctypes.CDLL(None).tgkill(pid, other, signal.SIGTERM) == 0
+    assert exporter.process.wait(DEADLINE_SECONDS) == 0
 
 
 def test_rotated_while_it_runs_and_while_it_is_down_no_line_is_lost(exporter: Exporter) -> None:
