@@ -55,7 +55,7 @@ def parsed(expr: str) -> parser.Expr:
     try:
         return parser.parse(expr)
     except ValueError as error:
-        raise PromQLError(f"{expr!r} is not PromQL: {error}") from error
+        raise PromQLError(expr, f"is not PromQL: {error}") from error
 
 
 def comparisons(node: parser.Expr, *, condition: bool = False) -> Iterator[Compared]:

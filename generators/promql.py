@@ -33,8 +33,21 @@ COMPARATORS = ("==", "!=", "<=", ">=", "<", ">")
 SET_OPERATORS = ("and", "or", "unless")
 
 
+_SHOWN = 60
+
+
 class PromQLError(RollguardError):
-    """A text is not PromQL."""
+    """A text is not PromQL.
+
+    Args:
+        text: from the place on where it is not, or all of it.
+        why: what was expected.
+    """
+
+    def __init__(self, text: str, why: str) -> None:
+        line = text.strip().splitlines()[0] if text.strip() else ""
+        shown = line if len(line) <= _SHOWN else f"{line[:_SHOWN]}…"
+        super().__init__(f"{shown!r} {why}. Its place is shown by: rollguard check")
 
 
 @dataclass(frozen=True)
@@ -119,7 +132,7 @@ def tokens(text: str) -> Iterator[Token]:
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise PromQLError(f"{text[position:]!r} is not PromQL")
+            raise PromQLError(text[position:], "is not PromQL")
         if match.lastgroup != "space":
             kind: Kind = match.lastgroup  # type: ignore[assignment]
             yield Token(kind, match[0], position)
@@ -137,7 +150,7 @@ def parse(text: str) -> Expression:
     parser = _Parser(text)
     parser.expression()
     if parser.position < len(parser.tokens):
-        raise PromQLError(f"{text[parser.tokens[parser.position].start :]!r} follows the end")
+        raise PromQLError(text[parser.tokens[parser.position].start :], "follows the end")
     return parser.found
 
 
@@ -178,14 +191,14 @@ class _Parser:
 
     def _take(self) -> Token:
         if self.position >= len(self.tokens):
-            raise PromQLError(f"{self.found.text!r} ends too early")
+            raise PromQLError(self.found.text, "ends too early")
         self.position += 1
         return self.tokens[self.position - 1]
 
     def _expect(self, text: str) -> None:
         token = self._take()
         if token.text != text:
-            raise PromQLError(f"{self.found.text[token.start :]!r} begins where {text} is expected")
+            raise PromQLError(self.found.text[token.start :], f"begins where {text} is expected")
 
     def _matching(self) -> tuple[str, ...] | None:
         on = None
@@ -221,7 +234,7 @@ class _Parser:
         elif token.kind == "name":
             self._call(token.text)
         elif token.kind not in {"number", "string", "duration"}:
-            raise PromQLError(f"{self.found.text[token.start :]!r} begins where an operand is expected")
+            raise PromQLError(self.found.text[token.start :], "begins where an operand is expected")
         self._range()
         self._offset()
 

@@ -67,7 +67,7 @@ def reading(expr: str) -> Reading:
     try:
         parser.walk(parser.parse(expr), pre_visit=nodes.append)
     except ValueError as error:
-        raise PromQLError(f"{expr!r} is not PromQL: {error}") from error
+        raise PromQLError(expr, f"is not PromQL: {error}") from error
     series = tuple(_read(node) for node in nodes if isinstance(node, parser.VectorSelector))
     limits = tuple(limit for node in nodes if isinstance(node, parser.BinaryExpr) for limit in _limits(node))
     return Reading(series, limits)

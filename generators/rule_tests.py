@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from generators.cases import BEFORE_FOR, FIRES, SILENT, RenderedCase, Watched
 from generators.derived_tests import derived, stage_fades, stage_series
+from generators.promql import PromQLError
 from generators.rules import other_stages
 from generators.timing import Timing
 from rollguard import durations
@@ -30,8 +32,9 @@ def test_files(rollout: Rollout, timing: Timing) -> dict[str, dict[str, Any]]:
     """
     paces: dict[float, list[RenderedCase]] = {timing.interval: []}
     for guard in all_guards(rollout):
-        for case in cases(rollout, guard, timing):
-            paces.setdefault(case.interval, []).append(case)
+        with suppress(PromQLError):  # promtool says of the rule itself what is wrong
+            for case in cases(rollout, guard, timing):
+                paces.setdefault(case.interval, []).append(case)
     files = {}
     for interval, found in paces.items():
         pace = "" if interval == timing.interval else f".{durations.render(interval)}"
@@ -52,6 +55,7 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
         timing: interval and scale.
     Raises:
         RenderingError: a case cannot be rendered.
+        PromQLError: the guard's expression is none.
     """
     watched = Watched(rollout, guard, timing)
     for part in watched.parts:

@@ -105,7 +105,7 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
             found.setdefault((key, value), path)
         problems += _conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
         rollouts.append((path, rollout))
-    if folder.is_dir():
+    if folder.is_dir() and len(rollouts) == len(paths):  # one that could not be loaded may be required
         problems += _check_requirements(rollouts)
     return sorted(rollouts, key=lambda pair: pair[1].name), problems
 

@@ -20,6 +20,7 @@ from generators.checks import (
 )
 from generators.checks.finding import Finding
 from generators.checks.material import Material
+from generators.promql import PromQLError
 
 SPEC = "spec"
 """The check of the rollout files themselves, which is done as they are loaded."""
@@ -43,6 +44,14 @@ def run(material: Material) -> list[Finding]:
     Raises:
         RollguardError: promtool or amtool cannot be run, or a guard cannot be rendered.
     """
-    found = [finding for check in CHECKS.values() for finding in check(material)]
+    found: list[Finding] = []
+    for check in CHECKS.values():
+        try:
+            found += check(material)
+        except (
+            PromQLError
+        ):  # what cannot be read cannot be checked further, and the check of rules said where
+            if not any(finding.check == rules.NAME for finding in found):
+                raise
     order = ("error", "warning", "note")
     return sorted(dict.fromkeys(found), key=lambda item: (order.index(item.severity), item.problem))

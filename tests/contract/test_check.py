@@ -60,6 +60,24 @@ def test_a_criterion_that_is_no_promql_has_a_caret_at_its_place(run: Run) -> Non
     assert shown[caret - 1][shown[caret].index("^") :].startswith("500")
 
 
+def test_an_expression_of_a_guard_that_is_no_promql_has_a_caret_and_hides_no_other_guard_s_mistake(
+    run: Run,
+) -> None:
+    result = run(
+        (
+            "sum by (rollout) (<< high | increase(window) >>) /",
+            "sum by (rollout (<< high | increase(window) >>) /",
+        ),
+        ("metric: rolling_precision", "metric: rolling_precission"),
+    )
+    shown = result.stderr.splitlines()
+    caret = next(index for index, line in enumerate(shown) if line.strip() == "^")
+    assert "guards[8].expr is not PromQL" in shown[caret - 2]
+    assert shown[caret - 1][shown[caret].index("^") :].startswith("(increase")
+    assert "rolling_precission, which nobody offers" in result.stderr
+    assert "has no test" not in result.stderr
+
+
 def test_a_guard_that_is_no_promql_names_the_parameter(run: Run) -> None:
     result = run(("metric: rolling_precision", "metric: nan"), options=("--json",))
     found = next(found for found in errors(result) if found["check"] == "rules")
