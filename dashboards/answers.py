@@ -26,6 +26,7 @@ def guards_firing(description: str, matcher: str) -> Panel:
         query(f'count(ALERTS{{{matcher},guard!="",alertstate="firing"}}) or vector(0)'),
         unit=NUMBER,
         thresholds=rising(1),
+        size=(3, 4),
     )
 
 
@@ -47,6 +48,7 @@ def closest_guard(
         unit=SHARE,
         thresholds=CLOSENESS_STEPS,
         text="value_and_name",
+        size=(6, 4),  # names of guards and rollouts are long
         links=links,
         no_value="no guard armed with data",
     )

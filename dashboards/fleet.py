@@ -56,6 +56,7 @@ def _answers() -> Iterator[Panel]:
         query(f"count(count by (rollout) (rollout_flag_state{{{_ITS}}}))"),
         unit=NUMBER,
         thresholds=steps(MEASURED),
+        size=(3, 4),
         no_value="control plane silent",
     )
     yield stat(

@@ -98,6 +98,7 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
         query(f"max(rollout_percent{{{own}}})"),
         unit=PERCENT,
         thresholds=steps(BASELINE, (0.001, MEASURED)),
+        size=(3, 4),
     )
     yield guards_firing("Guards that fire now. Not 0: see which one below, and follow its runbook.", own)
     yield closest_guard(
