@@ -7,7 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from generators import output
 from generators.receivers import Routing
 from generators.scrape import Addresses
 from generators.timing import Timing
-from rollguard import binaries, yamlfile
+from rollguard import binaries, durations, yamlfile
 from rollguard.cli import exporting
 from rollguard.cli.client import Client, ServerError
 from rollguard.cli.operate import text
@@ -29,6 +29,9 @@ from rollguard.spec import Rollout
 READY_SECONDS = 60.0
 POLL_SECONDS = 2.0
 WATCH_SECONDS = 15.0
+_RETENTION_SECONDS = 15 * 86400.0
+_RETENTION_OF_HOLD = 2.0
+"""A hold that is interrupted, or waits for its criteria, is counted over a longer time than it lasts."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,12 @@ class Settings:
     scale: float = 1.0
     free_ports: bool = False
     routing: Routing | None = None
+
+
+def retention(rollouts: Iterable[Rollout]) -> float:
+    """Return how long Prometheus must keep its samples: a hold is counted in them, seconds."""
+    longest = max((stage.hold for rollout in rollouts for stage in rollout.stages), default=0.0)
+    return max(_RETENTION_SECONDS, _RETENTION_OF_HOLD * longest)
 
 
 class Stack:
@@ -145,6 +154,7 @@ class Stack:
             binaries.find(binaries.PROMETHEUS),
             f"--config.file={self.folder / 'config' / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
+            f"--storage.tsdb.retention.time={durations.render(retention(self.rollouts))}",
             f"--web.listen-address={at}",
             "--web.enable-lifecycle",
             # At the default of 1 m, a restart of Alertmanager delays a delivery by up to a minute.

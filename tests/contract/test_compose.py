@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from generators import amtool
-from rollguard import binaries
+from rollguard import binaries, durations
+from rollguard.cli.stack import retention
 from rollguard.loading import load_rollouts
 from tests.compose import ROOT, Bare, MissingComposeError, all_running, composed, make_secrets, mounts
 from tests.polling import eventually
@@ -108,6 +109,12 @@ def test_secrets_that_exist_are_kept(secrets: Path) -> None:
     before = {path.name: path.read_bytes() for path in secrets.iterdir()}
     make_secrets(secrets)
     assert {path.name: path.read_bytes() for path in secrets.iterdir()} == before
+
+
+def test_prometheus_keeps_its_samples_for_longer_than_a_hold_lasts(prod: Mapping[str, Any]) -> None:
+    option = "--storage.tsdb.retention.time="
+    (kept,) = (text for text in prod["services"]["prometheus"]["command"] if text.startswith(option))
+    assert durations.parse(kept.removeprefix(option)) >= retention(load_rollouts(ROOT / "rollouts"))
 
 
 def test_each_job_with_an_exporter_has_a_service(prod: Mapping[str, Any]) -> None:

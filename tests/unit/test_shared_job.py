@@ -70,6 +70,14 @@ def test_one_exporter_is_started_for_the_job(rollouts: list[Rollout], tmp_path: 
     assert len(targets) == 1
 
 
+def test_prometheus_keeps_its_samples_for_twice_the_longest_hold(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        TEXT.format(name="one").replace("percent: 100", "percent: 100, hold: 30d")
+    )
+    stack = Stack(Settings(load_rollouts(tmp_path / "one.yaml"), tmp_path / "run", free_ports=True))
+    assert "--storage.tsdb.retention.time=60d" in stack.prometheus.command
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "line"),
     [
