@@ -74,6 +74,8 @@ class Reconciler:
         self._memory = memory
         self._on_poll = on_poll
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False)
+        # Twice as many: who asks to be sure of a notification does not wait for the turn under way.
+        self._asking = ThreadPoolExecutor(2 * len(self._alertmanagers), "asking")
         self._failing: set[str] = set()
         self._silences: tuple[Silence, ...] = ()
         self._told_silences: list[str] = []
@@ -87,6 +89,7 @@ class Reconciler:
     def stop(self) -> None:
         """Stop, and wait until the turn under way has ended."""
         self._turns.stop()
+        self._asking.shutdown()
         self._client.close()
 
     def poll(self) -> bool:
@@ -130,8 +133,7 @@ class Reconciler:
             found.append(parse(self._get(url, query)))
 
         urls = [f"{base}/{path}" for base in self._alertmanagers]
-        with ThreadPoolExecutor(len(urls)) as pool:
-            list(pool.map(lambda url: self._tried(url, partial(ask, url)), urls))
+        list(self._asking.map(lambda url: self._tried(url, partial(ask, url)), urls))
         return found
 
     def _look(self, asked_at: float) -> None:
