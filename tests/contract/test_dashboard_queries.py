@@ -19,6 +19,7 @@ import pytest
 from rollguard import binaries
 from rollguard.cli.client import Client
 from rollguard.cli.stack import Settings, Stack
+from rollguard.control_metrics import DECISION
 from rollguard.loading import load_rollouts
 from rollguard.spec import Rollout
 from rollguard.target_spec import Target
@@ -137,9 +138,8 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
             "the rollback",
             _PATIENCE_SECONDS,
         )
-        eventually(
-            lambda: _series(prometheus, 'rollout_stage{rollout_stage="rollback"} == 1'), "its scrape", 60
-        )
+        evidence = f'{DECISION.name}{{decided_by="OnnxParityFailure",evidence=~"Value .+"}}'
+        eventually(partial(_series, prometheus, evidence), "its evidence", 60)
         _notify(stack, "confidence-calibration", "RiskViolation")  # a poll may have seen the other one first
         eventually(
             lambda: _series(prometheus, "rate(rollguard_flip_duration_seconds_count[10s]) > 0"),

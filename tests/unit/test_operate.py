@@ -36,6 +36,14 @@ def test_an_entry_is_a_line() -> None:
     )
 
 
+def test_below_it_stands_what_it_rested_on() -> None:
+    alert = {"annotations": {"description": "Value 0.07:\nabove 0.05."}}
+    held = entry(kind="hold", actor="guard", evidence={"guards": ["Errors"], "alerts": {"Errors": alert}})
+    first, second = operate.text(held).splitlines()
+    assert first == operate.line(held)
+    assert second == "      Errors: Value 0.07:\N{REPLACEMENT CHARACTER}above 0.05."
+
+
 @pytest.mark.parametrize("key", ["actor", "reason"])
 @pytest.mark.parametrize("text", ["a\nb", "a\rb", "a\x1b[2Kb", "a\u202eb", "a\u2028b"], ids=ascii)
 def test_what_would_move_a_cursor_or_fake_a_line_is_replaced(key: str, text: str) -> None:
