@@ -67,5 +67,6 @@ def _cells() -> Iterator[Override]:
     yield override("Decision", {**coloured, "custom.width": 150})
     yield override("Led to", {"custom.width": 110})
     yield override("Decided by", {"custom.width": 220})
-    yield override("Evidence", {"custom.cellOptions": {"type": "auto", "wrapText": True}})
+    wrapped = {"custom.cellOptions": {"type": "auto", "wrapText": True}, "custom.wrapText": True}
+    yield override("Evidence", wrapped)  # the former for Grafana 11, the latter since it stands by itself
     yield override("Run", {"custom.width": 60})

@@ -38,15 +38,33 @@ def node() -> Callable[[str], list[str]]:
 
 def _literals(dashboards: list[Data]) -> Iterator[str]:
     """Yield the lines of a file that says what type each part of some dashboards is of."""
-    yield "import type { Panels, Row, Whole } from './types';"
+    yield "import type { Defaults, Panels, Row, Whole } from './types';"
     parts: list[tuple[str, Data]] = []
     for dashboard in dashboards:
         parts.append(("Whole", _without_panels(dashboard)))
         rows = [panel for panel in dashboard["panels"] if panel["type"] == "row"]
         parts += [("Row", _without_panels(row)) for row in rows]
-        parts += [(f"Panels['{panel['type']}']", panel) for panel in panels(dashboard)]
+        for panel in panels(dashboard):
+            kind = f"Panels['{panel['type']}']"
+            parts.append((kind, panel))
+            overrides = panel["fieldConfig"]["overrides"]
+            parts += [(f"Defaults<{kind}>", _as_defaults(one["properties"])) for one in overrides]
     for number, (kind, data) in enumerate(parts):
         yield f"export const part{number}: {kind} = {json.dumps(data)};"
+
+
+def _as_defaults(properties: list[Data]) -> Data:
+    """Return the properties of an override as they would stand in the defaults, whose types are known."""
+    found: Data = {}
+    for one in properties:
+        *above, key = one["id"].split(".")
+        place = found
+        for name in above:
+            place = place.setdefault(name, {})
+        place[key] = one["value"]
+    if (cell := found.get("custom", {}).get("cellOptions", {})).get("wrapText"):
+        found["custom"]["cellOptions"] = {"type": cell["type"]}  # Grafana 11's; the types are those of 13
+    return found
 
 
 def _without_panels(data: Data) -> Data:
@@ -86,9 +104,20 @@ def _colour_mode(dashboard: Data) -> None:
     dashboard["panels"][0]["options"]["colorMode"] = "loud"
 
 
-def test_what_grafanalib_gets_wrong_would_be_noticed(node: Callable[[str], list[str]]) -> None:
-    spoilt = [_spoilt(change) for change in (_null_threshold, _named_datasource, _dead_key, _colour_mode)]
-    assert len(_complaints(node, spoilt, "spoilt.ts")) >= 4
+def _override(dashboard: Data) -> None:
+    panel = next(panel for panel in panels(dashboard) if panel["fieldConfig"]["overrides"])
+    panel["fieldConfig"]["overrides"][0]["properties"] = [{"id": "custom.colour", "value": "red"}]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [_null_threshold, _named_datasource, _dead_key, _colour_mode, _override],
+    ids=lambda one: one.__name__,
+)
+def test_what_is_no_key_or_value_of_grafanas_would_be_noticed(
+    node: Callable[[str], list[str]], change: Callable[[Data], None]
+) -> None:
+    assert _complaints(node, [_spoilt(change)], f"spoilt{change.__name__}.ts")
 
 
 # Units and colours

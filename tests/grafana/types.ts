@@ -30,6 +30,9 @@ export type Panels = {
   timeseries: Of<TimeSeries.Options, TimeSeries.FieldConfig>;
   'state-timeline': Of<Timeline.Options, Timeline.FieldConfig>;
 };
+export type Defaults<Kind extends { fieldConfig?: { defaults?: unknown } }> = NonNullable<
+  NonNullable<Kind['fieldConfig']>['defaults']
+>;
 export type Row = Loose<Omit<RowPanel, 'panels'>>;
 
 // The Prometheus data source has keys of its own in an annotation, which the schema does not know.
