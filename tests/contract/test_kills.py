@@ -181,3 +181,35 @@ def test_two_control_planes_that_decide_at_once_both_show_what_both_decided(
     for plane in planes:
         eventually(partial(all_off, plane, names), "all flags are off")
         check_ledger(plane, names, [])
+
+
+@pytest.mark.slow
+def test_two_control_planes_killed_in_turn_under_a_storm_lose_no_rollback(
+    make_plane: MakePlane, tmp_path: Path, redis_url: str, postgres_url: str
+) -> None:
+    names = [f"release-{number}" for number in range(KILLS * PER_LIFE)]
+    rollouts = write_rollouts(tmp_path / "rollouts", names, redis_url)
+    planes = [make_plane(name, rollouts, postgres_url) for name in ("first", "second")]
+    planes[0].start()
+    for name in names:
+        planes[0].begin(name)
+    chance = random.Random(1)
+    for life in range(KILLS):
+        dies, lives = planes[life % 2], planes[1 - life % 2]
+        for plane in planes:
+            if plane.child.ended() is not None or not plane.child.pid:
+                plane.start()
+        told = [(name, guard) for name in names[life * PER_LIFE : (life + 1) * PER_LIFE] for guard in GUARDS]
+        with ThreadPoolExecutor(8) as pool:
+            for alert in told:
+                pool.submit(dies.notify, *alert)
+            sent = [pool.submit(lives.notify, *alert) for alert in told]
+            time.sleep(chance.uniform(0, 0.05))
+            dies.child.kill()
+            for one in sent:
+                one.result()
+    planes[(KILLS - 1) % 2].start()
+    for plane in planes:
+        eventually(partial(all_off, plane, names), "all flags are off")
+        check_ledger(plane, names, [])
+    check_stream(planes[0], redis_url, names)
