@@ -14,7 +14,8 @@ from starlette.routing import Route
 from rollguard import bodies, openapi, status
 from rollguard.access import Access
 from rollguard.applier import Applier
-from rollguard.control import ControlPlane, UnknownRolloutError
+from rollguard.control import ControlPlane
+from rollguard.decisions import UnknownRolloutError
 from rollguard.ledger import parse_head
 from rollguard.state import Entry
 

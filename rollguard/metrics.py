@@ -12,8 +12,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from rollguard import control_metrics as offers
 from rollguard import drill
 from rollguard.applier import TargetStatus
-from rollguard.control import ControlPlane, Listener
+from rollguard.control import ControlPlane
 from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
+from rollguard.decisions import Listener
 from rollguard.errors import RollguardError
 from rollguard.evidence import said
 from rollguard.flags import percent_of

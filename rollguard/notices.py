@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
-from rollguard.control import ControlPlane, Listener
+from rollguard.control import ControlPlane
 from rollguard.conventions import FALLBACK, GUARD_LABEL, NOTICES, ROLLOUT_LABEL
+from rollguard.decisions import Listener
 from rollguard.errors import RollguardError
 from rollguard.evidence import said
 from rollguard.state import Entry

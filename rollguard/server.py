@@ -20,7 +20,8 @@ from rollguard.access import Access, Audit
 from rollguard.api import Api
 from rollguard.applier import Applier
 from rollguard.batches import Batches
-from rollguard.control import ControlPlane, UnknownRolloutError
+from rollguard.control import ControlPlane
+from rollguard.decisions import UnknownRolloutError
 from rollguard.errors import RollguardError
 from rollguard.ledger import ConflictError, LedgerError
 from rollguard.lifecycle import RefusedError

@@ -17,7 +17,8 @@ import uvicorn
 
 from rollguard.applier import Applier, ApplierThreads
 from rollguard.connections import Connection
-from rollguard.control import Clock, ControlPlane, Listener
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock, Listener
 from rollguard.errors import RollguardError
 from rollguard.ledger import Ledger, LedgerError
 from rollguard.metrics import Metrics

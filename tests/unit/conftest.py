@@ -12,7 +12,8 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from rollguard.applier import Applier
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout
 from rollguard.metrics import Metrics

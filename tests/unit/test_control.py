@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from rollguard.control import Clock, ControlPlane, Listener, UnknownRolloutError
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock, Listener, UnknownRolloutError
 from rollguard.ledger import ConflictError, Ledger, LedgerError
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
 from rollguard.conventions import DRILL
+from rollguard.decisions import Clock
 from rollguard.drill import LIMIT_SECONDS, flag_key
 from rollguard.flags import FlagNotFoundError
 from rollguard.ledger import Ledger

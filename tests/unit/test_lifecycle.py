@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from rollguard.calendars import Freeze
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout

@@ -19,8 +19,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
 from rollguard.decide import armed
+from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout
 from rollguard.processes import free_port

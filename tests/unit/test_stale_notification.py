@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from rollguard.control import Clock, ControlPlane
+from rollguard.control import ControlPlane
+from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
