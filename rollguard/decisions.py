@@ -22,6 +22,10 @@ from rollguard.state import Entry, State, Transition
 log = logging.getLogger(__name__)
 
 
+ATTEMPTS = 10
+"""To decide before Alertmanager is to try again: another may be quicker with one rollout after the other."""
+
+
 class UnknownRolloutError(RollguardError):
     """There is no rollout of that name."""
 
@@ -230,8 +234,8 @@ class Decisions:
         seen: Mapping[str, Observation] | None = None,
         fired: Sequence[Fired] = (),
     ) -> list[Entry]:
-        """Decide for every rollout; a second time where another control plane was quicker."""
-        for attempt in (1, 2):
+        """Decide for every rollout; anew where another control plane was quicker with one of them."""
+        for attempt in range(1, ATTEMPTS + 1):
             current = self._catch_up()
             now = self.clock.wall()
             transitions: list[Transition] = []
@@ -253,7 +257,7 @@ class Decisions:
             try:
                 return self._commit(transitions, current, received_at)
             except ConflictError:
-                if attempt == 2:
+                if attempt == ATTEMPTS:
                     raise
         return []
 

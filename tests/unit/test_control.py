@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rollguard.control import ControlPlane
-from rollguard.decisions import Clock, Listener, UnknownRolloutError
+from rollguard.decisions import ATTEMPTS, Clock, Listener, UnknownRolloutError
 from rollguard.ledger import ConflictError, Ledger, LedgerError
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
@@ -435,8 +435,13 @@ def test_a_state_that_changed_under_way_is_decided_upon_anew(fragile: ControlPla
     assert len(notify(fragile, alert())) == 1
 
 
-def test_two_conflicts_in_a_row_are_given_up_for_a_retry(fragile: ControlPlane, failing: Failing) -> None:
-    failing.errors["append"] = [ConflictError("quicker"), ConflictError("quicker")]
+def test_somebody_may_be_quicker_with_several_rollouts(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [ConflictError("quicker")] * (ATTEMPTS - 1)
+    assert len(notify(fragile, alert())) == 1
+
+
+def test_conflicts_without_end_are_given_up_for_a_retry(fragile: ControlPlane, failing: Failing) -> None:
+    failing.errors["append"] = [ConflictError("quicker")] * ATTEMPTS
     with pytest.raises(ConflictError):
         notify(fragile, alert())
 
