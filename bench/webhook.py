@@ -1,10 +1,12 @@
 """Alerts to flags, beside Debian's `webhook` running a script that writes the same file; a storm of alerts.
 
 The control plane is a process of its own, as `rollguard serve` starts it, with 100 rollouts that each have a
-flagd file as their target. Each request is one alert that takes one rollout back: its 2xx comes after the
-entry is on disk and OFREP serves the fallback. The peer answers when its script has ended, which writes the
-rollout's file anew, syncs and renames it. Both are asked over kept connections, each request for another
-rollout; between two rounds all rollouts start anew, which is not measured.
+flagd file as their target. Each request is one alert that takes one rollout back: none is a repetition, which
+would cost no commit. Its 2xx comes after the entry is on disk and OFREP serves the fallback; the file follows
+from the ledger, and how long after the last reply the last one was replaced is told beside. The peer keeps no
+ledger and serves no flags: it answers when its script has ended, which writes the rollout's file anew, syncs
+it, renames it and syncs the folder, as the control plane does. Both are asked over kept connections, each
+request for another rollout; between two rounds all rollouts start anew, which is not measured.
 
 The storm is 10,000 notifications of one alert each, for 100 rollouts in random order. Measured are the time
 from a rollout's first alert to the reply that its flag is off, what was lost or decided twice, and memory.
@@ -36,6 +38,9 @@ from rollguard.processes import Child, free_port
 NAMES = [f"bench-{number}" for number in range(1, 101)]
 STORM = 10_000
 TOKEN = "a-token-of-the-bench-0123456789"
+Measured: TypeAlias = tuple[float, list[float], float]
+"""Requests per second; what each took, sorted; how long after the last reply a file was replaced; seconds."""
+
 Reply: TypeAlias = tuple[str, float, float]
 """A rollout, when its alert was sent, and when the reply came; seconds."""
 
@@ -75,6 +80,7 @@ class _Rollguard:
     head = f"POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n"
 
     def __init__(self, folder: Path) -> None:
+        self.flags = folder / "flags"
         for name in ("rollouts", "flags"):
             (folder / name).mkdir()
         for name in NAMES:
@@ -166,7 +172,8 @@ class _Peer:
     head = "POST /hooks/rollback HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 
     def __init__(self, folder: Path) -> None:
-        (folder / "flags").mkdir()
+        self.flags = folder / "flags"
+        self.flags.mkdir()
         script = folder / "rollback.sh"
         script.write_text(_SCRIPT, encoding="ascii")
         script.chmod(0o755)
@@ -191,6 +198,9 @@ class _Peer:
 
     def prepare(self) -> None:
         """Do nothing: its script writes the file anew each time."""
+
+    def settle(self) -> None:
+        """Do nothing: its script has ended."""
 
 
 Server = TypeVar("Server", _Rollguard, _Peer)
@@ -234,25 +244,29 @@ async def _send_all(
     return [reply for part in parts for reply in part]
 
 
-def _rounds(server: _Rollguard | _Peer, connections: int, rounds: int) -> tuple[float, list[float]]:
-    """Return requests per second, and what each took in seconds, sorted."""
+def _rounds(server: _Rollguard | _Peer, connections: int, rounds: int) -> Measured:
     took: list[float] = []
-    elapsed = 0.0
+    elapsed = behind = 0.0
     for _ in range(rounds):
         server.prepare()
         bodies = [(name, server.body(name)) for name in NAMES]
         begun = time.perf_counter()
         replies = asyncio.run(_send_all(server, bodies, connections))
         elapsed += time.perf_counter() - begun
+        ended = time.time()
         took += [after - before for _, before, after in replies]
-    return len(took) / elapsed, sorted(took)
+        server.settle()
+        last = max(file.stat().st_mtime for file in server.flags.glob("*.json"))
+        behind = max(behind, last - ended)
+    return len(took) / elapsed, sorted(took), behind
 
 
-def _line(what: str, connections: int, rate: float, took: Sequence[float]) -> str:
+def _line(what: str, connections: int, rate: float, took: Sequence[float], behind: float) -> str:
     p50, p99 = (took[round(len(took) * share) - 1] * 1000 for share in (0.5, 0.99))
     plural = "s" if connections > 1 else " "
     times = f"p50 {p50:6.1f} ms   p99 {p99:6.1f} ms"
-    return f"{what:<10} {connections:>2} connection{plural} {rate:6.0f} /s   {times}"
+    files = f"files {behind * 1000:.0f} ms later at most" if behind else "files before"
+    return f"{what:<10} {connections:>2} connection{plural} {rate:6.0f} /s   {times}   {files}"
 
 
 def _storm(server: _Rollguard) -> str:
@@ -284,7 +298,6 @@ def webhook(rounds: int) -> None:
     ):
         for connections in (1, 16):
             click.echo(_line("rollguard", connections, *_rounds(ours, connections, rounds)))
-        ours.settle()
         idle = ours.memory()
         click.echo(_storm(ours))
         click.echo(f"memory at most: {idle:.0f} MB before the storm, {ours.memory():.0f} MB after it")

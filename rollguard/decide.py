@@ -149,6 +149,8 @@ def _counting(
     rollout: Rollout, state: State, breached: Sequence[tuple[Guard, GuardAlert]], now: float, scale: float
 ) -> list[tuple[Guard, GuardAlert]]:
     """Return the breaches without those that were noted before, or that may be an echo of a step back."""
+    if not breached:
+        return []
     passed_over = state.noted if rollout.observed else frozenset()
     if lifecycle.cooldown_left(rollout, state, now, scale) > 0:
         passed_over |= state.excused

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Literal
@@ -116,7 +116,8 @@ def is_platform(alert: str) -> bool:
     return any(found.alert == alert for found in platform_alerts())
 
 
-def acting_guards(rollout: Rollout) -> list[Guard]:
+@lru_cache(maxsize=10_000)
+def acting_guards(rollout: Rollout) -> tuple[Guard, ...]:
     """Return every guard that may act on a rollout: its own, and the platform's that act on each.
 
     Args:
@@ -125,4 +126,4 @@ def acting_guards(rollout: Rollout) -> list[Guard]:
         Its guards with those for their missing data, then the platform's holds.
     """
     platform = [alert.guard for alert in platform_alerts() if alert.each_rollout and alert.action != "notify"]
-    return [*all_guards(rollout), *platform]
+    return (*all_guards(rollout), *platform)

@@ -361,6 +361,10 @@ class Rollout(Model):
     requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
     targets: Listed[Target] = ()
 
+    def __hash__(self) -> int:
+        """Return a hash by name, so that what follows from a file need not be worked out again each time."""
+        return hash(self.rollout)
+
     @property
     def name(self) -> str:
         """The rollout's name: the label `rollout` of everything that belongs to it."""
