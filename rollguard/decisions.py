@@ -186,6 +186,10 @@ class Decisions:
             self._seen[name] = seen
             return self._decide(None, {name: seen}) if decides else []
 
+    def shown(self) -> Mapping[str, State]:
+        """Return the states that the flags show, without a look at the ledger."""
+        return self._shown
+
     def state(self, name: str) -> State:
         """Return a rollout's state by the ledger."""
         return self.ledger.states().get(name, State(name))

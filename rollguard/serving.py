@@ -101,13 +101,13 @@ def running(options: Options) -> Iterator[Server]:
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
+        # A ledger that nobody else may write to need not be asked by each target each time.
+        states = ledger.states if ledger.shared else control.shown
         targets = {
-            name: build(rollout, options.root, options.memory, control.rollouts, ledger.states)
+            name: build(rollout, options.root, options.memory, control.rollouts, states)
             for name, rollout in control.rollouts.items()
         }
-        applier = Applier(
-            options.rollouts, targets, ledger.states, clock=clock.wall, monotonic=clock.monotonic
-        )
+        applier = Applier(options.rollouts, targets, states, clock=clock.wall, monotonic=clock.monotonic)
         metrics = Metrics(control, applier.statuses)
         applier.on_applied = metrics.applied
         threads = ApplierThreads(applier)
