@@ -15,7 +15,6 @@ import json
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,6 +29,7 @@ from openfeature.evaluation_context import EvaluationContext
 
 from rollguard.processes import Child, free_port
 from tests.javascript import MissingNodeError, installed
+from tests.serving import serve_command
 
 KEY = "bench-flag"
 TOKEN = "a-token-of-the-bench-0123456789"
@@ -57,20 +57,7 @@ def _serving(folder: Path) -> Iterator[str]:
     (folder / "rollouts" / "bench.yaml").write_text(_ROLLOUT, encoding="utf-8")
     (folder / "token").write_text(TOKEN, encoding="ascii")
     url = f"http://127.0.0.1:{free_port()}"
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "rollguard",
-            "serve",
-            "--without-prometheus",
-            "--listen",
-            url.removeprefix("http://"),
-        ),
-        *("--rollouts", str(folder / "rollouts"), "--state", f"sqlite:///{folder / 'ledger.db'}"),
-        *("--token-file", str(folder / "token"), "--poll", "1h"),
-        *("--alertmanager", f"http://127.0.0.1:{free_port()}"),
-    ]
+    command = serve_command(folder, url, rollouts=folder / "rollouts")
     child = Child("control plane", command, folder / "serve.log", f"{url}/readyz")
     child.start()
     try:

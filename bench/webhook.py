@@ -20,7 +20,6 @@ import asyncio
 import json
 import platform
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -34,6 +33,7 @@ import click
 import httpx
 
 from rollguard.processes import Child, free_port
+from tests.serving import serve_command
 
 NAMES = [f"bench-{number}" for number in range(1, 101)]
 STORM = 10_000
@@ -87,22 +87,8 @@ class _Rollguard:
             (folder / "rollouts" / f"{name}.yaml").write_text(_ROLLOUT.format(name=name), encoding="utf-8")
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.port = free_port()
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "rollguard",
-                "serve",
-                "--without-prometheus",
-                "--listen",
-                f"127.0.0.1:{self.port}",
-            ),
-            *("--rollouts", str(folder / "rollouts"), "--state", f"sqlite:///{folder / 'ledger.db'}"),
-            *("--token-file", str(folder / "token"), "--poll", "1h", "--time-scale", "1000000"),
-            *("--root", str(folder), "--memory", str(folder / "memory")),
-            *("--alertmanager", f"http://127.0.0.1:{free_port()}"),
-        ]
         self.url = f"http://127.0.0.1:{self.port}"
+        command = serve_command(folder, self.url, "--time-scale", "1000000", rollouts=folder / "rollouts")
         self.child = Child("control plane", command, folder / "serve.log", f"{self.url}/readyz")
         self._client = httpx.Client(
             base_url=self.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=60

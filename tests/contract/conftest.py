@@ -20,6 +20,7 @@ from rollguard.processes import Child, free_port
 from tests.contract.exporter_process import Exporter
 from tests.contract.planes import MakePlane, Plane
 from tests.contract.shop import HEALTHY, Shop, running_shop
+from tests.serving import serve_command
 
 SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
@@ -39,21 +40,7 @@ class Served:
         self.token_file.write_text(TOKEN, encoding="ascii")
         text = SHIPPED.read_text(encoding="utf-8").partition("\ntargets:")[0]
         (self.rollouts / SHIPPED.name).write_text(f"{text}\n", encoding="utf-8")
-        command = [
-            *(
-                sys.executable,
-                "-m",
-                "rollguard",
-                "serve",
-                "--without-prometheus",
-                "--listen",
-                self.url.removeprefix("http://"),
-            ),
-            *("--rollouts", str(self.rollouts), "--state", f"sqlite:///{self.ledger}"),
-            *("--token-file", str(self.token_file), "--root", str(folder)),
-            *("--memory", str(folder / "memory")),
-            *("--alertmanager", f"http://127.0.0.1:{free_port()}", "--poll", "1h"),
-        ]
+        command = serve_command(folder, self.url, rollouts=self.rollouts, state=f"sqlite:///{self.ledger}")
         self.process = Child("control plane", command, folder / "serve.log", f"{self.url}/readyz")
 
     def start(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import redis
 
 from rollguard.processes import Child, free_port
 from tests import polling
+from tests.serving import serve_command
 
 TOKEN = "a-token-of-a-test-0123456789"
 GUARDS = ("Errors", "Latency")
@@ -52,24 +52,17 @@ class Plane:
         options: Sequence[str] = (),
     ) -> None:
         folder.mkdir(exist_ok=True)
-        asked = alertmanagers or [f"http://127.0.0.1:{free_port()}"]
         (folder / "token").write_text(TOKEN, encoding="ascii")
         self.url = f"http://127.0.0.1:{free_port()}"
-        self.command = [
-            *(
-                sys.executable,
-                "-m",
-                "rollguard",
-                "serve",
-                "--listen",
-                self.url.removeprefix("http://"),
-            ),
-            *("--rollouts", str(rollouts), "--state", state, "--token-file", str(folder / "token")),
-            *("--root", str(folder), "--memory", str(folder / "memory")),
-            *(part for url in asked for part in ("--alertmanager", url)),
-            *("--poll", poll, *(("--prometheus", prometheus) if prometheus else ("--without-prometheus",))),
+        more = [
+            *(part for url in alertmanagers for part in ("--alertmanager", url)),
+            "--poll",
+            poll,
             *options,
         ]
+        if prometheus:
+            more += ["--prometheus", prometheus]
+        self.command = serve_command(folder, self.url, *more, rollouts=rollouts, state=state)
         self.child = Child("control plane", self.command, folder / "serve.log", f"{self.url}/readyz")
         self._client = httpx.Client(
             base_url=self.url, headers={"authorization": f"Bearer {TOKEN}"}, timeout=30, trust_env=False

@@ -17,6 +17,7 @@ import pytest
 from rollguard.cli.client import Client
 from rollguard.processes import Child, free_port
 from tests.polling import eventually
+from tests.serving import serve_command
 
 TOKEN = "0123456789abcdef"
 CONFIG = "feature:\n  enabled: false  # by Rollguard\n"
@@ -84,12 +85,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "app.yml").write_text(CONFIG)
     address = f"127.0.0.1:{free_port()}"
-    command = [
-        *(sys.executable, "-m", "rollguard", "serve", "--without-prometheus", "--listen", address),
-        *("--rollouts", str(tmp_path / "feature.yaml"), "--state", f"sqlite:///{tmp_path / 'ledger.db'}"),
-        *("--token-file", str(tmp_path / "token"), "--root", str(tmp_path)),
-        *("--alertmanager", f"http://127.0.0.1:{free_port()}"),
-    ]
+    command = serve_command(tmp_path, f"http://{address}", rollouts=tmp_path / "feature.yaml")
     child = Child("control plane", command, tmp_path / "log", f"http://{address}/readyz")
     child.start()
     try:
