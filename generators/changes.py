@@ -47,7 +47,7 @@ class RolloutChange:
         rollout: its name.
         kind: whether it is new, gone or other than it was.
         guards: those that are new, gone or other than they were.
-        others: keys beside `guards` that are not what they were.
+        others: what else differs, in a few words each.
     """
 
     rollout: str
@@ -111,8 +111,8 @@ def _pairs(old: Rollout | None, new: Rollout | None) -> dict[str, tuple[Guard | 
 def _words(old: Rollout | None, was: Guard | None, new: Rollout | None, now: Guard | None) -> Iterator[str]:
     if new is not None and now is not None and (old is None or was is None):
         yield f"{now.action} when {_description(new, now)}"
-    elif was is not None and (new is None or now is None):
-        yield f"no longer asks for: {was.action}"
+    elif old is not None and was is not None and (new is None or now is None):
+        yield f"is gone: {was.action} when {_description(old, was)}"
     elif old is not None and was is not None and new is not None and now is not None:
         found = list(_differences(old, was, new, now))
         yield from found
@@ -156,8 +156,40 @@ def _shown(value: object) -> str:
 def _others(old: Rollout, new: Rollout) -> Iterator[str]:
     sides = [side.model_dump(by_alias=True) for side in (old, new)]
     for key, value in sides[1].items():
-        if key not in _ELSEWHERE and sides[0][key] != value:
-            yield key
+        if key not in _ELSEWHERE:
+            yield from _apart(key, sides[0][key], value)
+
+
+def _apart(where: str, before: Any, after: Any) -> Iterator[str]:
+    """Yield what differs between two values of a rollout file, each at its innermost key."""
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            yield from _apart(f"{where}.{key}", before.get(key), after.get(key))
+    elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
+        yield from _items_apart(where, _by_name(before), _by_name(after))
+    else:
+        yield f"{where} {_shown(before)} → {_shown(after)}"
+
+
+def _items_apart(where: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in {**before, **after}:
+        if name not in after:
+            yield f"{where}: {name} is gone"
+        elif name not in before:
+            yield f"{where}: {name} is new"
+        else:
+            yield from _apart(f"{where} {name}", before[name], after[name])
+    if before.keys() == after.keys() and [*before] != [*after]:
+        yield f"{where}: another order"
+
+
+def _by_name(items: Sequence[Any]) -> dict[str, Any]:
+    """Return the items of a list by their names; those without by their place, plain values as they are."""
+    if not any(isinstance(item, dict) for item in items):
+        return {str(item): item for item in items}
+    return {str(item.get("name") or number): item for number, item in enumerate(items, 1)}
 
 
 def _description(rollout: Rollout, guard: Guard) -> str:

@@ -76,8 +76,7 @@ def _text(change: RolloutChange) -> Iterator[str]:
     yield f"{change.rollout}{new[change.kind]}"
     for guard in change.guards:
         yield f"  {_MARKS[guard.kind]} {guard.guard}: {'; '.join([*guard.words, *_figures(guard)])}"
-    if change.others:
-        yield f"  also changed: {', '.join(change.others)}"
+    yield from (f"  ~ {words}" for words in change.others)
 
 
 def _figures(guard: GuardChange) -> Iterator[str]:

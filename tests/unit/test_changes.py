@@ -99,13 +99,17 @@ def test_a_new_guard_is_told_by_its_condition(side: Make) -> None:
 def test_a_guard_that_is_gone_is_told(side: Make) -> None:
     after = side((TEXT[TEXT.index("  - alert: CrashSeen") :], ""))
     found = only(changes(side(), after))
-    assert (found.guard, found.kind, found.words) == ("CrashSeen", "removed", ("no longer asks for: hold",))
+    assert (found.guard, found.kind, found.words) == (
+        "CrashSeen",
+        "removed",
+        ("is gone: hold when crashes_total has risen by more than 0 within 5m",),
+    )
 
 
 def test_a_shorter_interval_changes_every_guards_worst_case(side: Make) -> None:
     (found,) = changes(side(), side(('8000"]}', '8000"], interval: 5s}')))
     assert [guard.guard for guard in found.guards] == ["DriftDetected", "CrashSeen"]
-    assert found.others == ("scrape",)
+    assert found.others == ("scrape.interval 15s → 5s",)
 
 
 def test_another_way_of_an_alert_is_told(side: Make) -> None:
@@ -121,4 +125,10 @@ def test_rollouts_that_are_new_or_gone_are_told(side: Make) -> None:
 
 def test_keys_beside_the_guards_are_named(side: Make) -> None:
     (found,) = changes(side(), side(("owner: shop", "owner: payments")))
-    assert (found.guards, found.others) == ((), ("owner",))
+    assert (found.guards, found.others) == ((), ("owner shop → payments",))
+
+
+def test_what_a_stage_loses_is_told_at_its_key(side: Make) -> None:
+    before = side(("stages:", "advance: [{name: calm, expr: up == 1}]\nmode: observe\nstages:"))
+    (found,) = changes(before, side(("stages:", "mode: guard\nstages:")))
+    assert found.others == ("mode observe → guard", "advance: calm is gone")
