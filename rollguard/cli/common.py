@@ -20,6 +20,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 STATE_FOLDER = Path(".rollguard")
 """Where `rollguard up` keeps its token, ledger and logs, unless told otherwise."""
+TOKEN_FILE = STATE_FOLDER / "token"
+"""Where a client finds its token, unless told otherwise."""
 
 
 class UrlType(click.ParamType[str]):
@@ -73,7 +75,7 @@ token_option = click.option(
     type=click.Path(path_type=Path),
     envvar="ROLLGUARD_TOKEN_FILE",
     show_envvar=True,
-    default=STATE_FOLDER / "token",
+    default=TOKEN_FILE,
     show_default=True,
     help="File with the bearer token.",
 )

@@ -12,6 +12,7 @@ from rollguard import serving
 from rollguard.cli import stack
 from rollguard.cli.common import (
     STATE_FOLDER,
+    TOKEN_FILE,
     DurationType,
     OriginType,
     UrlType,
@@ -45,7 +46,7 @@ from rollguard.tokens import ROLES, Role
     type=click.Path(path_type=Path),
     envvar="ROLLGUARD_TOKEN_FILE",
     show_envvar=True,
-    help=f"File with bearer tokens for everything. Default: {STATE_FOLDER}/token, without --role-token.",
+    help=f"File with bearer tokens for everything. Default: {TOKEN_FILE}, without --role-token.",
 )
 @click.option(
     "--role-token",
@@ -139,7 +140,7 @@ def serve(
 ) -> None:
     """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
     log_to_stderr()
-    everything = token_file or (None if role_tokens else STATE_FOLDER / "token")
+    everything = token_file or (None if role_tokens else TOKEN_FILE)
     serving.serve(
         serving.Options(
             rollouts=load_rollouts(rollouts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from generators.timing import Timing
 from rollguard import binaries, durations, yamlfile
 from rollguard.cli import exporting
 from rollguard.cli.client import Client, ServerError
+from rollguard.cli.common import TOKEN_FILE
 from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
 from rollguard.processes import Child, ProcessError, free_port
@@ -225,25 +227,37 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
                 say(f"note: {note}")
             with stack.running(), stack.client() as client:
                 known = max((entry["seq"] for entry in client.history()), default=0)
-                for text in _addresses(stack):
-                    say(text)
+                for line in addresses(stack):
+                    say(line)
                 _watch(stack, client, known, say)
         except KeyboardInterrupt:
             say("stopped.")
 
 
-def _addresses(stack: Stack) -> Iterator[str]:
+def addresses(stack: Stack) -> Iterator[str]:
+    """Yield what a person needs once it is ready: addresses, the file of the token, the next command."""
     at = stack.addresses
-    yield f"  control plane  http://{at.control_plane}"
-    yield f"  prometheus     http://{at.prometheus}"
-    yield f"  alertmanager   http://{at.alertmanager}"
-    for rollout in stack.rollouts:
-        for target in rollout.scrape.targets:
-            yield f"  {rollout.name:<14} http://{target}/metrics"
+    servers = [
+        ("control plane", f"http://{at.control_plane}"),
+        ("prometheus", f"http://{at.prometheus}"),
+        ("alertmanager", f"http://{at.alertmanager}"),
+        *(
+            (rollout.name, f"http://{target}/metrics")
+            for rollout in stack.rollouts
+            if rollout.scrape.exporter is None or not exporting.unset_variable(rollout.scrape.exporter)
+            for target in rollout.scrape.targets
+        ),
+    ]
+    width = max(len(name) for name, _ in servers)
+    for name, url in servers:
+        yield f"  {name:<{width}}  {url}"
     yield f"token: {stack.token_file}"
-    usual = at.control_plane.endswith(f":{CONTROL_PLANE_PORT}")
-    where = "" if usual else f" --server http://{at.control_plane}"
-    yield f"next: rollguard start {stack.rollouts[0].name}{where}; Ctrl-C stops everything"
+    options = ""
+    if not at.control_plane.endswith(f":{CONTROL_PLANE_PORT}"):
+        options += f" --server http://{at.control_plane}"
+    if stack.token_file != TOKEN_FILE.resolve():
+        options += f" --token-file {shlex.quote(str(stack.token_file))}"
+    yield f"next: rollguard start {stack.rollouts[0].name}{options}; Ctrl-C stops everything"
 
 
 def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None]) -> None:

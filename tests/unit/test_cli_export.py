@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from exporters.screener import Screener
 from rollguard import binaries
 from rollguard.cli import cli, export, exporting
-from rollguard.cli.stack import Settings, Stack
+from rollguard.cli.stack import Settings, Stack, addresses
 from rollguard.loading import load_rollout
 from rollguard.spec import Exporter
 from rollguard.yamlfile import dump, parse
@@ -93,6 +93,36 @@ def test_up_starts_no_exporter_whose_database_nobody_told(
     assert (
         note == "ensemble-forecast is not measured: the environment variable FORECAST_DATABASE_URL is not set"
     )
+    assert not any("/metrics" in line for line in addresses(stack))
+
+
+def test_up_aligns_the_addresses_of_rollouts_with_long_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
+        need_binary(binary)
+    monkeypatch.setenv("FORECAST_DATABASE_URL", "postgresql://localhost/forecasts")
+    stack = Stack(Settings([load_rollout(SHIPPED.parent / "ensemble-forecast.yaml")], tmp_path, tmp_path))
+    found = [line.index("http") for line in addresses(stack) if line.startswith("  ")]
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(("folder", "given"), [(".rollguard", False), ("../the state", True)])
+def test_the_next_command_names_the_token_where_a_client_would_not_find_it(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    need_binary: Callable[[binaries.Binary], str],
+    folder: str,
+    given: bool,
+) -> None:
+    for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
+        need_binary(binary)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    *_, last = addresses(Stack(Settings([load_rollout(SHIPPED)], Path(folder))))
+    option = f" --token-file '{tmp_path / 'the state' / 'token'}'" if given else ""
+    assert last == f"next: rollguard start model-canary{option}; Ctrl-C stops everything"
 
 
 @pytest.mark.parametrize(
