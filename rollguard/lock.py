@@ -16,12 +16,14 @@ class LockError(RollguardError):
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str, holder: str, instead: str) -> Iterator[None]:
     """Hold a lock while this lasts; the file stays, the lock does not outlive the process.
 
     Args:
         path: the lock file, made where there is none; it holds the number of the process.
         what: what is locked, for the error.
+        holder: what another process that holds it is, for the error.
+        instead: what to do where that one must go on, for the error.
     Raises:
         LockError: another process holds it.
     """
@@ -31,20 +33,19 @@ def locked(path: Path, what: str) -> Iterator[None]:
     except OSError as error:
         raise LockError(f"{path} cannot be opened: {error.strerror}.") from error
     try:
-        _take(file, path, what)
+        _take(file, path, what, holder, instead)
         yield
     finally:
         os.close(file)
 
 
-def _take(file: int, path: Path, what: str) -> None:
+def _take(file: int, path: Path, what: str, holder: str, instead: str) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        holder = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        number = os.pread(file, 20, 0).decode("ascii", "replace").strip() or "unknown"
         raise LockError(
-            f"{what} is in use by another control plane, process {holder}.\n"
-            "  Stop that one, or give this one a ledger of its own by --state."
+            f"{what} is in use by another {holder}, process {number}.\n  Stop that one, or {instead}."
         ) from error
     except OSError as error:
         raise LockError(f"{path} cannot be locked: {error.strerror}.") from error

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from rollguard.cli.client import Client, ServerError
 from rollguard.cli.common import TOKEN_FILE
 from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
+from rollguard.lock import locked
 from rollguard.processes import Child, ProcessError, free_port
 from rollguard.spec import Rollout
 
@@ -95,7 +96,6 @@ class Stack:
 
     def prepare(self) -> None:
         """Write configuration, rollouts and, where there is none yet, a token."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         files = output.generate(self.rollouts, self.scale, self.addresses, routing=self.routing)
         output.write(files, self.folder / "config")
         loaded = self.folder / "rollouts"
@@ -116,18 +116,25 @@ class Stack:
         """Run everything, ready when this yields, and stop it in reverse order.
 
         Raises:
+            LockError: another stack runs on the folder; nothing was written.
             ProcessError: a process did not start; the others are stopped.
         """
-        self.prepare()
-        try:
-            for child in self.children:
-                child.start()
-            for child in self.children:
-                child.wait_until_ready(READY_SECONDS)
-            yield self
-        finally:
-            for child in reversed(self.children):
-                child.stop()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._sole():
+            self.prepare()
+            try:
+                for child in self.children:
+                    child.start()
+                for child in self.children:
+                    child.wait_until_ready(READY_SECONDS)
+                yield self
+            finally:
+                for child in reversed(self.children):
+                    child.stop()
+
+    def _sole(self) -> AbstractContextManager[None]:
+        instead = "give this one a folder of its own by --dir"
+        return locked(self.folder / "up.lock", str(self.folder), "`rollguard up`", instead)
 
     def _control_plane(self) -> Child:
         at = self.addresses
@@ -217,6 +224,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     """Run the stack until Ctrl-C or SIGTERM, and tell what happens, a line each.
 
     Raises:
+        LockError: another stack runs on the folder.
         ProcessError: a process did not start, or ended by itself.
     """
     stack = Stack(settings)

@@ -57,7 +57,8 @@ class SqliteStorage(Storage):
 
     def sole(self) -> AbstractContextManager[None]:
         """Hold the lock beside the file while this lasts; raises LockError where another one does."""
-        return locked(self._path.with_name(f"{self._path.name}.lock"), self.place)
+        lock = self._path.with_name(f"{self._path.name}.lock")
+        return locked(lock, self.place, "control plane", "give this one a ledger of its own by --state")
 
     def identity(self) -> tuple[int, int] | None:
         """Return which file it is; None where it is gone."""

@@ -92,6 +92,20 @@ def test_no_process_is_left_behind_after(up: subprocess.Popen[str], number: sign
         assert up.returncode == 0
 
 
+def test_a_second_one_on_the_same_folder_is_refused_before_it_writes_anything(
+    up: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    wait_until_up(up)
+    config = tmp_path / ".rollguard" / "config"
+    before = {path: path.read_bytes() for path in config.rglob("*") if path.is_file()}
+    assert before
+    assert isinstance(up.args, list)
+    second = subprocess.run(up.args, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert second.returncode == 2
+    assert f".rollguard is in use by another `rollguard up`, process {up.pid}.\n" in second.stderr
+    assert {path: path.read_bytes() for path in config.rglob("*") if path.is_file()} == before
+
+
 def test_a_child_that_ends_by_itself_ends_the_stack_and_is_named(up: subprocess.Popen[str]) -> None:
     wait_until_up(up)
     victim = next(
