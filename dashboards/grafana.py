@@ -111,8 +111,8 @@ class Grafana:
 
     def _stored(self, dashboard: Dashboard) -> _Stored | None:
         answer = self._ask("GET", f"/api/dashboards/uid/{dashboard['uid']}", _name(dashboard))
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return None
+        if answer.status_code == httpx.codes.NOT_FOUND and _object(answer) is not None:
+            return None  # a server that is no Grafana says so in other words
         found = self._content(answer, _name(dashboard))
         return _Stored(found["dashboard"], found.get("meta", {}).get("folderUid", ""))
 
@@ -169,14 +169,20 @@ class Grafana:
         raise AssertionError("the last try returns or raises")
 
     def _content(self, answer: httpx.Response, name: str) -> dict[str, Any]:
-        try:
-            found = answer.json()
-        except ValueError:
-            found = None
-        if answer.is_success and isinstance(found, dict):
+        found = _object(answer)
+        if answer.is_success and found is not None:
             return found
-        said = found.get("message", "") if isinstance(found, dict) else ""
+        said = found.get("message", "") if found else ""
         raise GrafanaError(f"{name}: {_refusal(answer, str(said), self._url)}")
+
+
+def _object(answer: httpx.Response) -> dict[str, Any] | None:
+    """Return the JSON object that an answer holds; None for anything else."""
+    try:
+        found = answer.json()
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _name(dashboard: Dashboard) -> str:

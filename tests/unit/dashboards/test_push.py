@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner
 
@@ -207,6 +208,14 @@ def test_a_refusal_names_the_dashboard_and_leaves_all_as_it_was(
     assert "Nothing was changed" in text
     assert set(server.dashboards) == {"a"}
     assert server.dashboards["a"]["title"] == before
+
+
+def test_a_dry_run_against_another_server_than_grafana_says_so() -> None:
+    elsewhere = httpx.MockTransport(lambda _: httpx.Response(404, text="404 page not found"))
+    with pytest.raises(GrafanaError, match="Is --url the base URL of Grafana"):
+        Grafana("http://127.0.0.1:1", TOKEN, transport=elsewhere).push(
+            THREE, FOLDER, "Rollguard", dry_run=True
+        )
 
 
 def test_a_wrong_token_is_told_before_anything_is_written(server: FakeGrafana) -> None:
