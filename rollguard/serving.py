@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -79,14 +79,14 @@ class Options:
 
 
 class _Waker(Listener):
-    """Wakes the targets of a rollout as soon as its transition is committed."""
+    """Wakes what follows a rollout's state, such as its targets, as soon as its transition is committed."""
 
-    def __init__(self, threads: ApplierThreads) -> None:
-        self._threads = threads
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
 
     def decided(self, entries: Sequence[Entry], _received_at: float | None) -> None:
         for entry in entries:
-            self._threads.wake(entry.rollout)
+            self._wake(entry.rollout)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def running(options: Options) -> Iterator[Server]:
         applier.on_applied = metrics.applied
         threads = ApplierThreads(applier)
         control.listen(metrics)  # before the targets: it must know when the notification came
-        control.listen(_Waker(threads))
+        control.listen(_Waker(threads.wake))
         threads.start()
         try:
             with (
@@ -219,6 +219,7 @@ def _watching(control: ControlPlane, metrics: Metrics, options: Options) -> Iter
         every=options.watch_seconds,
         on_turn=metrics.watched,
     )
+    control.listen(_Waker(lambda _: watcher.wake()))
     watcher.start()
     try:
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from rollguard.applier import Applier
@@ -29,6 +29,11 @@ def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:
         _rollout(control, applier, rollout, states.get(name, State(name)))
         for name, rollout in control.rollouts.items()
     ]
+
+
+def _as_of_now(seen: GuardSeen, fires: bool) -> GuardSeen:
+    """Return what a guard can say; that an armed one fires is known before Prometheus is looked at again."""
+    return replace(seen, condition="breached", why="fires") if fires and seen.condition == "armed" else seen
 
 
 def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: State) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
                 "armed": guard.armed_in(state.position),
                 "firing": guard.name in said,
                 "description": said.get(guard.name, ""),
-                **asdict(guards.get(guard.name, _UNSEEN)),
+                **asdict(_as_of_now(guards.get(guard.name, _UNSEEN), guard.name in said)),
             }
             for guard in acting_guards(rollout)
         ],

@@ -204,6 +204,10 @@ class Watcher:
         """Begin to watch, in a thread of its own."""
         self._turns.start()
 
+    def wake(self) -> None:
+        """Look now: what was seen of a state that has changed says nothing of the new one."""
+        self._turns.wake()
+
     def stop(self) -> None:
         """Stop, and wait until the turn under way has ended."""
         self._turns.stop()
