@@ -23,8 +23,8 @@ Serve = Callable[..., Plane]
 def serve(make_plane: MakePlane, shop: Shop) -> Serve:
     """Return a function that runs a control plane for the shop, which looks at Prometheus all the time."""
 
-    def run(name: str, state: str) -> Plane:
-        options = ("--time-scale", f"{SCALE:g}", "--watch", "250ms")
+    def run(name: str, state: str, watch: str = "250ms") -> Plane:
+        options = ("--time-scale", f"{SCALE:g}", "--watch", watch)
         plane = make_plane(name, shop.path, state, prometheus=shop.url, poll="200ms", options=options)
         plane.start()
         return plane
@@ -59,6 +59,12 @@ def kept_by(plane: Plane, text: str) -> None:
 
     eventually(kept, f"{text} keeps the stage")
     assert stage(plane) == "canary"
+
+
+def test_a_rollout_is_looked_at_as_soon_as_its_state_changes(serve: Serve, tmp_path: Path) -> None:
+    plane = serve("plane", f"sqlite:///{tmp_path / 'ledger.db'}", watch="10m")
+    plane.begin("shop")
+    eventually(lambda: plane.get("rollouts/shop")["observed_at"], "a look long before the next turn")
 
 
 def test_a_stage_ends_by_itself_once_its_hold_has_passed_and_its_criteria_hold(plane: Plane) -> None:
