@@ -32,6 +32,7 @@ from rollguard.yamlfile import read
 Status: TypeAlias = Literal["killed", "survived", "equivalent", "tolerated", "falsely declared"]
 
 LARGEST_EQUIVALENT_SHARE = 0.03
+"""Of all mutants, what rollout files may declare; the library's own declarations are not theirs to mend."""
 LEAST_KILLED_SHARE = 0.95
 _EVALUATIONS_IN_A_ROUND = 100
 """After so many, what goes on without the mutants that are killed by then saves more than a start costs."""
@@ -57,7 +58,8 @@ class Subject:
         rule: its alerting rule as rendered.
         groups: its tests as promtool reads them.
         interval: of evaluation, seconds.
-        declared: its template's equivalent mutants, rendered.
+        declared: its template's equivalent mutants and its own, rendered.
+        own: the names of those that its rollout file declares.
     """
 
     path: Path
@@ -67,6 +69,7 @@ class Subject:
     groups: Sequence[Mapping[str, Any]]
     interval: float
     declared: Sequence[Equivalent] = ()
+    own: frozenset[str] = frozenset()
 
     @property
     def form(self) -> str:
@@ -105,6 +108,8 @@ class Outcome:
     status: Status
     reason: str = ""
     diff: str = ""
+    own: bool = False
+    """Whether the rollout file declares it, not the library."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ class Figures:
     killed: int
     equivalent: int
     survived: int
+    own_equivalent: int
 
     @property
     def killed_share(self) -> float:
@@ -127,12 +133,18 @@ class Figures:
         """Equivalent mutants among all, 0-1."""
         return self.equivalent / self.total if self.total else 0.0
 
+    @property
+    def own_equivalent_share(self) -> float:
+        """Mutants that rollout files declare equivalent among all, 0-1."""
+        return self.own_equivalent / self.total if self.total else 0.0
+
 
 def figures(found: Sequence[Outcome]) -> Figures:
     """Return what became of mutants, counted."""
     statuses = [outcome.status for outcome in found if outcome.kind]
     killed, equivalent = statuses.count("killed"), statuses.count("equivalent")
-    return Figures(len(statuses), killed, equivalent, len(statuses) - killed - equivalent)
+    own = sum(outcome.own for outcome in found if outcome.status == "equivalent")
+    return Figures(len(statuses), killed, equivalent, len(statuses) - killed - equivalent, own)
 
 
 def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
@@ -158,17 +170,18 @@ def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
                 alerting_rule(rollout, guard, timing),
                 [test_group(rollout, case) for case in cases(rollout, guard, timing)],
                 watched.timing.interval,
-                _declared(watched),
+                _rendered(watched, (*watched.template.equivalent, *guard.equivalent)),
+                frozenset(item.mutation for item in _rendered(watched, guard.equivalent)),
             )
         )
     return found
 
 
-def _declared(watched: Watched) -> list[Equivalent]:
-    """Return the equivalent mutants that a guard and its template declare, rendered, each once."""
+def _rendered(watched: Watched, declared: Sequence[Equivalent]) -> list[Equivalent]:
+    """Return declared equivalent mutants with the guard's numbers, each once."""
     found: dict[str, Equivalent] = {}
     for part in watched.parts:
-        for item in (*watched.template.equivalent, *watched.guard.equivalent):
+        for item in declared:
             if name := expressions.render(item.mutation, watched.known(part)):
                 found[name] = item.model_copy(update={"mutation": name})
     return list(found.values())
@@ -233,7 +246,7 @@ def _survivor(subject: Subject, mutant: Mutant) -> Outcome:
         reason = difference or declared.reason
     return Outcome(
         subject.path, subject.line, subject.guard, mutant.kind, mutant.name, status, reason,
-        _diff(subject.rule, mutant.rule),
+        _diff(subject.rule, mutant.rule), declared is not None and declared.mutation in subject.own,
     )  # fmt: skip
 
 

@@ -71,7 +71,10 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
     left = [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}]
     figures = mutation.figures(outcomes)
     if as_json:
-        shares = {"killed_share": figures.killed_share, "equivalent_share": figures.equivalent_share}
+        shares = {
+            name: getattr(figures, name)
+            for name in ("killed_share", "equivalent_share", "own_equivalent_share")
+        }
         guards = {"guards": every, "distinct_guards": len(subjects)}
         plain = [_plain(outcome) for outcome in outcomes]
         print_json({**guards, **asdict(figures), **shares, "mutants": plain})
@@ -85,7 +88,7 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
         _show_figures(figures)
     return (
         not left
-        and figures.equivalent_share <= mutation.LARGEST_EQUIVALENT_SHARE
+        and figures.own_equivalent_share <= mutation.LARGEST_EQUIVALENT_SHARE
         and figures.killed_share >= mutation.LEAST_KILLED_SHARE
     )
 
@@ -130,14 +133,15 @@ def _words(outcome: Outcome) -> str:
 
 def _show_figures(figures: mutation.Figures) -> None:
     click.echo(
-        f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent, "
-        f"{figures.survived} survived; {_percent(figures.killed_share)} of those that can be noticed are."
+        f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent "
+        f"({_percent(figures.equivalent_share)}), {figures.survived} survived; {_percent(figures.killed_share)} of those that can be noticed are."
     )
     if figures.killed_share < mutation.LEAST_KILLED_SHARE:
         click.echo(f"Expected at least {_percent(mutation.LEAST_KILLED_SHARE)}.")
-    if figures.equivalent_share > mutation.LARGEST_EQUIVALENT_SHARE:
+    if figures.own_equivalent_share > mutation.LARGEST_EQUIVALENT_SHARE:
         most = _percent(mutation.LARGEST_EQUIVALENT_SHARE)
-        click.echo(f"{_percent(figures.equivalent_share)} are declared equivalent, expected at most {most}.")
+        own = _percent(figures.own_equivalent_share)
+        click.echo(f"{own} are declared equivalent by rollout files, expected at most {most}.")
 
 
 def _percent(share: float) -> str:

@@ -146,7 +146,24 @@ def test_a_false_declaration_is_found(change: Change, mutation_: str, reason: st
 def test_an_equivalent_mutant_is_declared_and_found_so() -> None:
     found = mutation.outcomes(subject("OnnxParityFailure"))
     assert left(found) == {"increase becomes rate": "equivalent"}
-    assert mutation.figures(found).killed_share == 1
+    figures = mutation.figures(found)
+    assert figures.killed_share == 1
+    assert (figures.equivalent, figures.own_equivalent) == (1, 0)
+
+
+def test_what_the_rollout_file_declares_is_its_own(change: Change) -> None:
+    change("increases", equivalent=())
+    rollout = load_rollout(PATH)
+    declared = Equivalent(mutation="increase becomes rate", reason="One is over zero when the other is.")
+    guards = tuple(
+        guard.model_copy(update={"equivalent": (declared,) if guard.name == "OnnxParityFailure" else ()})
+        for guard in rollout.guards
+    )
+    changed = rollout.model_copy(update={"guards": guards})
+    (guard,) = (
+        item for item in mutation.subjects(PATH, changed, Timing()) if item.guard == "OnnxParityFailure"
+    )
+    assert mutation.figures(mutation.outcomes(guard)).own_equivalent == 1
 
 
 @pytest.mark.parametrize(
@@ -235,6 +252,14 @@ def holds_its_targets(done: Result) -> None:
 
 def test_where_no_mutant_survives_the_command_succeeds(few: Path) -> None:
     holds_its_targets(run("--mutate", "--json", "--rollouts", few))
+
+
+def test_what_the_library_declares_fails_no_small_site(tmp_path: Path) -> None:
+    written = CliRunner().invoke(cli, ["init", "demo1", "--out", str(tmp_path)])
+    assert written.exit_code == 0, written.output
+    done = run("--mutate", "--rollouts", tmp_path)
+    assert done.exit_code == 0, done.stdout
+    assert "4 equivalent (3.1 %), 0 survived" in done.stdout
 
 
 @pytest.mark.slow
