@@ -134,7 +134,8 @@ def _words(outcome: Outcome) -> str:
 def _show_figures(figures: mutation.Figures) -> None:
     click.echo(
         f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent "
-        f"({_percent(figures.equivalent_share)}), {figures.survived} survived; {_percent(figures.killed_share)} of those that can be noticed are."
+        f"({_percent(figures.equivalent_share)}), {figures.survived} survived; "
+        f"{_percent(figures.killed_share)} of those that can be noticed are."
     )
     if figures.killed_share < mutation.LEAST_KILLED_SHARE:
         click.echo(f"Expected at least {_percent(mutation.LEAST_KILLED_SHARE)}.")
