@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from rollguard.cli.operate import ALERTS_UNKNOWN, connected, printable, text
 from rollguard.durations import render
 
 WATCH_SECONDS = 2.0
+_MOST_NAMES = 3
 
 _HEAD = (
     *("ROLLOUT", "STATE", "STAGE", "PERCENT", "RUN", "SINCE"),
@@ -64,11 +66,17 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['percent']:g}",
         str(row["run"]),
         since,
-        "; ".join(_held_by(row)) or "-",
+        _some(_held_by(row), "; "),
         _left(row),
-        ", ".join(firing) or "-",
+        _some(firing),
         f"{pending} pending" if pending else "applied" if row["targets"] else "-",
     )
+
+
+def _some(found: Sequence[str], separator: str = ", ") -> str:
+    """Return the first few of them, and how many there are besides."""
+    more = [f"+{len(found) - _MOST_NAMES} more"] if len(found) > _MOST_NAMES else []
+    return separator.join([*found[:_MOST_NAMES], *more]) or "-"
 
 
 def _held_by(row: dict[str, Any]) -> list[str]:
@@ -150,6 +158,8 @@ def _next_step(row: dict[str, Any]) -> str:
         return f"rollguard acknowledge {name} --reason …"
     if any(reason.startswith("the approval of ") for reason in row["waits_for"]):
         return f"rollguard approve {name}"
+    if row["held_by"]:
+        return f"what holds it: {_some(row['held_by'])}; see its runbook"
     verb = "promote" if row["state"] == "ROLLING_OUT" else "start"
     left = row["cooldown_left_seconds"]
     return f"rollguard {verb} {name}" + (f", in {render(math.ceil(left))}" if left else "")

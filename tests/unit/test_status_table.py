@@ -37,6 +37,7 @@ def shown(**changes: Any) -> dict[str, str]:
     [
         ({}, "-"),
         ({"held_by": ["TooSlow", "TooWrong"]}, "TooSlow; TooWrong"),
+        ({"held_by": ["A", "B", "C", "D", "E"]}, "A; B; C; +2 more"),
         ({"paused_by": "ann", "overdue": True}, "paused by ann; overdue"),
         ({"acknowledged": False}, "not acknowledged"),
         ({"paused_by": "a\nb"}, "paused by a\N{REPLACEMENT CHARACTER}b"),
@@ -66,6 +67,7 @@ def test_only_the_guards_that_fire_are_named() -> None:
         ({"state": "ROLLBACK", "acknowledged": False}, "rollguard acknowledge shop --reason …"),
         ({"state": "ROLLBACK", "cooldown_left_seconds": 60.0}, "rollguard start shop, in 1m"),
         ({"state": "DISABLED"}, "rollguard start shop"),
+        ({"state": "ROLLING_OUT", "held_by": ["TooSlow"]}, "what holds it: TooSlow; see its runbook"),
     ],
 )
 def test_the_next_step_of_a_person(changes: dict[str, Any], step: str) -> None:
