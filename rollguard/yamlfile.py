@@ -133,7 +133,8 @@ def parse(path: Path, text: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
-        raise FileProblemsError([Problem(path, line, "", f"is not YAML: {error.problem}.")]) from error
+        hint = "Indent with spaces." if "'\\t'" in str(error.problem) else ""
+        raise FileProblemsError([Problem(path, line, "", f"is not YAML: {error.problem}.", hint)]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"is not YAML: the character U+{error.character:04X} may not stand in it."

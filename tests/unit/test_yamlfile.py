@@ -130,6 +130,12 @@ def test_what_is_not_yaml_is_named_with_its_line(text: str, line: int, message: 
     assert [problem.line for problem in error.value.problems] == [line]
 
 
+@pytest.mark.parametrize("text", ["a:\n\tb: 1\n", "a:\n  - b\n\t- c\n"])
+def test_a_tab_is_to_be_spaces(text: str) -> None:
+    with pytest.raises(FileProblemsError, match=r"is not YAML: .*'\\t'.*\n  Indent with spaces\.$"):
+        parse(PATH, text)
+
+
 @given(st.text(alphabet=st.sampled_from("ab01:-?!&*[]{},|>'\"%@`#~.<= \n\t\\UxFe\u00e9"), max_size=60))
 def test_no_text_brings_anything_but_a_document_or_problems(text: str) -> None:
     problems = None
