@@ -80,6 +80,8 @@ def load_rollouts(folder: Path) -> list[Rollout]:
 def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
     """Return the rollouts that can be loaded, by name, each with its file; and what is wrong with the others.
 
+    Of several of one name only the first is returned.
+
     Args:
         folder: as for `load_rollouts`.
     """
@@ -91,12 +93,15 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
     found: dict[tuple[str, str], Path] = {}
     jobs: dict[str, tuple[Path, Scrape]] = {}
     rollouts = []
+    unread = 0
     for path in paths:
         try:
             rollout = load_rollout(path)
         except FileProblemsError as error:
             problems += error.problems
+            unread += 1
             continue
+        repeated = ("rollout", rollout.name) in found  # what it renders to would be called wrong as well
         for key, value in (("rollout", rollout.name), ("flag.key", rollout.flag.key)):
             if (key, value) in found:
                 line = read(path).line_of(tuple(key.split(".")))
@@ -104,8 +109,9 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
                 problems.append(Problem(path, line, key, f"is {value}, as in {found[key, value]}.", hint))
             found.setdefault((key, value), path)
         problems += _conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
-        rollouts.append((path, rollout))
-    if folder.is_dir() and len(rollouts) == len(paths):  # one that could not be loaded may be required
+        if not repeated:
+            rollouts.append((path, rollout))
+    if folder.is_dir() and not unread:  # one that could not be loaded may be required
         problems += _check_requirements(rollouts)
     return sorted(rollouts, key=lambda pair: pair[1].name), problems
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from rollguard.errors import FileProblemsError
-from rollguard.loading import load_rollout, load_rollouts
+from rollguard.loading import load_each, load_rollout, load_rollouts
 from rollguard.spec import Rollout
 
 SHIPPED = Path(__file__).parents[2] / "rollouts"
@@ -360,6 +360,15 @@ def test_two_files_of_one_rollout_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(GOOD.replace("key: checkout", "key: other"))
     with pytest.raises(FileProblemsError, match=r"b\.yaml:1: rollout is checkout, as in .*a\.yaml"):
         load_rollouts(tmp_path)
+
+
+def test_of_two_files_of_one_rollout_the_first_is_looked_at_further(tmp_path: Path) -> None:
+    first = tmp_path / "a.yaml"
+    first.write_text(GOOD)
+    (tmp_path / "b.yaml").write_text(GOOD)
+    rollouts, problems = load_each(tmp_path)
+    assert [path for path, _ in rollouts] == [first]
+    assert [problem.key for problem in problems] == ["rollout", "flag.key"]
 
 
 def test_two_rollouts_of_one_flag_are_an_error(tmp_path: Path) -> None:
