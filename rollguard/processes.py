@@ -1,14 +1,15 @@
-"""Child processes that are waited for until ready, and never left behind."""
+"""Child processes that are waited for until ready, started again, and never left behind."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,9 @@ import httpx
 from rollguard.errors import RollguardError
 
 _PR_SET_PDEATHSIG = 1
+_FIRST_DELAY_SECONDS = 1.0
+_LONGEST_DELAY_SECONDS = 30.0
+_STEADY_SECONDS = 60.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -42,6 +46,24 @@ class Child:
     def pid(self) -> int:
         """Its process number; 0 before the start."""
         return self._process.pid if self._process else 0
+
+    def refuse_taken_port(self) -> None:
+        """Refuse to start it where something else answers already, which would be taken for it.
+
+        Raises:
+            ProcessError: something listens at its address.
+        """
+        url = httpx.URL(self.ready)
+        with socket.socket(socket.AF_INET6 if ":" in url.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((url.host, url.port or 80))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:  # of anything else it tells itself
+                    raise ProcessError(
+                        f"{self.name} cannot listen on {url.netloc.decode()}: another process does.\n"
+                        "  Stop that one, or give --free-ports."
+                    ) from error
 
     def start(self) -> None:
         """Start it; if this process is killed, the kernel ends the child."""
@@ -102,6 +124,54 @@ class Child:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+class Keeper:
+    """Starts a child again that ended by itself: after 1 s, then after twice as long each time, up to 30 s.
+
+    Args:
+        child: which runs.
+        warn: told each end and each start, a line or more.
+        clock: monotonic time, seconds.
+    """
+
+    def __init__(
+        self, child: Child, warn: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._child, self._warn, self._clock = child, warn, clock
+        self._started = clock()
+        self._delay = _FIRST_DELAY_SECONDS
+        self._due: float | None = None
+
+    def look(self) -> None:
+        """See whether it ended, and start it when it is time; to be called again and again."""
+        code = self._child.ended()
+        if code is None:
+            return
+        now = self._clock()
+        if self._due is None:
+            self._plan(now, code)
+        elif now >= self._due:
+            self._start(now)
+
+    def _plan(self, now: float, code: int) -> None:
+        if now - self._started >= _STEADY_SECONDS:
+            self._delay = _FIRST_DELAY_SECONDS
+        self._due = now + self._delay
+        self._warn(
+            f"{self._child.name} ended with code {code}, and is started again in {self._delay:g} s; "
+            f"the end of {self._child.log}:\n{self._child.tail()}"
+        )
+        self._delay = min(2 * self._delay, _LONGEST_DELAY_SECONDS)
+
+    def _start(self, now: float) -> None:
+        self._due, self._started = None, now
+        try:
+            self._child.start()
+        except OSError as error:
+            self._warn(f"{self._child.name} cannot be started: {error}")
+        else:
+            self._warn(f"{self._child.name} is started again")
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -183,9 +184,12 @@ def serve(
 def up(
     rollouts: Path, folder: Path, root: Path, routing: Path | None, scale: float, free_ports: bool
 ) -> None:
-    """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C."""
+    """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C.
+
+    What ends by itself is started again.
+    """
     settings = stack.Settings(load_rollouts(rollouts), folder, root, scale, free_ports, load_routing(routing))
-    stack.run(settings, click.echo)
+    stack.run(settings, click.echo, partial(click.echo, err=True))
 
 
 @click.command(epilog=examples('eval "$(rollguard completion bash)"', "rollguard completion fish | source"))

@@ -26,7 +26,7 @@ from rollguard.cli.common import TOKEN_FILE
 from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
 from rollguard.lock import locked
-from rollguard.processes import Child, ProcessError, free_port
+from rollguard.processes import Child, Keeper, free_port
 from rollguard.spec import Rollout
 
 READY_SECONDS = 60.0
@@ -124,6 +124,7 @@ class Stack:
             self.prepare()
             try:
                 for child in self.children:
+                    child.refuse_taken_port()
                     child.start()
                 for child in self.children:
                     child.wait_until_ready(READY_SECONDS)
@@ -220,12 +221,16 @@ def _with_free_ports(rollouts: Sequence[Rollout]) -> Iterator[Rollout]:
         yield rollout.model_copy(update={"scrape": scrape})
 
 
-def run(settings: Settings, say: Callable[[str], None]) -> None:
+def run(settings: Settings, say: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Run the stack until Ctrl-C or SIGTERM, and tell what happens, a line each.
 
+    Args:
+        settings: what to run, and where.
+        say: told what happens.
+        warn: told which process ended by itself, and is started again.
     Raises:
         LockError: another stack runs on the folder.
-        ProcessError: a process did not start, or ended by itself.
+        ProcessError: a process did not start, or ended before all were ready.
     """
     stack = Stack(settings)
     with _signals_as_interrupt():
@@ -237,7 +242,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
                 known = max((entry["seq"] for entry in client.history()), default=0)
                 for line in addresses(stack):
                     say(line)
-                _watch(stack, client, known, say)
+                _watch([Keeper(child, warn) for child in stack.children], client, known, say)
         except KeyboardInterrupt:
             say("stopped.")
 
@@ -268,14 +273,14 @@ def addresses(stack: Stack) -> Iterator[str]:
     yield f"next: rollguard start {stack.rollouts[0].name}{options}; Ctrl-C stops everything"
 
 
-def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None]) -> None:
-    """Tell new ledger entries, guards that fire and targets that are behind, until a process ends."""
+def _watch(keepers: Sequence[Keeper], client: Client, known: int, say: Callable[[str], None]) -> None:
+    """Keep the processes running; tell new ledger entries, guards that fire, targets that are behind."""
     firing: set[tuple[str, str]] = set()
     behind: set[tuple[str, str]] = set()
+    silent = False
     while True:
-        for child in stack.children:
-            if child.ended() is not None:
-                raise ProcessError(f"{child.name} ended with code {child.ended()}:\n{child.tail()}")
+        for keeper in keepers:
+            keeper.look()
         try:
             for entry in client.history(after=known):
                 known = entry["seq"]
@@ -283,8 +288,13 @@ def _watch(stack: Stack, client: Client, known: int, say: Callable[[str], None])
             rows = client.get("rollouts")
             firing = _tell_guards(rows, firing, say)
             behind = _tell_targets(rows, behind, say)
+            if silent:
+                say("the control plane answers again")
+            silent = False
         except ServerError as error:
-            say(f"the control plane does not answer: {error}")
+            if not silent:
+                say(f"the control plane does not answer: {error}")
+            silent = True
         time.sleep(0.5)
 
 

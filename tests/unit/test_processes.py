@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rollguard.processes import Child, ProcessError, free_port
+from rollguard.processes import Child, Keeper, ProcessError, free_port
+from tests.unit.clock import Time
 
 SERVER = """
 import http.server, sys
@@ -106,6 +107,87 @@ def test_a_child_can_be_started_again(make: Callable[..., Child]) -> None:
         child.wait_until_ready(20)
         child.kill()
     assert child.ended() == -signal.SIGKILL
+
+
+def test_a_port_that_another_process_has_is_refused(make: Callable[..., Child]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        child = make(SERVER, taken.getsockname()[1])
+        with pytest.raises(ProcessError, match=r"the server cannot listen on 127\.0\.0\.1:\d+: another"):
+            child.refuse_taken_port()
+
+
+def test_a_port_that_nobody_has_is_not_refused(make: Callable[..., Child]) -> None:
+    make(SERVER).refuse_taken_port()
+
+
+class Kept:
+    """A child that waits until it is killed, a keeper of it, and a clock."""
+
+    def __init__(self, child: Child) -> None:
+        self.child, self.clock, self.told = child, Time(), list[str]()
+        self.child.start()
+        self.keeper = Keeper(child, self.told.append, self.clock)
+
+    def end(self) -> None:
+        """Let it end, and be seen."""
+        self.child.kill()
+        self.keeper.look()
+
+    def delay(self) -> float:
+        """Return after how long it is started again, seconds, having seen that."""
+        pid, began = self.child.pid, self.clock.now
+        while self.child.pid == pid:
+            self.clock.now += 0.5
+            self.keeper.look()
+        return self.clock.now - began
+
+
+@pytest.fixture
+def kept(make: Callable[..., Child]) -> Kept:
+    return Kept(make("import signal; signal.pause()"))
+
+
+def test_a_child_that_runs_is_left_alone(kept: Kept) -> None:
+    pid = kept.child.pid
+    kept.keeper.look()
+    assert (kept.child.pid, kept.told) == (pid, [])
+
+
+def test_a_child_that_ended_is_started_again_and_both_are_told(kept: Kept) -> None:
+    kept.end()
+    assert kept.delay() == 1.0
+    assert kept.child.ended() is None
+    first, second = kept.told
+    assert first.startswith("the server ended with code -9, and is started again in 1 s; the end of ")
+    assert second == "the server is started again"
+
+
+def test_the_delay_doubles_up_to_half_a_minute(kept: Kept) -> None:
+    found = []
+    for _ in range(7):
+        kept.end()
+        found.append(kept.delay())
+    assert found == [1, 2, 4, 8, 16, 30, 30]
+
+
+def test_the_delay_is_short_again_after_a_minute_of_running(kept: Kept) -> None:
+    for _ in range(3):
+        kept.end()
+        kept.delay()
+    kept.clock.now += 60
+    kept.end()
+    assert kept.delay() == 1.0
+
+
+def test_a_child_whose_program_is_gone_is_tried_again(kept: Kept) -> None:
+    kept.end()
+    command, kept.child.command = kept.child.command, ["/no/such/program"]
+    kept.clock.now += 1
+    kept.keeper.look()
+    assert kept.told[-1].startswith("the server cannot be started: [Errno 2]")
+    kept.child.command = command
+    kept.keeper.look()
+    assert kept.delay() == 2.0
 
 
 PARENT = f"""
