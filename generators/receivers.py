@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from string import Template
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, model_validator
@@ -27,10 +28,13 @@ _TITLE = (
     "{{ .Status | toUpper }} {{ .CommonLabels.alertname }}"
     "{{ with .CommonLabels.rollout }} of {{ . }}{{ end }}"
 )
-_TEXT = (
+_TEXT = Template(
     "{{ range .Alerts }}{{ .Annotations.summary }} {{ .Annotations.description }}"
-    " (severity {{ .Labels.severity }}, action {{ .Labels.action }}) {{ .Annotations.runbook_url }}\n"
+    " (severity {{ .Labels.severity }}, action {{ .Labels.action }})$links\n"
     "{{ end }}"
+)
+_LINK = Template(
+    "{{ with .Annotations.$key }} {{ if not (match `^https?://` .) }}$base{{ end }}{{ . }}{{ end }}"
 )
 
 _Words = Annotated[str, Field(min_length=1)]
@@ -66,9 +70,20 @@ class Watchdog(Model):
     url: Annotated[str, Field(pattern=r"^https?://\S+$")]
 
 
+_Base = Annotated[str, Field(pattern=r"^https?://[^\s{}`\"]+$")]
+
+
+class Links(Model):
+    """Where the relative addresses that alerts carry begin, for those who are told of them."""
+
+    runbooks: _Base | None = Field(None, description="Of the folder that holds docs/runbooks, on the web.")
+    dashboards: _Base | None = Field(None, description="Of Grafana.")
+
+
 class Routing(Model):
     """The settings: who is told beside the control plane."""
 
+    links: Links = Links()
     chat: Chat | None = None
     email: Email | None = None
     watchdog: Watchdog | None = None
@@ -119,8 +134,9 @@ def receivers(routing: Routing, addresses: Addresses, *, nobody: bool) -> list[d
         {"name": WATCHDOG_RECEIVER, "webhook_configs": heartbeat},
     ]
     if routing.people or nobody:
-        chat = {"slack_configs": [_chat(routing.chat)]} if routing.chat else {}
-        mail = {"email_configs": _mails(routing.email)} if routing.email else {}
+        text = _text(routing.links)
+        chat = {"slack_configs": [_chat(routing.chat, text)]} if routing.chat else {}
+        mail = {"email_configs": _mails(routing.email, text)} if routing.email else {}
         found.append({"name": PEOPLE, **(chat or mail)})
         found.append({"name": PLATFORM_RECEIVER, **chat, **mail})
         found.append({"name": NOTICE_RECEIVER, **_once(chat), **_once(mail)})
@@ -149,17 +165,26 @@ def _webhook(addresses: Addresses) -> dict[str, Any]:
     }
 
 
-def _chat(chat: Chat) -> dict[str, Any]:
+def _text(links: Links) -> str:
+    """Return the template of what people read of an alert; a dashboard only where its link leads to one."""
+    pages = links.runbooks.rstrip("/") + "/" if links.runbooks else ""
+    found = _LINK.substitute(key="runbook_url", base=pages)
+    if links.dashboards:
+        found += _LINK.substitute(key="dashboard_url", base=links.dashboards.rstrip("/"))
+    return _TEXT.substitute(links=found)
+
+
+def _chat(chat: Chat, text: str) -> dict[str, Any]:
     return {
         "api_url_file": chat.api_url_file,
         **({"channel": chat.channel} if chat.channel else {}),
         "send_resolved": True,
         "title": _TITLE,
-        "text": _TEXT,
+        "text": text,
     }
 
 
-def _mails(email: Email) -> list[dict[str, Any]]:
+def _mails(email: Email, text: str) -> list[dict[str, Any]]:
     login = {"auth_username": email.auth_username, "auth_password_file": email.auth_password_file}
     return [
         {
@@ -170,6 +195,6 @@ def _mails(email: Email) -> list[dict[str, Any]]:
             "require_tls": email.require_tls,
             "send_resolved": True,
             "headers": {"Subject": _TITLE},
-            "text": _TEXT,
+            "text": text,
         }
     ]

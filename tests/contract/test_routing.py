@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from generators import output
-from generators.receivers import Chat, Routing
+from generators.receivers import Chat, Links, Routing
 from generators.scrape import Addresses
 from rollguard import binaries
 from rollguard.conventions import NOTICES
@@ -115,10 +115,13 @@ def ready(url: str) -> bool:
         return False
 
 
+LINKS = Links(runbooks="https://git.example.com/shop", dashboards="https://grafana.example.com/")
+
+
 def chat_settings(folder: Path, receiver: Receiver) -> Routing:
     path = folder / "chat-url"
     path.write_text(f"http://{receiver.address}/chat")
-    return Routing(chat=Chat(api_url_file=str(path)))
+    return Routing(chat=Chat(api_url_file=str(path)), links=LINKS)
 
 
 def generated(folder: Path, receiver: Receiver, **options: Any) -> dict[str, Any]:
@@ -216,6 +219,23 @@ def test_people_are_told_of_rollbacks_notices_and_the_platform(
     post(url, [{"alertname": "RollguardDown", "guard": "RollguardDown", "action": "notify"}])
     names = ("DriftDetected", "RolloutRolledBack", "RollguardDown")
     eventually(lambda: all(name in "".join(receiver.chat) for name in names), "all three in chat")
+
+
+def test_the_links_that_people_are_sent_lead_somewhere(
+    tmp_path: Path, receiver: Receiver, alertmanager: Callable[[dict[str, Any]], str]
+) -> None:
+    url = alertmanager(generated(tmp_path, receiver))
+    labels = {
+        "alertname": "DriftDetected",
+        "guard": "DriftDetected",
+        "action": "rollback",
+        "rollout": "other",
+    }
+    links = {"runbook_url": "docs/runbooks/DriftDetected.md", "dashboard_url": "/d/other?viewPanel=7"}
+    httpx.post(f"{url}/api/v2/alerts", json=[{"labels": labels, "annotations": links}]).raise_for_status()
+    eventually(lambda: receiver.chat, "the alert in chat")
+    assert "https://git.example.com/shop/docs/runbooks/DriftDetected.md" in receiver.chat[0]
+    assert "https://grafana.example.com/d/other?viewPanel=7" in receiver.chat[0]
 
 
 def test_the_heartbeat_reaches_the_control_plane_and_nobody_else(
