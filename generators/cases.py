@@ -176,7 +176,8 @@ class Watched:
         return found
 
     def _error(self, error: Exception) -> RenderingError:
-        return RenderingError(f"{self.rollout.name}: tests of guard {self.guard.name}: {error}.")
+        where = f"{self.rollout.name}: tests of guard {self.guard.name}"
+        return RenderingError(where, error, "with" if self.guard.use else "tests")
 
 
 def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool) -> Timing:

@@ -5,7 +5,9 @@ promtool accepts ``x < True`` and ``x < None``, which never fire; so a value of 
 
 from __future__ import annotations
 
+import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -23,10 +25,18 @@ from rollguard.templates import Template
 
 _OVER = {"average": "avg", "maximum": "max", "minimum": "min", "deviation": "stddev"}
 _TEST_STEP_RATIO = 0.005
+_UNDEFINED = re.compile(r"'(\w+)' is undefined")
+_NO_FILTER = re.compile(r"No filter named '(\w+)'")
+_REFUSED = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+"""What Jinja, or a filter that is given what it does not take, may raise."""
 
 
 class ExpressionError(RollguardError):
-    """A template cannot be rendered with a guard's parameters."""
+    """A template cannot be rendered with a guard's parameters; the hint says how to mend it, or nothing."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.hint = hint
+        super().__init__(message)
 
 
 class PromQL(str):
@@ -104,8 +114,23 @@ def render(text: str, names: Mapping[str, Any]) -> str:
     """
     try:
         return _template(text).render(names).strip()
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise ExpressionError(str(error)) from error
+    except _REFUSED as error:
+        raise _error(error, names) from error
+
+
+def _error(error: Exception, names: Mapping[str, Any]) -> ExpressionError:
+    """Return what Jinja says without its full stop, with what is known where it knows no such name."""
+    message = str(error).removesuffix(".")
+    known: list[str] = []
+    if match := _UNDEFINED.fullmatch(message):
+        known = list(names)
+    elif match := _NO_FILTER.fullmatch(message):
+        known = sorted(_environment().filters.keys() - jinja2.filters.FILTERS.keys())
+    elif isinstance(error, KeyError):
+        message = f"{message} is not known"
+    near = difflib.get_close_matches(match[1], known, n=1) if match else []
+    hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(known)}." if known else ""
+    return ExpressionError(message, hint)
 
 
 @lru_cache(maxsize=1024)
@@ -212,5 +237,5 @@ def holds(text: str, names: Mapping[str, Any]) -> bool:
     """
     try:
         return bool(_expression(text)(**names))
-    except (jinja2.TemplateError, TypeError, ValueError) as error:
-        raise ExpressionError(str(error)) from error
+    except _REFUSED as error:
+        raise _error(error, names) from error

@@ -198,7 +198,7 @@ class RenderedAlert:
         try:
             return expressions.render(text, {**self._names, **more})
         except expressions.ExpressionError as error:
-            raise RenderingError(f"platform alert {self.alert.alert}: {error}.") from error
+            raise RenderingError(f"platform alert {self.alert.alert}", error) from error
 
 
 def _names_of(rollout: Rollout, scale: float) -> dict[str, float | str]:

@@ -25,7 +25,18 @@ RUNBOOKS = "docs/runbooks"
 
 
 class RenderingError(RollguardError):
-    """A guard cannot be rendered."""
+    """A guard cannot be rendered.
+
+    Args:
+        where: the guard, and what of it.
+        error: why not.
+        key: of the guard, where that is written.
+    """
+
+    def __init__(self, where: str, error: Exception, key: str = "") -> None:
+        self.message, self.key = str(error), key
+        self.hint = error.hint if isinstance(error, expressions.ExpressionError) else ""
+        super().__init__(f"{where}: {error}." + (f"\n  {self.hint}" if self.hint else ""))
 
 
 @dataclass(frozen=True)
@@ -98,12 +109,15 @@ def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition
     found = []
     for values in guard.bindings:
         names = expressions.context(template, values, rollout.name, timing)
+        key = "expr"
         try:
             expr = expressions.render(template.expr, names)
+            key = "condition"
             words = expressions.render(template.condition, names)
         except expressions.ExpressionError as error:
-            source = f"template {guard.use}" if guard.use else "expr"
-            raise RenderingError(f"{rollout.name}: guard {guard.name}, {source}: {error}.") from error
+            source = f"template {guard.use}" if guard.use else key
+            where = f"{rollout.name}: guard {guard.name}, {source}"
+            raise RenderingError(where, error, "with" if guard.use else key) from error
         found.append(Condition(names, expr, " ".join(words.split())))
     return found
 

@@ -12,10 +12,11 @@ import click
 
 from exporters.offered import offered
 from generators import amtool, checks
-from generators.checks import metrics, routes
+from generators.checks import metrics, rendering, routes, rules
 from generators.checks.finding import Finding
 from generators.checks.material import Checked, Material
 from generators.receivers import Routing, load_routing
+from generators.rules import RenderingError
 from rollguard.cli.common import (
     count,
     examples,
@@ -129,6 +130,13 @@ def _run(rollouts: Path, material: Callable[[Sequence[Checked], Path], Material]
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         found = material(checked, Path(folder))
         try:
+            _ = found.files  # which renders, before any check does
+        except RenderingError:
+            checked = _renderable(checked, result)
+            if not checked:
+                return
+            found = material(checked, Path(folder))
+        try:
             result.findings += checks.run(found)
         except FileProblemsError as error:  # of a file of Alertmanager that cannot be read
             result.add(routes.NAME, error.problems)
@@ -136,7 +144,18 @@ def _run(rollouts: Path, material: Callable[[Sequence[Checked], Path], Material]
             finding.check == routes.NAME and finding.severity == "error" for finding in result.findings
         ):
             where = found.own_alertmanager or routes.config(found)
-            result.routes = amtool.receivers_of_guards(where, result.rollouts)
+            result.routes = amtool.receivers_of_guards(where, found.rollouts)
+
+
+def _renderable(checked: Sequence[Checked], result: _Result) -> list[Checked]:
+    """Return the rollouts that can be rendered; of the others, every guard that cannot is a finding."""
+    found = []
+    for item in checked:
+        problems = set(rendering.problems(item))
+        result.add(rules.NAME, problems)
+        if not problems:
+            found.append(item)
+    return found
 
 
 def _offered(rollout: Rollout, result: _Result) -> tuple[Metric, ...] | None:

@@ -78,6 +78,40 @@ def test_an_expression_of_a_guard_that_is_no_promql_has_a_caret_and_hides_no_oth
     assert "has no test" not in result.stderr
 
 
+def test_a_name_within_an_expression_that_nobody_knows_is_a_finding_and_hides_no_other(
+    run: Run, tmp_path: Path
+) -> None:
+    run(("<< fill | now >> < 0.25", "<< fil | now >> < 0.25"))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    os.rename(tmp_path / "r.yaml", folder / "a.yaml")
+    other = (
+        SHIPPED.read_text(encoding="utf-8").replace("model-canary", "other").replace("key: rollout", "key: x")
+    )
+    (folder / "b.yaml").write_text(other.replace("metric: rolling_precision", "metric: rolling_precission"))
+    result = CliRunner().invoke(cli, ["check", "--rollouts", "folder", "--json"])
+    assert result.exit_code == 1
+    found = {(Path(item["path"]).name, item["key"]): item for item in errors(result)}
+    mistake = found["a.yaml", "guards[8].expr"]
+    assert mistake["line"] == line_of("    expr: |")
+    assert (mistake["message"], mistake["hint"]) == (
+        "cannot be rendered: 'fil' is undefined.",
+        "Did you mean fill?",
+    )
+    assert any(
+        name == "b.yaml" and "rolling_precission" in item["message"] for (name, _), item in found.items()
+    )
+
+
+def test_a_name_within_a_guard_s_tests_that_nobody_knows_is_a_finding(run: Run) -> None:
+    result = run(("<< 3 * window >>", "<< 3 * windo >>"), options=("--lines",))
+    here = line_of("    tests:")
+    assert result.stdout.splitlines()[0] == (
+        f"r.yaml:{here}: error: guards[8].tests cannot be rendered: 'windo' is undefined. "
+        "Did you mean window? [rules]"
+    )
+
+
 def test_a_guard_that_is_no_promql_names_the_parameter(run: Run) -> None:
     result = run(("metric: rolling_precision", "metric: nan"), options=("--json",))
     found = next(found for found in errors(result) if found["check"] == "rules")

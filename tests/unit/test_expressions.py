@@ -78,11 +78,29 @@ def test_text_cannot_leave_its_quotes(text: str) -> None:
         ("<% if limit %>", "Unexpected end of template"),
         ("<< limit + 'a' >>", "unsupported operand"),
         ("x < << limit > 1 >>", "does not belong into an expression"),
+        ("<< limit / 0 >>", "division by zero"),
+        ("<< limit | suffixed('_x') >>", "has no attribute 'suffixed'"),
+        ("<< limit | over('mean', 60) >>", "^'mean' is not known$"),
     ],
 )
 def test_a_broken_template_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
         render(text, {"limit": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("<< limt >>", "'limt' is undefined", "Did you mean limit?"),
+        ("<< other >>", "'other' is undefined", "Known here: limit."),
+        ("<< limit | nov >>", "No filter named 'nov'", "Did you mean now?"),
+        ("<< limit", "unexpected end of template, expected 'end of print statement'", ""),
+    ],
+)
+def test_a_name_that_nobody_knows_has_a_hint(text: str, message: str, hint: str) -> None:
+    with pytest.raises(ExpressionError) as error:
+        render(text, {"limit": 0.5})
+    assert (str(error.value), error.value.hint) == (message, hint)
 
 
 def test_the_marks_of_prometheus_are_left_alone() -> None:
