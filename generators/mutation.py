@@ -21,7 +21,7 @@ from generators.mutants import Kind, Mutant, mutants
 from generators.promql import spliced, tokens
 from generators.promtool import PromtoolError
 from generators.rule_tests import cases, test_group
-from generators.rules import alerting_rule
+from generators.rules import RenderingError, alerting_rule
 from generators.timing import Timing
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
@@ -182,7 +182,12 @@ def _rendered(watched: Watched, declared: Sequence[Equivalent]) -> list[Equivale
     found: dict[str, Equivalent] = {}
     for part in watched.parts:
         for item in declared:
-            if name := expressions.render(item.mutation, watched.known(part)):
+            try:
+                name = expressions.render(item.mutation, watched.known(part))
+            except expressions.ExpressionError as error:
+                where = f"{watched.rollout.name}: equivalent of guard {watched.guard.name}"
+                raise RenderingError(where, error, "equivalent") from error
+            if name:
                 found[name] = item.model_copy(update={"mutation": name})
     return list(found.values())
 

@@ -112,6 +112,20 @@ def test_a_name_within_a_guard_s_tests_that_nobody_knows_is_a_finding(run: Run) 
     )
 
 
+def test_values_that_a_template_refuses_are_a_finding(run: Run) -> None:
+    harm = (
+        "  - alert: Harm\n    use: harm-budget\n"
+        "    with: {bad: bad_total, total: all_total, accepted_ratio: 0, budget: 5}\n"
+        "    severity: critical\n    action: rollback\n"
+    )
+    result = run(("  - alert:", f"{harm}  - alert:"), options=("--lines",))
+    here = line_of("  - alert:") + 2
+    assert result.stdout.splitlines() == [
+        f"r.yaml:{here}: error: guards[0].with cannot be rendered: "
+        "accepted_ratio is 0: use the template increases. [rules]"
+    ]
+
+
 def test_a_guard_that_is_no_promql_names_the_parameter(run: Run) -> None:
     result = run(("metric: rolling_precision", "metric: nan"), options=("--json",))
     found = next(found for found in errors(result) if found["check"] == "rules")

@@ -16,6 +16,7 @@ from generators import equivalents, mutation
 from generators.mutants import Mutant
 from generators.mutation import Outcome, Subject
 from generators.promtool import PromtoolError
+from generators.rules import RenderingError
 from generators.timing import Timing
 from rollguard import binaries, templates
 from rollguard.cli import cli
@@ -164,6 +165,12 @@ def test_what_the_rollout_file_declares_is_its_own(change: Change) -> None:
         item for item in mutation.subjects(PATH, changed, Timing()) if item.guard == "OnnxParityFailure"
     )
     assert mutation.figures(mutation.outcomes(guard)).own_equivalent == 1
+
+
+def test_a_declaration_that_cannot_be_rendered_names_its_guard(change: Change) -> None:
+    change("increases", equivalent=(Equivalent(mutation="<< nobody >>", reason="It is not."),))
+    with pytest.raises(RenderingError, match="equivalent of guard OnnxParityFailure: 'nobody' is undefined"):
+        subject("OnnxParityFailure")
 
 
 @pytest.mark.parametrize(
