@@ -31,8 +31,6 @@ _PRECEDENCE = {
 }  # fmt: skip
 COMPARATORS = ("==", "!=", "<=", ">=", "<", ">")
 SET_OPERATORS = ("and", "or", "unless")
-
-
 _SHOWN = 60
 
 

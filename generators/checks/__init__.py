@@ -48,9 +48,7 @@ def run(material: Material) -> list[Finding]:
     for check in CHECKS.values():
         try:
             found += check(material)
-        except (
-            PromQLError
-        ):  # what cannot be read cannot be checked further, and the check of rules said where
+        except PromQLError:  # what cannot be read is not checked further: the check of rules said where
             if not any(finding.check == rules.NAME for finding in found):
                 raise
     order = ("error", "warning", "note")
