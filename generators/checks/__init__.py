@@ -17,6 +17,7 @@ from generators.checks import (
     stages,
     timing,
     units,
+    versions,
 )
 from generators.checks.finding import Finding
 from generators.checks.material import Material
@@ -29,7 +30,8 @@ CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType
     {
         module.NAME: module.check
         for module in (
-            rules, metrics, units, timing, conventions, stages, runbooks, routes, coverage, budget, drift
+            rules, metrics, units, timing, versions, conventions,
+            stages, runbooks, routes, coverage, budget, drift,
         )
     }
 )  # fmt: skip

@@ -19,6 +19,7 @@ from generators.checks import (
     stages,
     timing,
     units,
+    versions,
 )
 from generators.checks.finding import Finding
 from generators.checks.material import Checked, Material
@@ -247,6 +248,28 @@ def test_a_window_that_holds_one_sample_shows_no_increase(make: Make) -> None:
 def test_a_criterions_window_is_looked_at_too(make: Make) -> None:
     changed = make(('error_ratio{route="pay"} < 0.02', "avg_over_time(error_ratio[10s]) < 0.02"))
     assert only(timing.check, changed).problem.key == "advance[0].expr"
+
+
+# versions
+
+
+@pytest.mark.parametrize(
+    ("expr", "message"),
+    [
+        (
+            'rate(latency_seconds_bucket{le="1",route="pay"}[5m]) > 0',
+            'selects le="1", which Prometheus 3 stores as 1.0.',
+        ),
+        (
+            "holt_winters(error_ratio[5m], 0.5, 0.5) > 1",
+            "calls holt_winters, which Prometheus 3 does not know.",
+        ),
+    ],
+)
+def test_what_prometheus_3_reads_otherwise_is_a_warning(make: Make, expr: str, message: str) -> None:
+    found = only(versions.check, make(("expr: 'error_ratio", f"expr: '{expr} or error_ratio")))
+    assert (found.severity, found.problem.key) == ("warning", "advance[0].expr")
+    assert found.problem.message == message
 
 
 # conventions
