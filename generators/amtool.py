@@ -8,17 +8,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from generators.platform import rendered_alerts
+from generators.receivers import WATCHDOG_RECEIVER
 from generators.route_tree import RouteTree, Stop
 from generators.rules import labels
 from rollguard import binaries, durations
-from rollguard.conventions import NOTICES, ROLLBACK_RECEIVER
+from rollguard.conventions import DRILL, NOTICES, ROLLBACK_RECEIVER
 from rollguard.errors import Problem, RollguardError
 from rollguard.guards import all_guards
+from rollguard.platform import WATCHDOG
 from rollguard.spec import Rollout
 
 LONGEST_GROUP_WAIT_SECONDS = 1.0
 LONGEST_GROUP_INTERVAL_SECONDS = 10.0
 _TIMEOUT_SECONDS = 30
+_SIGNS: Mapping[str, set[str]] = {
+    WATCHDOG: {ROLLBACK_RECEIVER, WATCHDOG_RECEIVER},
+    DRILL: {ROLLBACK_RECEIVER},
+}
+"""Alerts that show the control plane that others would come, and the receivers that bring them there."""
+
 _FIRST = "Put the routes of `rollguard generate --fragments` before all others."
 
 
@@ -71,8 +79,8 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
         path: a configuration of Alertmanager that amtool accepts.
         rollouts: checked rollouts.
     Returns:
-        Rollbacks and holds that do not reach the control plane, with the route that takes them; what mutes,
-        inhibits or delays them; a receiver that would lose them. Each place is named once.
+        Rollbacks, holds, the heartbeat and drills that do not reach the control plane, with the route that
+        takes them; what mutes, inhibits or delays them; a receiver that would lose them. Each place once.
     Raises:
         FileProblemsError, AmtoolError: it cannot be read, or asked.
     """
@@ -88,7 +96,15 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
             message = f"may keep {alert['action']}s from the control plane: inhibition is global."
             hint = 'Add action="notify" to its target_matchers.'
             problems.append(tree.document.problem(location, message, hint))
-    return list(dict.fromkeys(problems))
+    return list(dict.fromkeys([*problems, *_check_signs(path, tree, rollouts)]))
+
+
+def _check_signs(path: Path, tree: RouteTree, rollouts: Sequence[Rollout]) -> Iterator[Problem]:
+    """Yield what keeps the heartbeat and drills, which act on nothing, from the control plane."""
+    signs = [alert for alert in alerts_of(rollouts) if alert["alertname"] in _SIGNS]
+    for alert, receivers in zip(signs, reached(path, tree, signs), strict=True):
+        if not _SIGNS[alert["alertname"]] & {*receivers}:
+            yield _taken(tree, alert, receivers)
 
 
 def unreached(path: Path, rollouts: Sequence[Rollout]) -> tuple[list[Problem], list[str]]:
@@ -125,10 +141,9 @@ def receivers_of_guards(path: Path, rollouts: Sequence[Rollout]) -> dict[str, di
 
 
 def _taken(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]) -> Problem:
-    stop = tree.stops(alert)[0]
-    message = (
-        f"takes alerts of action {alert['action']} to {', '.join(receivers)}, not to {ROLLBACK_RECEIVER}."
-    )
+    stop, name = tree.stops(alert)[0], alert["alertname"]
+    what = name if name in _SIGNS else f"alerts of action {alert['action']}"
+    message = f"takes {what} to {', '.join(receivers)}, not to {ROLLBACK_RECEIVER}."
     return tree.document.problem(stop.location, message, _FIRST)
 
 

@@ -121,7 +121,16 @@ def test_a_route_before_ours_that_continues_takes_nothing(write: Write) -> None:
 def test_a_line_is_named(write: Write) -> None:
     text = "route:\n  receiver: p\n  routes:\n  - receiver: p\nreceivers:\n- name: p\n"
     places = [problem.line for problem in amtool.check_routes(write(text), ROLLOUTS)]
-    assert places == [5, 4, 4]
+    assert places == [5, 4, 4, 4, 4]
+
+
+def test_a_heartbeat_or_a_drill_that_goes_elsewhere_is_named(write: Write) -> None:
+    config = theirs()
+    first = {"matchers": ['alertname=~"Watchdog|RollguardDrill"'], "receiver": "pager"}
+    config["route"]["routes"].insert(0, first)
+    assert set(found(write(config))) == {
+        f"route.routes[0] takes {name} to pager, not to rollguard." for name in ("Watchdog", "RollguardDrill")
+    }
 
 
 @pytest.mark.parametrize(
