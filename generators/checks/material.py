@@ -39,6 +39,17 @@ class Checked:
         timing = Timing(1.0, self.rollout.scrape.interval)
         return [(guard, alerting_rule(self.rollout, guard, timing)) for guard in all_guards(self.rollout)]
 
+    def expressions(self) -> Iterator[tuple[Location, str]]:
+        """Yield every expression and where it stands: of each guard, derived ones too, and each criterion."""
+        for guard, rule in self.rules:
+            yield self.location(guard), str(rule["expr"])
+        yield from self.criteria()
+
+    def criteria(self) -> Iterator[tuple[Location, str]]:
+        """Yield the expression of every criterion, and where it stands."""
+        for index, criterion in enumerate(self.rollout.advance):
+            yield ("advance", index, "expr"), criterion.expr
+
     def location(self, guard: Guard) -> Location:
         """Return where a guard stands in the file; a derived one stands where it was derived from."""
         names = [item.name for item in self.rollout.guards]

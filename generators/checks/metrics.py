@@ -77,13 +77,7 @@ def everything(item: Checked, saved: Iterable[Metric] | None) -> Mapping[str, Kn
 
 def uses(item: Checked) -> Iterator[Used]:
     """Yield every expression of a rollout that is PromQL; what is not, the check of rules says."""
-    expressions: list[tuple[Location, str]] = [
-        (item.location(guard), str(rule["expr"])) for guard, rule in item.rules
-    ]
-    expressions += [
-        (("advance", index, "expr"), criterion.expr) for index, criterion in enumerate(item.rollout.advance)
-    ]
-    for location, expr in expressions:
+    for location, expr in item.expressions():
         try:
             yield Used(location, reading(expr))
         except PromQLError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 from generators import promql
 from generators.checks.finding import Finding
@@ -36,15 +37,12 @@ def check(material: Material) -> Iterator[Finding]:
 
 
 def _windows(item: Checked, interval: float) -> Iterator[Finding]:
-    expressions: list[tuple[Location, str]] = [
+    guards = (
         (item.location(guard), str(rule["expr"]))
         for guard, rule in item.rules
         if not isinstance(guard, NoDataGuard)
-    ]
-    expressions += [
-        (("advance", index, "expr"), criterion.expr) for index, criterion in enumerate(item.rollout.advance)
-    ]
-    for location, expr in expressions:
+    )
+    for location, expr in chain(guards, item.criteria()):
         try:
             selectors = promql.parse(expr).selectors
         except PromQLError:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 from generators import promql
 from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
+from generators.checks.material import Material
 from generators.promql import Expression, PromQLError
-from rollguard.yamlfile import Location
 
 NAME = "versions"
 
@@ -23,20 +22,13 @@ _WHOLE = re.compile(r"-?\d+")
 def check(material: Material) -> Iterator[Finding]:
     """Yield what guards and criteria say that version 3 refuses or reads otherwise."""
     for item in material.checked:
-        for location, expr in _expressions(item):
+        for location, expr in item.expressions():
             try:
                 parsed = promql.parse(expr)
             except PromQLError:
                 continue  # the check of rules says so
             for message, hint in (*_functions(parsed), *_bounds(parsed)):
                 yield Finding(NAME, "warning", item.problem(location, message, hint))
-
-
-def _expressions(item: Checked) -> Iterator[tuple[Location, str]]:
-    for guard, rule in item.rules:
-        yield item.location(guard), str(rule["expr"])
-    for index, criterion in enumerate(item.rollout.advance):
-        yield ("advance", index, "expr"), criterion.expr
 
 
 def _functions(parsed: Expression) -> Iterator[tuple[str, str]]:
