@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
-from rollguard.notification import GuardAlert, NotificationError
+from rollguard.conventions import ROLLOUT_LABEL
+from rollguard.notification import GuardAlert, Moment, NotificationError, guard_alert
 
-_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 Data = TypeVar("Data")
 
 
 class _Alert(msgspec.Struct):
     labels: dict[str, str]
     state: str
-    activeAt: _Moment  # noqa: N815 - Prometheus's names
+    activeAt: Moment  # noqa: N815 - Prometheus's names
     annotations: dict[str, str] = {}
 
 
@@ -85,7 +83,7 @@ def parse_rules(body: bytes) -> Evaluation:
             if rollout:
                 evaluated[rollout] = max(evaluated.get(rollout, ""), group.lastEvaluation)
             firing += [
-                _guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp(), rule.query)
+                guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp(), query=rule.query)
                 for alert in rule.alerts
                 if alert.state == "firing" and alert.labels.get(ROLLOUT_LABEL)
             ]
@@ -104,7 +102,7 @@ def parse_history(body: bytes) -> list[Fired]:
         labels = {key: value for key, value in series.metric.items() if key not in ("__name__", "alertstate")}
         times = tuple(at for at, _ in series.values)
         if times:
-            found.append(Fired(_guard_alert(labels, {}, times[0]), times))
+            found.append(Fired(guard_alert(labels, {}, times[0]), times))
     return found
 
 
@@ -114,18 +112,3 @@ def _decoded(body: bytes, shape: type[Data]) -> Data:
         return msgspec.convert(answer["data"], shape)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, TypeError) as error:
         raise NotificationError("shape", f"Prometheus's answer has another shape: {error}") from error
-
-
-def _guard_alert(
-    labels: Mapping[str, str], annotations: Mapping[str, str], starts_at: float, query: str = ""
-) -> GuardAlert:
-    return GuardAlert(
-        rollout=labels.get(ROLLOUT_LABEL, ""),
-        guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
-        firing=True,
-        starts_at=starts_at,
-        fingerprint=msgspec.json.encode(labels, order="sorted").decode(),
-        labels=labels,
-        annotations=annotations,
-        query=query,
-    )

@@ -16,7 +16,7 @@ from rollguard.errors import RollguardError
 MAX_BYTES = 1 << 20
 VERSION = "4"
 
-_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time without its zone could mean any hour."""
 
 
@@ -77,7 +77,7 @@ class _Payload(msgspec.Struct):
 class _Alert(msgspec.Struct):
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
-    startsAt: _Moment  # noqa: N815
+    startsAt: Moment  # noqa: N815
     annotations: dict[str, str] = {}
     fingerprint: str = ""
     generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
@@ -89,7 +89,7 @@ class _ListedStatus(msgspec.Struct):
 
 class _Listed(msgspec.Struct):
     labels: dict[str, str]
-    startsAt: _Moment  # noqa: N815
+    startsAt: Moment  # noqa: N815
     fingerprint: str
     annotations: dict[str, str] = {}
     generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
@@ -172,16 +172,35 @@ def parse_listed(body: bytes) -> Listing:
     return Listing(tuple(alerts), frozenset(silenced))
 
 
-def _guard_alert(alert: Any, firing: bool) -> GuardAlert:
-    labels = alert.labels
+def guard_alert(
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    starts_at: float,
+    *,
+    firing: bool = True,
+    fingerprint: str = "",
+    query: str = "",
+) -> GuardAlert:
+    """Return an alert by its labels, which also stand in for a fingerprint that was not told."""
     return GuardAlert(
         rollout=labels.get(ROLLOUT_LABEL, ""),
         guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
         firing=firing,
-        starts_at=alert.startsAt.timestamp(),
-        fingerprint=alert.fingerprint or msgspec.json.encode(labels, order="sorted").decode(),
+        starts_at=starts_at,
+        fingerprint=fingerprint or msgspec.json.encode(labels, order="sorted").decode(),
         labels=labels,
-        annotations=alert.annotations,
+        annotations=annotations,
+        query=query,
+    )
+
+
+def _guard_alert(alert: Any, firing: bool) -> GuardAlert:
+    return guard_alert(
+        alert.labels,
+        alert.annotations,
+        alert.startsAt.timestamp(),
+        firing=firing,
+        fingerprint=alert.fingerprint,
         query=_query_of(alert.generatorURL),
     )
 

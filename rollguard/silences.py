@@ -5,14 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated, TypeAlias
 
 import msgspec
 
-from rollguard.notification import NotificationError
-
-_Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
+from rollguard.notification import Moment, NotificationError
 
 
 class Matcher(msgspec.Struct, frozen=True):
@@ -36,8 +32,8 @@ class Matcher(msgspec.Struct, frozen=True):
 
 class _Listed(msgspec.Struct):
     matchers: list[Matcher]
-    startsAt: _Moment  # noqa: N815
-    endsAt: _Moment  # noqa: N815
+    startsAt: Moment  # noqa: N815
+    endsAt: Moment  # noqa: N815
 
 
 _decoder = msgspec.json.Decoder(list[_Listed])
