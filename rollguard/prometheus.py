@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import httpx
 import msgspec
@@ -53,7 +53,7 @@ class Rule:
         labels: those that the rule file gives.
         state: of an alerting rule; `inactive` for a recording rule.
         error: what its last evaluation failed with; empty where it did not.
-        evaluated: whether it has been evaluated at all since it was loaded.
+        evaluated: whether it has been evaluated since it was loaded, and is in a state that we know.
     """
 
     name: str
@@ -67,10 +67,10 @@ class Rule:
 class _RawRule(msgspec.Struct):
     name: str
     query: str
-    labels: dict[str, str] = {}
-    state: str = "inactive"
-    health: str = "unknown"
-    lastError: str = ""  # noqa: N815 - Prometheus's name
+    labels: dict[str, str] | None = None
+    state: str | None = "inactive"
+    health: str | None = "unknown"
+    lastError: str | None = ""  # noqa: N815 - Prometheus's name
 
 
 class _Group(msgspec.Struct):
@@ -128,18 +128,7 @@ class Prometheus:
         """Return every rule that is loaded; raises PrometheusError."""
         data = self._ask("rules", {})
         groups = _converted(data, _Groups).groups
-        return [
-            Rule(
-                rule.name,
-                rule.query,
-                rule.labels,
-                cast(RuleState, rule.state),
-                rule.lastError if rule.health == "err" else "",
-                rule.health != "unknown",
-            )
-            for group in groups
-            for rule in group.rules
-        ]
+        return [_rule(rule) for group in groups for rule in group.rules]
 
     def _ask(self, what: str, form: Mapping[str, str]) -> dict[str, Any]:
         try:
@@ -157,6 +146,19 @@ class Prometheus:
             text = f"Prometheus at {self.url} refuses: {cause or answer.status_code}."
             raise (QueryRefusedError if answer.status_code in (400, 422) else PrometheusError)(text)
         return cast(dict[str, Any], content["data"])
+
+
+def _rule(found: _RawRule) -> Rule:
+    """Return a rule as it is loaded; Prometheus 3 gives one that was not evaluated the state `unknown`."""
+    known = found.state in get_args(RuleState)
+    return Rule(
+        found.name,
+        found.query,
+        found.labels or {},
+        cast(RuleState, found.state) if known else "inactive",
+        (found.lastError or "") if found.health == "err" else "",
+        known and found.health in ("ok", "err"),
+    )
 
 
 def one(samples: Sequence[Sample], expression: str) -> float | None:
