@@ -44,7 +44,7 @@ class Silence:
     """A silence, also one that has ended.
 
     Args:
-        matchers: all must match.
+        matchers: all must match; without any it covers nothing.
         starts_at: Unix seconds.
         ends_at: Unix seconds.
     """
@@ -55,7 +55,8 @@ class Silence:
 
     def covers(self, labels: Mapping[str, str], at: float) -> bool:
         """Return whether an alert with these labels was silent at a moment, Unix seconds."""
-        return self.starts_at <= at < self.ends_at and all(one.matches(labels) for one in self.matchers)
+        in_time = self.starts_at <= at < self.ends_at
+        return in_time and bool(self.matchers) and all(one.matches(labels) for one in self.matchers)
 
 
 def parse_silences(body: bytes) -> tuple[Silence, ...]:

@@ -42,6 +42,7 @@ def matcher(name: str, value: str, **changes: Any) -> dict[str, Any]:
         ([matcher("guard", "Err.*", isRegex=True, isEqual=False)], False),
         ([matcher("severity", "")], True),
         ([matcher("guard", "(", isRegex=True)], False),
+        ([], False),
     ],
 )
 def test_all_matchers_must_match(matchers: list[dict[str, Any]], expected: bool) -> None:
