@@ -9,40 +9,40 @@ from typing import Any, TypeVar
 import msgspec
 
 from rollguard.conventions import ROLLOUT_LABEL
-from rollguard.notification import GuardAlert, Moment, NotificationError, guard_alert
+from rollguard.notification import GuardAlert, Labels, Moment, NotificationError, guard_alert, texts
 
 Data = TypeVar("Data")
 
 
 class _Alert(msgspec.Struct):
-    labels: dict[str, str]
+    labels: Labels
     state: str
     activeAt: Moment  # noqa: N815 - Prometheus's names
-    annotations: dict[str, str] = {}
+    annotations: Any = None
 
 
 class _Rule(msgspec.Struct):
-    query: str = ""
-    labels: dict[str, str] = {}
-    alerts: list[_Alert] = []
+    query: str | None = ""
+    labels: Labels = None
+    alerts: list[_Alert] | None = None
 
 
 class _Group(msgspec.Struct):
     lastEvaluation: str  # noqa: N815
-    rules: list[_Rule]
+    rules: list[_Rule] | None
 
 
 class _Groups(msgspec.Struct):
-    groups: list[_Group]
+    groups: list[_Group] | None
 
 
 class _Series(msgspec.Struct):
-    metric: dict[str, str]
+    metric: Labels
     values: list[tuple[float, str]]
 
 
 class _Matrix(msgspec.Struct):
-    result: list[_Series]
+    result: list[_Series] | None
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,24 @@ class Fired:
 
 def parse_rules(body: bytes) -> Evaluation:
     """Return what Prometheus's ``GET /api/v1/rules?type=alert`` says; raises NotificationError."""
-    groups = _decoded(body, _Groups).groups
+    groups = _decoded(body, _Groups).groups or ()
     firing: list[GuardAlert] = []
     evaluated: dict[str, str] = {}
     for group in groups:
-        for rule in group.rules:
-            rollout = rule.labels.get(ROLLOUT_LABEL)
+        for rule in group.rules or ():
+            rollout = texts(rule.labels).get(ROLLOUT_LABEL)
             if rollout:
                 evaluated[rollout] = max(evaluated.get(rollout, ""), group.lastEvaluation)
             firing += [
-                guard_alert(alert.labels, alert.annotations, alert.activeAt.timestamp(), query=rule.query)
-                for alert in rule.alerts
-                if alert.state == "firing" and alert.labels.get(ROLLOUT_LABEL)
+                _fires(alert, rule.query or "")
+                for alert in rule.alerts or ()
+                if alert.state == "firing" and texts(alert.labels).get(ROLLOUT_LABEL)
             ]
     return Evaluation(tuple(firing), evaluated)
+
+
+def _fires(alert: _Alert, query: str) -> GuardAlert:
+    return guard_alert(texts(alert.labels), texts(alert.annotations), alert.activeAt.timestamp(), query=query)
 
 
 def history_query(seconds: float) -> str:
@@ -98,8 +102,9 @@ def history_query(seconds: float) -> str:
 def parse_history(body: bytes) -> list[Fired]:
     """Return the alerts of an answer to `history_query`; raises NotificationError."""
     found = []
-    for series in _decoded(body, _Matrix).result:
-        labels = {key: value for key, value in series.metric.items() if key not in ("__name__", "alertstate")}
+    for series in _decoded(body, _Matrix).result or ():
+        known = texts(series.metric)
+        labels = {key: value for key, value in known.items() if key not in ("__name__", "alertstate")}
         times = tuple(at for at, _ in series.values)
         if times:
             found.append(Fired(guard_alert(labels, {}, times[0]), times))

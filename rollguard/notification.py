@@ -19,6 +19,9 @@ VERSION = "4"
 Moment: TypeAlias = Annotated[datetime, msgspec.Meta(tz=True)]
 """A time without its zone could mean any hour."""
 
+Labels: TypeAlias = dict[str, str | None] | None
+"""Labels as JSON has them: null is none at all."""
+
 
 class NotificationError(RollguardError):
     """A payload is not what Alertmanager's webhook sends."""
@@ -71,34 +74,33 @@ class Notification:
 class _Payload(msgspec.Struct):
     version: str
     alerts: list[msgspec.Raw]
-    truncatedAlerts: int = 0  # noqa: N815 - Alertmanager's name
+    truncatedAlerts: int | None = 0  # noqa: N815 - Alertmanager's name
 
 
-class _Alert(msgspec.Struct):
-    status: Literal["firing", "resolved"]
-    labels: dict[str, str]
+class _Told(msgspec.Struct):
+    labels: Labels
     startsAt: Moment  # noqa: N815
-    annotations: dict[str, str] = {}
-    fingerprint: str = ""
-    generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
+    # What follows is of no matter to a decision, whatever it is.
+    annotations: Any = None
+    fingerprint: Any = None
+    generatorURL: Any = None  # noqa: N815
+
+
+class _Alert(_Told, kw_only=True):
+    status: Literal["firing", "resolved"]
 
 
 class _ListedStatus(msgspec.Struct):
-    silencedBy: list[str] = []  # noqa: N815
+    silencedBy: list[str] | None = None  # noqa: N815
 
 
-class _Listed(msgspec.Struct):
-    labels: dict[str, str]
-    startsAt: Moment  # noqa: N815
-    fingerprint: str
-    annotations: dict[str, str] = {}
-    generatorURL: Any = None  # noqa: N815 - of no matter to a decision, whatever it is
-    status: _ListedStatus = msgspec.field(default_factory=_ListedStatus)
+class _Listed(_Told):
+    status: _ListedStatus | None = None
 
 
 _payload = msgspec.json.Decoder(_Payload)
 _alert = msgspec.json.Decoder(_Alert)
-_listed = msgspec.json.Decoder(list[_Listed])
+_listed = msgspec.json.Decoder(list[_Listed] | None)
 
 
 def parse_webhook(body: bytes) -> Notification:
@@ -128,7 +130,7 @@ def parse_webhook(body: bytes) -> Notification:
             broken.append(str(error))
             continue
         alerts.append(_guard_alert(alert, alert.status == "firing"))
-    return Notification(tuple(alerts), tuple(broken), max(payload.truncatedAlerts, 0))
+    return Notification(tuple(alerts), tuple(broken), max(payload.truncatedAlerts or 0, 0))
 
 
 @dataclass(frozen=True)
@@ -161,13 +163,14 @@ def parse_listed(body: bytes) -> Listing:
         NotificationError: it has another shape.
     """
     try:
-        listed: Iterable[_Listed] = _listed.decode(body)
+        listed: Iterable[_Listed] = _listed.decode(body) or ()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotificationError("shape", f"Alertmanager's answer is not a list of alerts: {error}") from error
     alerts, silenced = [], set()
-    for alert in listed:
-        alerts.append(_guard_alert(alert, True))
-        if alert.status.silencedBy:
+    for told in listed:
+        alert = _guard_alert(told, True)
+        alerts.append(alert)
+        if told.status and told.status.silencedBy:
             silenced.add(alert.fingerprint)
     return Listing(tuple(alerts), frozenset(silenced))
 
@@ -194,14 +197,20 @@ def guard_alert(
     )
 
 
-def _guard_alert(alert: Any, firing: bool) -> GuardAlert:
+def texts(found: object) -> dict[str, str]:
+    """Return what is text among labels or annotations, whatever else came in their place."""
+    given = found.items() if isinstance(found, dict) else ()
+    return {key: value for key, value in given if isinstance(value, str)}
+
+
+def _guard_alert(told: _Told, firing: bool) -> GuardAlert:
     return guard_alert(
-        alert.labels,
-        alert.annotations,
-        alert.startsAt.timestamp(),
+        texts(told.labels),
+        texts(told.annotations),
+        told.startsAt.timestamp(),
         firing=firing,
-        fingerprint=alert.fingerprint,
-        query=_query_of(alert.generatorURL),
+        fingerprint=told.fingerprint if isinstance(told.fingerprint, str) else "",
+        query=_query_of(told.generatorURL),
     )
 
 

@@ -74,11 +74,11 @@ class _RawRule(msgspec.Struct):
 
 
 class _Group(msgspec.Struct):
-    rules: list[_RawRule]
+    rules: list[_RawRule] | None
 
 
 class _Groups(msgspec.Struct):
-    groups: list[_Group]
+    groups: list[_Group] | None
 
 
 class _RawSample(msgspec.Struct):
@@ -112,7 +112,7 @@ class Prometheus:
         data = self._ask("query", {"query": expression, "timeout": render(self._timeout)})
         if data.get("resultType") == "scalar":
             return [Sample({}, float(data["result"][1]))]
-        found = _converted(data.get("result"), list[_RawSample])
+        found = _converted(data.get("result"), list[_RawSample] | None) or ()
         return [Sample(item.metric, float(item.value[1])) for item in found]
 
     def value(self, expression: str) -> float | None:
@@ -127,8 +127,8 @@ class Prometheus:
     def rules(self) -> list[Rule]:
         """Return every rule that is loaded; raises PrometheusError."""
         data = self._ask("rules", {})
-        groups = _converted(data, _Groups).groups
-        return [_rule(rule) for group in groups for rule in group.rules]
+        groups = _converted(data, _Groups).groups or ()
+        return [_rule(rule) for group in groups for rule in group.rules or ()]
 
     def _ask(self, what: str, form: Mapping[str, str]) -> dict[str, Any]:
         try:

@@ -16,27 +16,28 @@ class Matcher(msgspec.Struct, frozen=True):
 
     name: str
     value: str
-    isRegex: bool = False  # noqa: N815 - Alertmanager's names
-    isEqual: bool = True  # noqa: N815
+    isRegex: bool | None = False  # noqa: N815 - Alertmanager's names
+    isEqual: bool | None = True  # noqa: N815
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Return whether labels meet it; a pattern that Python cannot read matches nothing."""
         found = labels.get(self.name, "")
+        wanted = self.isEqual is not False
         if not self.isRegex:
-            return (found == self.value) == self.isEqual
+            return (found == self.value) == wanted
         try:
-            return bool(re.fullmatch(self.value, found)) == self.isEqual
+            return bool(re.fullmatch(self.value, found)) == wanted
         except re.error:
             return False
 
 
 class _Listed(msgspec.Struct):
-    matchers: list[Matcher]
+    matchers: list[Matcher] | None
     startsAt: Moment  # noqa: N815
     endsAt: Moment  # noqa: N815
 
 
-_decoder = msgspec.json.Decoder(list[_Listed])
+_decoder = msgspec.json.Decoder(list[_Listed] | None)
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,14 @@ def parse_silences(body: bytes) -> tuple[Silence, ...]:
         NotificationError: it has another shape.
     """
     try:
-        listed = _decoder.decode(body)
+        listed = _decoder.decode(body) or ()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotificationError(
             "shape", f"Alertmanager's answer is not a list of silences: {error}"
         ) from error
     return tuple(
-        Silence(tuple(item.matchers), item.startsAt.timestamp(), item.endsAt.timestamp()) for item in listed
+        Silence(tuple(item.matchers or ()), item.startsAt.timestamp(), item.endsAt.timestamp())
+        for item in listed
     )
 
 

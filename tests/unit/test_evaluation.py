@@ -53,6 +53,22 @@ def test_what_is_pending_or_of_no_rollout_does_not_fire(odd: dict[str, Any]) -> 
     assert parse_rules(answer({"groups": [rules(odd)]})).firing == ()
 
 
+@pytest.mark.parametrize("key", ["annotations", "value"])
+def test_a_key_that_is_null_hides_no_alert(key: str) -> None:
+    nobodys = {**alert(), "labels": None}
+    (found,) = parse_rules(answer({"groups": [rules({**alert(), key: None}, nobodys)]})).firing
+    assert found.guard == parse_rules(answer({"groups": [rules(alert())]})).firing[0].guard
+
+
+@pytest.mark.parametrize(
+    "group", [rules(), {**rules(), "rules": None}, {**rules(), "rules": [{"alerts": None}]}]
+)
+def test_lists_that_are_null_are_empty(group: dict[str, Any]) -> None:
+    assert parse_rules(answer({"groups": [group]})).firing == ()
+    assert parse_rules(answer({"groups": None})).firing == ()
+    assert parse_history(answer({"result": None})) == []
+
+
 def test_the_newest_evaluation_of_a_rollouts_rules_counts() -> None:
     groups = [rules(at="2026-11-21T10:00:00Z"), rules(at="2026-11-21T10:00:05Z")]
     assert parse_rules(answer({"groups": groups})).evaluated == {"model": "2026-11-21T10:00:05Z"}

@@ -111,7 +111,6 @@ def test_alerts_without_a_fingerprint_are_told_apart_by_their_labels() -> None:
         {},
         {**ALERT, "status": "pending"},
         {**ALERT, "labels": {"rollout": 3}},
-        {**ALERT, "labels": None},
         {**ALERT, "startsAt": "yesterday"},
         {**ALERT, "startsAt": "2023-11-14T22:13:20"},
         {**ALERT, "startsAt": "0001-01-01T00:00:00"},
@@ -124,6 +123,30 @@ def test_alerts_without_a_fingerprint_are_told_apart_by_their_labels() -> None:
 def test_a_broken_alert_hides_no_other(broken: object) -> None:
     found = parse_webhook(webhook(ALERT, broken, ALERT))
     assert (len(found.alerts), len(found.broken)) == (2, 1)
+
+
+@pytest.mark.parametrize("key", ["annotations", "fingerprint", "generatorURL"])
+@pytest.mark.parametrize("odd", [None, 3, [], {"summary": None, "n": 3}], ids=repr)
+def test_what_no_decision_needs_may_be_anything(key: str, odd: Any) -> None:
+    (alert,) = parse_webhook(webhook({**ALERT, key: odd}, truncatedAlerts=None)).alerts
+    assert (alert.rollout, alert.guard, alert.firing) == ("shop", "Errors", True)
+    (alert,) = parse_listed(json.dumps([{**ALERT, "status": None, key: odd}]).encode()).alerts
+    assert (alert.rollout, alert.guard, alert.firing) == ("shop", "Errors", True)
+
+
+def test_a_label_that_is_null_is_missing() -> None:
+    labels = {**ALERT["labels"], "guard": None}
+    found = parse_webhook(webhook({**ALERT, "labels": labels}, {**ALERT, "labels": None})).alerts
+    assert [(alert.rollout, alert.guard) for alert in found] == [("shop", "ErrorsHigh"), ("", "")]
+
+
+def test_an_alert_that_is_silenced_is_known_without_a_fingerprint() -> None:
+    told = {**ALERT, "fingerprint": None, "status": {"silencedBy": ["x"]}}
+    assert unsilenced([parse_listed(json.dumps([told]).encode())]) == []
+
+
+def test_a_list_that_is_null_is_empty() -> None:
+    assert parse_listed(b"null").alerts == ()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def matcher(name: str, value: str, **changes: Any) -> dict[str, Any]:
         ([matcher("severity", "")], True),
         ([matcher("guard", "(", isRegex=True)], False),
         ([], False),
+        ([matcher("rollout", "model", isEqual=None, isRegex=None)], True),
     ],
 )
 def test_all_matchers_must_match(matchers: list[dict[str, Any]], expected: bool) -> None:
@@ -52,6 +53,12 @@ def test_all_matchers_must_match(matchers: list[dict[str, Any]], expected: bool)
 @pytest.mark.parametrize(("at", "expected"), [(99.9, False), (100.0, True), (199.9, True), (200.0, False)])
 def test_a_silence_covers_its_time_and_no_other(at: float, expected: bool) -> None:
     assert silenced(parse_silences(listed(matcher("rollout", "model"))), LABELS, at) is expected
+
+
+def test_what_is_null_is_empty() -> None:
+    assert parse_silences(b"null") == ()
+    (silence,) = parse_silences(listed().replace(b"[]", b"null"))
+    assert not silence.covers(LABELS, 150.0)
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b'[{"matchers": 1}]', b"\xff"])
