@@ -94,7 +94,7 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
             problems.append(_taken(tree, alert, receivers))
         for location in tree.inhibitors(alert):
             message = f"may keep {alert['action']}s from the control plane: inhibition is global."
-            hint = 'Add action="notify" to its target_matchers.'
+            hint = """Add 'action!~"rollback|hold"' to its target_matchers."""
             problems.append(tree.document.problem(location, message, hint))
     return list(dict.fromkeys([*problems, *_check_signs(path, tree, rollouts)]))
 

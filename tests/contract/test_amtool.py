@@ -158,6 +158,17 @@ def test_an_inhibition_that_may_hit_what_acts_is_named(write: Write, target: lis
     assert [message.split(" ")[0] for message in set(messages)] == ["inhibit_rules[0]"] * (2 * flawed)
 
 
+def test_the_hint_about_an_inhibition_mends_it_and_spares_their_own_alerts(write: Write) -> None:
+    rule = {"source_matchers": ['severity="critical"'], "target_matchers": ['severity="warning"']}
+    path = write(theirs(inhibit_rules=[rule]))
+    (hint,) = {problem.hint for problem in amtool.check_routes(path, ROLLOUTS)}
+    added = hint.split("'")[1]
+    rule["target_matchers"].append(added)
+    path = write(theirs(inhibit_rules=[rule]))
+    assert found(path) == []
+    assert list(RouteTree(path).inhibitors({"alertname": "DiskFull", "severity": "warning"}))
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
