@@ -17,7 +17,7 @@ from rollguard.applier import Applier
 from rollguard.control import ControlPlane
 from rollguard.decisions import UnknownRolloutError
 from rollguard.ledger import parse_head
-from rollguard.state import Entry
+from rollguard.state import CASCADE, CLOCK, GUARD, Entry
 
 PREFIX = "/api/v1"
 THREADS = 8
@@ -77,7 +77,7 @@ class Api:
         async def acted(request: Request) -> Response:
             asked = await bodies.json_object(request)
             said: dict[str, Any] = {
-                "actor": _text(asked, "actor", 200) or "unknown",
+                "actor": _actor(asked),
                 "reason": _text(asked, "reason", 2000),
             }
             for key, extra in openapi.EXTRAS.items():
@@ -142,6 +142,14 @@ def _text(asked: Mapping[str, Any], key: str, longest: int = 200) -> str:
     if not isinstance(given, str):
         raise HTTPException(400, f"{key} is expected to be text")
     return given[:longest].encode(errors="replace").decode().replace("\0", "?")
+
+
+def _actor(asked: Mapping[str, Any]) -> str:
+    """Return a person's name; what the control plane says of its own decisions, anybody may read."""
+    given = _text(asked, "actor", 200).strip() or "unknown"
+    if given in (GUARD, CASCADE, CLOCK):
+        raise HTTPException(400, f"actor is {given}, which means the control plane itself: name a person")
+    return given
 
 
 _READ: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {

@@ -107,7 +107,7 @@ def _metadata(rollout: Rollout, state: State) -> dict[str, Value]:
         "stage": state.stage,
         "run": state.run,
         "seq": state.seq,
-        "reason": state.reason,
+        "reason": state.guard,  # anybody may read flags, so people's words stay out
     }
     return {key: value for key, value in known.items() if value is not None and value != ""}
 
@@ -121,7 +121,7 @@ class Evaluation:
         value: the variant's value.
         variant: its name.
         reason: STATIC, TARGETING_MATCH or DEFAULT.
-        metadata: rollout, position, run, seq, and stage and reason where there are any.
+        metadata: rollout, position, run, seq, and stage and reason (a guard's name) where there are any.
     """
 
     key: str

@@ -32,7 +32,7 @@ def rollout_with(*percents: float, **flag: Any) -> Rollout:
 
 
 def in_stage(number: int) -> State:
-    return State("model-canary", "ROLLING_OUT", f"s{number}", run=3, entered_at=1.0, reason="go", seq=7)
+    return State("model-canary", "ROLLING_OUT", f"s{number}", run=3, entered_at=1.0, reason="Errors", guard="Errors", seq=7)
 
 
 def evaluator_of(rollout: Rollout, state: State) -> FlagEvaluator:
@@ -106,8 +106,14 @@ def test_the_metadata_says_where_the_rollout_is_in_scalars() -> None:
         "stage": "s0",
         "run": 3,
         "seq": 7,
-        "reason": "go",
+        "reason": "Errors",
     }
+
+
+def test_the_metadata_keeps_a_persons_words_to_itself() -> None:
+    state = State("model-canary", "ROLLBACK", run=3, entered_at=1.0, reason="ann's oops", seq=7)
+    metadata = flags.definition(rollout_with(10), state)["metadata"]
+    assert metadata == {"rollout": "model-canary", "position": "rollback", "run": 3, "seq": 7}
 
 
 def test_a_rollout_without_entries_is_off() -> None:

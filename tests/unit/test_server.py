@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 import threading
@@ -260,6 +261,26 @@ def test_a_flag_that_was_rolled_back_says_why(running: App) -> None:
     running.post("/alerts", content=webhook())
     answer = running.post(FLAG, json={"context": {"targetingKey": "user-1"}}).json()
     assert (answer["variant"], answer["metadata"]["reason"]) == ("active", "WinRateDrop")
+
+
+def test_no_open_path_tells_a_persons_name_or_words(running: App) -> None:
+    asked = {"actor": "ann", "reason": "the Miller account complains"}
+    assert running.post(f"/api/v1/rollouts/{NAME}/rollback", json=asked).status_code == 200
+    context = {"context": {"targetingKey": "user-1"}}
+    told = running.post(FLAG, token=None, json=context).text
+    told += running.post("/ofrep/v1/evaluate/flags", token=None, json=context).text
+    told += running.get("/metrics", token=None).text
+    assert NAME in told
+    assert "Miller" not in told
+    assert "ann" not in re.findall(r"[a-z]+", told)
+
+
+@pytest.mark.parametrize("actor", ["guard", "cascade", "advance", " advance "])
+def test_nobody_acts_in_the_name_of_the_control_plane(running: App, actor: str) -> None:
+    asked = {"actor": actor, "reason": "the Miller account complains"}
+    answer = running.post(f"/api/v1/rollouts/{NAME}/rollback", json=asked)
+    assert (answer.status_code, "name a person" in answer.text) == (400, True)
+    assert status_of(running) == "ROLLING_OUT"
 
 
 def test_an_unknown_flag_is_404(app: App) -> None:
