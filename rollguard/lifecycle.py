@@ -234,5 +234,5 @@ def here(
 
 def _refuse_unacknowledged(state: State) -> None:
     if not state.acknowledged:
-        by = f"{state.rollout} went back by {state.reason}, and nobody has acknowledged it"
+        by = f"{state.rollout} went back {state.cause}, and nobody has acknowledged it"
         raise RefusedError(f"{by}: `rollguard acknowledge {state.rollout} --reason …` first.")

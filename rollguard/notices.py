@@ -17,7 +17,7 @@ from rollguard.conventions import FALLBACK, GUARD_LABEL, NOTICES, ROLLOUT_LABEL
 from rollguard.decisions import Listener
 from rollguard.errors import RollguardError
 from rollguard.evidence import said
-from rollguard.state import Entry
+from rollguard.state import GUARD, Entry
 from rollguard.targets.memory import Memory
 
 log = logging.getLogger(__name__)
@@ -86,16 +86,25 @@ def _annotations(entry: Entry, done: str) -> dict[str, str]:
     before = entry.from_stage or entry.from_status.lower()
     after = entry.to_stage or (FALLBACK if entry.to_status == "ROLLBACK" else entry.to_status.lower())
     where = f"from {before} to {after}" if before != after else f"in {after}"
-    who = f"guard {entry.guard}" if entry.guard else entry.actor
     told = entry.evidence.get("annotations")
     own: Mapping[str, Any] = told if isinstance(told, Mapping) else {}
-    why = said(entry.evidence) or (entry.reason if entry.reason != entry.guard else "")
+    guards = _guards(entry)
+    who = ", ".join(f"guard {name}" for name in guards) or entry.actor
+    words = entry.reason if entry.reason != ", ".join(guards) else ""
+    why = "; ".join(text for text in (words, said(entry.evidence)) if text)
     links = {key: str(own[key]) for key in ("runbook_url", "dashboard_url") if own.get(key)}
     return {
         "summary": f"{entry.rollout}, run {entry.run}: {done} {where} by {who}.",
         "description": f"{why} (entry {entry.seq} of the ledger)".strip(),
         **links,
     }
+
+
+def _guards(entry: Entry) -> Sequence[str]:
+    """Return the guards that decided; none where a person or the clock did."""
+    if entry.guard:
+        return [entry.guard]
+    return entry.evidence.get("guards", ()) if entry.actor == GUARD else ()
 
 
 def _moment(seconds: float) -> str:

@@ -41,7 +41,7 @@ def in_cooldown(state: State, left: float) -> None:
     """Refuse while a breach may still echo; `left` is in seconds."""
     if left > 0:
         ends = f"its cooldown ends in {render(math.ceil(left))}"
-        raise RefusedError(f"{state.rollout} was rolled back by {state.reason}; {ends}.")
+        raise RefusedError(f"{state.rollout} was rolled back {state.cause}; {ends}.")
 
 
 def without_required(rollout: Rollout, states: Mapping[str, State]) -> None:

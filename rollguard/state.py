@@ -127,6 +127,11 @@ class State:
         return named.get(self.status, conventions.DISABLED)
 
     @property
+    def cause(self) -> str:
+        """What led here, to follow a verb: ``by`` its guard, or a person's words in parentheses."""
+        return f"by {self.guard}" if self.guard else f"({self.reason or 'no reason given'})"
+
+    @property
     def running(self) -> bool:
         """Whether a run is under way, which a rollback would end."""
         return self.status in ("ROLLING_OUT", "ENABLED")

@@ -335,6 +335,16 @@ def test_a_start_is_refused_during_the_cooldown(control: ControlPlane, time: Tim
         control.start(NAME, actor="ann")
 
 
+def test_a_refusal_does_not_take_a_reason_for_whoever_rolled_back(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    control.rollback(NAME, actor="ann", reason="oops")
+    with pytest.raises(RefusedError, match=r"went back \(oops\), and nobody has acknowledged it"):
+        control.start(NAME, actor="ann")
+    control.acknowledge(NAME, actor="ann")
+    with pytest.raises(RefusedError, match=r"was rolled back \(oops\); its cooldown ends in"):
+        control.start(NAME, actor="ann")
+
+
 def test_the_cooldown_lasts_as_long_as_a_breach_may_echo(
     control: ControlPlane, rollout: Rollout, time: Time
 ) -> None:

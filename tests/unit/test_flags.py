@@ -32,7 +32,16 @@ def rollout_with(*percents: float, **flag: Any) -> Rollout:
 
 
 def in_stage(number: int) -> State:
-    return State("model-canary", "ROLLING_OUT", f"s{number}", run=3, entered_at=1.0, reason="Errors", guard="Errors", seq=7)
+    return State(
+        "model-canary",
+        "ROLLING_OUT",
+        f"s{number}",
+        run=3,
+        entered_at=1.0,
+        reason="Errors",
+        guard="Errors",
+        seq=7,
+    )
 
 
 def evaluator_of(rollout: Rollout, state: State) -> FlagEvaluator:

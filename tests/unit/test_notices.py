@@ -55,6 +55,24 @@ def test_a_guard_is_named_with_what_its_alert_said(app: App, entries: list[Entry
     }
 
 
+def test_guards_that_hold_are_named(entries: list[Entry]) -> None:
+    alerts = {"Errors": {"annotations": {"description": "Value 0.07."}}}
+    evidence = {"guards": ["Errors", "Latency"], "alerts": alerts}
+    held = {"kind": "hold", "actor": "guard", "reason": "Errors, Latency", "evidence": evidence}
+    alert = notice(Entry(**{**vars(entries[1]), **held, "from_stage": "canary"}), NOW) or {}
+    assert alert["annotations"] == {
+        "summary": f"{NAME}, run 1: held in canary by guard Errors, guard Latency.",
+        "description": "Errors: Value 0.07. (entry 2 of the ledger)",
+    }
+
+
+def test_a_persons_reason_stands_beside_what_was_measured(entries: list[Entry]) -> None:
+    evidence = {"criteria": [{"name": "trades", "value": 512, "query": "sample >= 500"}]}
+    promoted = Entry(**{**vars(entries[1]), "reason": "ann agrees", "evidence": evidence})
+    description = (notice(promoted, NOW) or {})["annotations"]["description"]
+    assert description == "ann agrees; trades: 512 (sample >= 500) (entry 2 of the ledger)"
+
+
 def test_no_notice_looks_like_a_guard_that_acts_nor_silences_others(entries: list[Entry]) -> None:
     for entry in entries:
         labels = (notice(entry, NOW) or {})["labels"]
