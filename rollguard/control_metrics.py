@@ -46,6 +46,12 @@ LAST_HEARTBEAT = Metric(
 )
 LEDGER_READABLE = Metric("rollguard_ledger_readable", "gauge", "1 while the ledger can be read.")
 LEDGER_WRITABLE = Metric("rollguard_ledger_writable", "gauge", "1 where a write reaches the ledger's disk.")
+LEDGER_PROBED = Metric(
+    "rollguard_ledger_last_probe_timestamp_seconds",
+    "gauge",
+    "When the ledger last answered a probe, with success or failure.",
+    unit="seconds",
+)
 LEDGER_ENTRIES = Metric("rollguard_ledger_entries", "gauge", "Entries in the ledger.")
 LEDGER_HEAD = Metric(
     "rollguard_ledger_head_info",

@@ -1,10 +1,11 @@
-"""The control plane's own metrics, made fresh for every scrape from the ledger's fold."""
+"""The control plane's own metrics, made for every scrape from the states that the flags show."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter as Count
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -15,12 +16,12 @@ from rollguard.applier import TargetStatus
 from rollguard.control import ControlPlane
 from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
 from rollguard.decisions import Listener
-from rollguard.errors import RollguardError
 from rollguard.evidence import said
 from rollguard.flags import percent_of
 from rollguard.guards import all_guards
 from rollguard.metric import Metric as Offered
 from rollguard.notification import GuardAlert
+from rollguard.probe import LedgerProbe
 from rollguard.spec import Rollout
 from rollguard.state import CASCADE, CLOCK, GUARD, MOVES, Entry, State
 
@@ -38,19 +39,40 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+@dataclass
+class _Flip:
+    """How far the targets of a rollout are with the last state that it came to.
+
+    Args:
+        seq: the state's entry.
+        received_at: when its notification came, monotonic seconds; None where there was none.
+        applied: the targets that were read back.
+    """
+
+    seq: int
+    received_at: float | None = None
+    applied: set[str] = field(default_factory=set)
+
+
 class Metrics(Listener):
-    """Counts what happens, and shows the state of every rollout.
+    """Counts what happens, and shows the state of every rollout; a scrape waits for no database.
 
     Args:
         control: the control plane whose state is shown.
         target_statuses: returns the status of every target.
+        probe: of its ledger.
     """
 
-    def __init__(self, control: ControlPlane, target_statuses: Callable[[], Iterable[TargetStatus]]) -> None:
+    def __init__(
+        self,
+        control: ControlPlane,
+        target_statuses: Callable[[], Iterable[TargetStatus]],
+        probe: LedgerProbe,
+    ) -> None:
         self._control = control
         self._statuses = target_statuses
-        self._received: dict[tuple[str, int], float] = {}
-        self._applied: dict[tuple[str, int], set[str]] = {}
+        self._probe = probe
+        self._flips: dict[str, _Flip] = {}
         self._lock = threading.Lock()
         self._counted = 0
         self._switches: Count[str] = Count()
@@ -86,21 +108,13 @@ class Metrics(Listener):
         self._count(entries)
         if entries and received_at is not None:
             self.decision_seconds.observe(self._control.clock.monotonic() - received_at)
-
-            with self._lock:
-                self._received |= {(entry.rollout, entry.seq): received_at for entry in entries}
+        for entry in entries:
+            if entry.kind in MOVES:
+                self._flipping(entry.rollout, entry.seq, received_at=received_at)
 
     def applied(self, rollout: str, target: str, state: State, _at: float) -> None:
         """Measure a flip, when the last of its targets was read back."""
-        key = (rollout, state.seq)
-        with self._lock:
-            done = self._applied.setdefault(key, set()) | {target}
-            self._applied[key] = done
-            received_at = self._received.get(key)
-            if received_at is None or len(done) < len(self._control.rollouts[rollout].targets):
-                return
-            del self._received[key], self._applied[key]
-        self.flip_seconds.observe(self._control.clock.monotonic() - received_at)
+        self._flipping(rollout, state.seq, target=target)
 
     def unknown(self, alert: GuardAlert) -> None:
         """Count an alert of no loaded rollout."""
@@ -158,37 +172,47 @@ class Metrics(Listener):
                 if entry.kind in DECISIONS:
                     self._decisions[entry.rollout] = entry
 
+    def _flipping(
+        self, rollout: str, seq: int, *, received_at: float | None = None, target: str | None = None
+    ) -> None:
+        """Note a step of a flip, and measure it with its last; what is of an older state does not count.
+
+        A target may be quicker than the news of the entry that it follows.
+        """
+        with self._lock:
+            flip = self._flips.get(rollout)
+            if flip is None or flip.seq < seq:
+                flip = self._flips[rollout] = _Flip(seq)
+            if flip.seq > seq:
+                return
+            flip.received_at = received_at or flip.received_at
+            if target is not None:
+                flip.applied.add(target)
+            began = flip.received_at
+            if not flip.applied or len(flip.applied) < len(self._control.rollouts[rollout].targets):
+                return
+            flip.received_at = None
+        if began is not None:
+            self.flip_seconds.observe(self._control.clock.monotonic() - began)
+
     def _ledger_metrics(self) -> Iterator[Metric]:
-        readable = _family(offers.LEDGER_READABLE)
-        writable = _family(offers.LEDGER_WRITABLE)
-        writable.add_metric([], self._writable())
-        yield writable
-        try:
-            seq, digest = self._control.ledger.head()
-        except RollguardError:
-            readable.add_metric([], 0)
-            yield readable
-            return
-        readable.add_metric([], 1)
-        yield readable
-        entries, last = _family(offers.LEDGER_ENTRIES), _family(offers.LEDGER_HEAD)
-        entries.add_metric([], seq)
-        last.add_metric([digest], 1)
-        yield entries
+        found = self._probe.last()
+        values = {
+            offers.LEDGER_READABLE: not found.problem,
+            offers.LEDGER_WRITABLE: found.writable,
+            offers.LEDGER_PROBED: found.at,
+            offers.LEDGER_ENTRIES: found.seq,
+        }
+        for offered, value in values.items():
+            family = _family(offered)
+            family.add_metric([], float(value))
+            yield family
+        last = _family(offers.LEDGER_HEAD)
+        last.add_metric([found.digest], 1)
         yield last
 
-    def _writable(self) -> int:
-        try:
-            self._control.ledger.probe()
-        except RollguardError:
-            return 0
-        return 1
-
     def _rollout_metrics(self) -> Iterator[Metric]:
-        try:
-            states = self._control.ledger.states()
-        except RollguardError:
-            return
+        states = self._control.shown()
         pairs = [(rollout, states.get(name, State(name))) for name, rollout in self._control.rollouts.items()]
         yield _state_set(
             offers.STAGE, [(rollout.name, state.position, _positions(rollout)) for rollout, state in pairs]
@@ -225,12 +249,6 @@ class Metrics(Listener):
                 family.add_metric([rollout.name], float(value(rollout, state)))
             yield family
 
-    def _target_statuses(self) -> Iterable[TargetStatus]:
-        try:
-            return self._statuses()
-        except RollguardError:
-            return ()
-
     def _counts(self) -> Iterator[Metric]:
         switches, rollbacks = _of_rollouts(offers.SWITCHES), _of_rollouts(offers.ROLLBACKS)
         decisions = _of_rollouts(offers.DECISION)
@@ -247,7 +265,7 @@ class Metrics(Listener):
 
     def _target_metrics(self) -> Iterator[Metric]:
         pending, since = _of_rollouts(offers.PENDING), _of_rollouts(offers.PENDING_SINCE)
-        for status in self._target_statuses():
+        for status in self._statuses():
             pending.add_metric([status.rollout, status.target], int(not status.applied))
             if status.pending_since is not None:
                 since.add_metric([status.rollout, status.target], status.pending_since)

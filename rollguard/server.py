@@ -28,6 +28,7 @@ from rollguard.lifecycle import RefusedError
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
 from rollguard.ofrep import Ofrep, Streams
+from rollguard.probe import LedgerProbe
 from rollguard.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Server:
         control: decides.
         applier: brings the targets along.
         metrics: counts.
+        probe: of the ledger.
         tokens: of callers that change or read anything but flags, metrics and health.
         wake: asks for a poll of Alertmanager.
         origins: web origins whose pages may ask for flags; ``*`` for any.
@@ -55,6 +57,7 @@ class Server:
         control: ControlPlane,
         applier: Applier,
         metrics: Metrics,
+        probe: LedgerProbe,
         tokens: Tokens,
         *,
         wake: Callable[[], None] = lambda: None,
@@ -63,6 +66,7 @@ class Server:
         self._control = control
         self._notified = Batches(control.take)
         self._metrics = metrics
+        self._probe = probe
         self._wake = wake
         self._logged: set[str] = set()
         self._deciding = 0
@@ -129,11 +133,11 @@ class Server:
         return Response(text, headers={"content-type": content_type})
 
     async def _ready(self, _: Request) -> Response:
-        try:
-            await run_in_threadpool(self._control.ledger.check)
-        except LedgerError as error:
-            return PlainTextResponse(f"not ready: {error}\n", status_code=503)
-        return PlainTextResponse("ready\n")
+        found = self._probe.last()
+        age = f"probed {found.age:.1f} s ago\n"
+        if found.problem:
+            return PlainTextResponse(f"not ready: {found.problem}\n{age}", status_code=503)
+        return PlainTextResponse(f"ready\n{age}")
 
     def _rejected(self, reason: str, code: int, text: str) -> Response:
         self._metrics.rejected.labels(reason).inc()

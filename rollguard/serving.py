@@ -25,6 +25,7 @@ from rollguard.metrics import Metrics
 from rollguard.notices import Notices
 from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.periodic import Periodic
+from rollguard.probe import PROBE_SECONDS, LedgerProbe
 from rollguard.prometheus import Prometheus
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server
@@ -101,14 +102,15 @@ def running(options: Options) -> Iterator[Server]:
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
         control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
-        # A ledger that nobody else may write to need not be asked by each target each time.
-        states = ledger.states if ledger.shared else control.shown
         targets = {
-            name: build(rollout, options.root, options.memory, control.rollouts, states)
+            name: build(rollout, options.root, options.memory, control.rollouts, control.shown)
             for name, rollout in control.rollouts.items()
         }
-        applier = Applier(options.rollouts, targets, states, clock=clock.wall, monotonic=clock.monotonic)
-        metrics = Metrics(control, applier.statuses)
+        applier = Applier(
+            options.rollouts, targets, control.shown, clock=clock.wall, monotonic=clock.monotonic
+        )
+        probe = LedgerProbe(ledger, clock)
+        metrics = Metrics(control, applier.statuses, probe)
         applier.on_applied = metrics.applied
         threads = ApplierThreads(applier)
         control.listen(metrics)  # before the targets: it must know when the notification came
@@ -116,13 +118,14 @@ def running(options: Options) -> Iterator[Server]:
         threads.start()
         try:
             with (
+                _probing(probe),
                 _following(control),
                 _telling(control, metrics, options),
                 _watching(control, metrics, options),
                 _reconciling(control, metrics, options) as reconciler,
             ):
                 wake = reconciler.wake if reconciler else lambda: None
-                yield Server(control, applier, metrics, tokens, wake=wake, origins=options.origins)
+                yield Server(control, applier, metrics, probe, tokens, wake=wake, origins=options.origins)
         finally:
             threads.stop()
 
@@ -200,6 +203,16 @@ def _following(control: ControlPlane) -> Iterator[None]:
         yield
     finally:
         follower.stop()
+
+
+@contextmanager
+def _probing(probe: LedgerProbe) -> Iterator[None]:
+    turns = Periodic("probing the ledger", PROBE_SECONDS, probe.ask)
+    turns.start()
+    try:
+        yield
+    finally:
+        turns.stop()
 
 
 def _follow(control: ControlPlane) -> None:

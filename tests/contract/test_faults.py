@@ -79,6 +79,9 @@ def test_while_postgresql_hangs_flags_are_served_and_afterwards_nothing_is_lost(
         sent = [pool.submit(plane.notify, name, guard) for name in names for guard in GUARDS * 3]
         eventually(lambda: plane.connections() >= len(sent), "all notifications wait")
         assert httpx.get(f"{plane.url}/livez").is_success
+        assert httpx.get(f"{plane.url}/metrics").is_success
+        assert "probed " in httpx.get(f"{plane.url}/readyz").text
+        eventually(lambda: httpx.get(f"{plane.url}/readyz").status_code == 503, "it says so")
         assert plane.flag(names[0])
         postgres_server.thaw()
         for one in sent:

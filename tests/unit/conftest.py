@@ -17,6 +17,7 @@ from rollguard.decisions import Clock
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout
 from rollguard.metrics import Metrics
+from rollguard.probe import LedgerProbe
 from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.tokens import TokenFile, Tokens
@@ -33,6 +34,7 @@ class App:
     applier: Applier
     metrics: Metrics
     ledger: Ledger
+    probe: LedgerProbe
     server: Server
     portal: BlockingPortal
     woken: list[bool] = field(default_factory=list)
@@ -81,14 +83,15 @@ def make_app(tmp_path: Path, rollout: Rollout, portal: BlockingPortal) -> Iterat
     def make(*rollouts: Rollout, ledger: Ledger | None = None, **options: Any) -> App:
         ledgers.append(ledger or Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"))
         control = ControlPlane(rollouts or (rollout,), ledgers[-1], clock=Clock(lambda: NOW, lambda: NOW))
-        applier = Applier(rollouts or (rollout,), {}, ledgers[-1].states, clock=lambda: NOW)
-        metrics = Metrics(control, applier.statuses)
+        applier = Applier(rollouts or (rollout,), {}, control.shown, clock=lambda: NOW)
+        probe = LedgerProbe(ledgers[-1], control.clock)
+        metrics = Metrics(control, applier.statuses, probe)
         control.listen(metrics)
         woken: list[bool] = []
         (tmp_path / "token").write_text(TOKEN)
         tokens = options.pop("tokens", None) or Tokens([TokenFile(tmp_path / "token")])
-        server = Server(control, applier, metrics, tokens, wake=lambda: woken.append(True), **options)
-        return App(control, applier, metrics, ledgers[-1], server, portal, woken)
+        server = Server(control, applier, metrics, probe, tokens, wake=lambda: woken.append(True), **options)
+        return App(control, applier, metrics, ledgers[-1], probe, server, portal, woken)
 
     yield make
     for ledger in ledgers:

@@ -20,6 +20,7 @@ from rollguard.control import ControlPlane
 from rollguard.ledger import Ledger
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.metrics import Metrics
+from rollguard.probe import LedgerProbe
 from rollguard.server import Server
 from rollguard.spec import Rollout
 from rollguard.target_spec import PLACES
@@ -115,9 +116,10 @@ def test_the_page_has_exactly_the_templates() -> None:
 def server(tmp_path: Path) -> Iterator[tuple[Server, Metrics]]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     control = ControlPlane(ROLLOUTS, ledger)
-    applier = Applier(ROLLOUTS, {}, ledger.states)
-    metrics = Metrics(control, applier.statuses)
-    yield Server(control, applier, metrics, Tokens([])), metrics
+    applier = Applier(ROLLOUTS, {}, control.shown)
+    probe = LedgerProbe(ledger, control.clock)
+    metrics = Metrics(control, applier.statuses, probe)
+    yield Server(control, applier, metrics, probe, Tokens([])), metrics
     ledger.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from rollguard.guards import all_guards
 from rollguard.metrics import LONGEST_EVIDENCE, Metrics
 from rollguard.notification import GuardAlert, Notification
 from rollguard.spec import Rollout
+from rollguard.state import State
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
@@ -85,13 +87,16 @@ def test_a_ledger_that_takes_writes_is_writable(app: App) -> None:
 
 def test_a_ledger_whose_file_is_gone_is_not_writable(app: App, tmp_path: Path) -> None:
     (tmp_path / "ledger.db").unlink()
+    app.probe.ask()
     assert app.sample("rollguard_ledger_writable") == 0
 
 
-def test_a_scrape_leaves_the_ledger_as_it_was(app: App) -> None:
+def test_a_probe_leaves_the_ledger_as_it_was(app: App) -> None:
     app.control.start(NAME, actor="ann")
     head = app.ledger.head()
+    app.probe.ask()
     assert app.sample("rollguard_ledger_writable") == 1
+    assert app.sample("rollguard_ledger_last_probe_timestamp_seconds") == NOW
     assert (app.ledger.head(), app.ledger.verify(head)) == (head, [])
 
 
@@ -334,11 +339,34 @@ def test_a_target_that_was_slow_about_an_older_state_is_no_flip(
     assert app.sample("rollguard_flip_duration_seconds_count") == 0
 
 
+def test_a_target_that_is_quicker_than_the_news_is_measured_too(
+    make_app: Callable[..., App], rollout: Rollout
+) -> None:
+    app = make_app(rollout.model_copy(update={"targets": (1,)}))
+    app.control.start(NAME, actor="ann")
+    fire(app)
+    (*_, entry) = app.ledger.entries()
+    quick = Metrics(app.control, tuple, app.probe)
+    quick.applied(NAME, "flagd-file:a", app.control.state(NAME), NOW)
+    quick.decided([entry], NOW)
+    assert quick.registry.get_sample_value("rollguard_flip_duration_seconds_count") == 1
+
+
+def test_what_is_kept_of_flips_does_not_grow(make_app: Callable[..., App], rollout: Rollout) -> None:
+    app = make_app(rollout.model_copy(update={"targets": (1, 2)}))
+    entry = app.control.start(NAME, actor="ann")
+    for number, kind in enumerate(("rollback", "hold", "start", "release") * 20, 2):
+        app.metrics.decided([replace(entry, seq=number, kind=kind)], NOW)  # type: ignore[arg-type]
+        app.metrics.applied(NAME, "flagd-file:a", State(NAME, seq=number), NOW)
+    kept = {name: value for name, value in vars(app.metrics).items() if hasattr(value, "__len__")}
+    assert max(map(len, kept.values())) == 1
+
+
 # Targets and failures
 
 
 def shown(app: App, *statuses: TargetStatus) -> Any:
-    return Metrics(app.control, lambda: statuses).registry
+    return Metrics(app.control, lambda: statuses, app.probe).registry
 
 
 def status(target: str, since: float | None) -> TargetStatus:
@@ -361,6 +389,7 @@ def test_an_applied_target_is_pending_since_never(app: App) -> None:
 
 def test_the_head_is_exposed_for_whoever_keeps_it(app: App) -> None:
     app.control.start(NAME, actor="ann")
+    app.probe.ask()
     seq, digest = app.ledger.head()
     assert app.sample("rollguard_ledger_entries") == seq
     assert app.sample("rollguard_ledger_head_info", hash=digest) == 1
@@ -371,6 +400,7 @@ def test_without_a_ledger_the_rest_is_still_exposed(app: App, monkeypatch: pytes
         raise RollguardError("the disk is gone")
 
     monkeypatch.setattr(app.ledger, "_current", fail)
+    app.probe.ask()
     assert app.sample("rollguard_ledger_readable") == 0
     assert app.sample("rollguard_notifications_rejected_total", reason="storage") == 0
     assert app.get("/metrics").status_code == 200

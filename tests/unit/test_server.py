@@ -18,14 +18,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rollguard import server
-from rollguard.ledger import GENESIS, Ledger
+from rollguard.decisions import Clock
+from rollguard.ledger import GENESIS, Ledger, LedgerError
 from rollguard.openapi import VERBS
+from rollguard.probe import PATIENCE_SECONDS
 from rollguard.state import State
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
 
 NAME = "model-canary"
+NOW = 1_700_000_000.0
 FLAG = f"/ofrep/v1/evaluate/flags/{NAME}"
 
 
@@ -357,7 +360,37 @@ def test_it_is_alive_and_ready_without_a_token(app: App) -> None:
 
 def test_it_is_alive_but_not_ready_without_its_ledger(app: App, tmp_path: Path) -> None:
     (tmp_path / "ledger.db").unlink()
+    app.probe.ask()
     assert (app.get("/livez").status_code, app.get("/readyz").status_code) == (200, 503)
+
+
+def test_while_the_ledger_hangs_it_answers_from_the_last_probe(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+
+    def hang(*_: object) -> Any:
+        release.wait(60)
+        raise LedgerError("it hung")
+
+    for name in ("check", "head", "probe", "states", "entries"):
+        monkeypatch.setattr(app.ledger, name, hang)
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(app.probe.ask)
+        answers = [app.get(path, token=None) for path in ("/readyz", "/metrics")]
+        release.set()
+        asking.result()
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].text == "ready\nprobed 0.0 s ago\n"
+
+
+def test_a_ledger_that_hangs_for_long_is_not_ready(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.probe, "_clock", Clock(lambda: NOW, lambda: NOW + PATIENCE_SECONDS))
+    answer = app.get("/readyz", token=None)
+    text = "not ready: the ledger has not answered for 10 s.\nprobed 10.0 s ago\n"
+    assert (answer.status_code, answer.text) == (503, text)
+    found = [app.sample(f"rollguard_ledger_{name}") for name in ("readable", "writable")]
+    assert found == [0, 0]
 
 
 # API
@@ -560,6 +593,7 @@ def test_it_is_not_ready_where_the_ledger_cannot_be_read(app: App, tmp_path: Pat
         path.unlink()
     with (tmp_path / "ledger.db").open("r+b") as file:
         file.write(b"no longer a database" * 1000)
+    app.probe.ask()
     assert app.get("/readyz").status_code == 503
     assert app.get("/api/v1/history").status_code == 503
     assert app.sample("rollguard_ledger_readable") == 0
