@@ -17,7 +17,7 @@ from generators.rule_tests import test_files
 from generators.rules import rule_file
 from generators.scrape import Addresses, prometheus_config, prometheus_fragment
 from generators.timing import Timing
-from rollguard.platform import PLATFORM
+from rollguard.conventions import PLATFORM
 from rollguard.spec import Rollout
 
 _OURS = ("rules/*.rules.yml", "tests/*.test.yml")

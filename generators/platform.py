@@ -12,8 +12,8 @@ from generators.expressions import PromQL
 from generators.rules import RULES_IN_A_GROUP, RUNBOOKS, RenderingError
 from generators.timing import LOOKBACK_INTERVALS, Timing
 from rollguard import durations
-from rollguard.conventions import ROLLOUT_LABEL
-from rollguard.platform import PLATFORM, PlatformAlert, PlatformTest, platform_alerts
+from rollguard.conventions import PLATFORM, ROLLOUT_LABEL
+from rollguard.platform import PlatformAlert, PlatformTest, platform_alerts
 from rollguard.spec import Equivalent, Rollout
 
 _LONGEST_WINDOW_SECONDS = 600.0

@@ -10,7 +10,7 @@ from typing import Any
 from generators.coverage import GuardCoverage, Kind
 from generators.mutation import Subject
 from generators.platform import RenderedAlert, rendered_alerts
-from rollguard.platform import PLATFORM
+from rollguard.conventions import PLATFORM
 from rollguard.spec import Rollout
 from rollguard.yamlfile import read
 

@@ -107,7 +107,9 @@ class Api:
             raise HTTPException(400, f"head is {text[:80]!r}, expected NUMBER:HASH")
         faults = await self._run(ledger.verify, head)
         seq, digest = await self._run(ledger.newest)
-        return JSONResponse({"entries": seq, "head": digest, "faults": [str(fault) for fault in faults]})
+        unproven = await self._run(ledger.unproven)
+        told = [str(fault) for fault in faults]
+        return JSONResponse({"entries": seq, "head": digest, "faults": told, "unproven": unproven})
 
     async def _run(self, work: Callable[..., _Result], *arguments: Any) -> _Result:
         self._threads = self._threads or anyio.CapacityLimiter(THREADS)

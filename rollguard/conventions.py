@@ -31,6 +31,9 @@ STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
 FALLBACK, PREVIOUS = "fallback", "previous"
 """Where a rollback may lead beside a stage's own name; no stage may be called so."""
 
+PLATFORM = "platform"
+"""Name of the platform's rule file, and of what the ledger enters of itself; no rollout may be called so."""
+
 PLATFORM_JOBS = ("rollguard", "prometheus", "alertmanager")
 """Jobs by which Prometheus scrapes the servers themselves; no rollout's job may be called so."""
 

@@ -13,10 +13,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rollguard import durations, guard_checks, guards, target_checks
-from rollguard.conventions import ENABLED, FALLBACK, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
+from rollguard.conventions import ENABLED, FALLBACK, PLATFORM, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.model import PATTERNS_IN_WORDS
-from rollguard.platform import PLATFORM, is_platform
+from rollguard.platform import is_platform
 from rollguard.series import narrowing_problem
 from rollguard.spec import Rollout, Scrape
 from rollguard.yamlfile import Document, Location, dotted, read, shown

@@ -113,7 +113,7 @@ def _api(name: _Json) -> _Json:
     after = {"type": "integer", "minimum": 0, "maximum": 10**15 - 1, "default": 0}
     limit = {"type": "integer", "minimum": 1, "maximum": PAGE, "default": PAGE}
     head = {"type": "string", "pattern": "^[0-9]{1,15}:[0-9a-f]{64}$"}
-    verified = _object({"entries": {"type": "integer"}, "head": _TEXT, "faults": _NAMES})
+    verified = _object({"entries": {"type": "integer"}, "head": _TEXT, "faults": _NAMES, "unproven": _NAMES})
     return {
         "/api/v1/openapi.json": {
             "get": _operation("document", "This document.", _json(200, {"type": "object"}), [], role=None)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationError, model_validator
 
+from rollguard.conventions import PLATFORM
 from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
 from rollguard.guards import all_guards
@@ -16,9 +17,6 @@ from rollguard.model import AlertName, Listed, Model, Text
 from rollguard.spec import Action, Equivalent, Guard, Rollout, Severity
 from rollguard.templates import GuardError
 from rollguard.yamlfile import read
-
-PLATFORM = "platform"
-"""Name of the platform's rule file; no rollout may be called so."""
 
 WATCHDOG = "Watchdog"
 """The alert that always fires: a heartbeat."""

@@ -25,6 +25,7 @@ Kind: TypeAlias = Literal[
     "drill",
     "drill_flip",
     "drill_end",
+    "archive",
 ]
 
 MOVES: tuple[Kind, ...] = ("start", "promote", "step_back", "rollback")

@@ -12,10 +12,9 @@ from generators.checks.material import Checked, Material
 from generators.platform import platform_rules
 from generators.rules import RULES_IN_A_GROUP, rule_file
 from generators.timing import Timing
-from rollguard.conventions import RULES_INFO
+from rollguard.conventions import PLATFORM, RULES_INFO
 from rollguard.errors import Problem
 from rollguard.guards import NoDataGuard
-from rollguard.platform import PLATFORM
 from rollguard.spec import Guard
 
 NAME = "conventions"

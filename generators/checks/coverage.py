@@ -9,9 +9,9 @@ from generators import coverage, platform_subjects
 from generators.checks.finding import Finding
 from generators.checks.material import Material
 from generators.timing import Timing
+from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
 from rollguard.guards import all_guards
-from rollguard.platform import PLATFORM
 
 NAME = "coverage"
 

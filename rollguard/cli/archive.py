@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from rollguard.cli.common import DurationType, examples
+from rollguard.cli.operate import user
 from rollguard.ledger import Ledger
 
 
@@ -29,5 +30,6 @@ from rollguard.ledger import Ledger
 def archive(state: str, folder: Path, keep: float) -> None:
     """Move the ledger's oldest entries into a file of JSON lines, with their hashes."""
     with closing(Ledger.open(state)) as ledger:
-        path = ledger.archive(time.time() - keep, folder)
+        now = time.time()
+        path = ledger.archive(now - keep, folder, now, user())
     click.echo(f"Wrote {path}." if path else "Nothing is so old.")

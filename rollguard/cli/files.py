@@ -28,10 +28,10 @@ from rollguard.cli.common import (
     routing_option,
     scale_option,
 )
+from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
 from rollguard.loading import load_rollouts
 from rollguard.model import MAX_NAME, NAME, PATTERNS_IN_WORDS
-from rollguard.platform import PLATFORM
 from rollguard.spec import Rollout
 
 _YAML_WORDS = ("true", "false", "null")

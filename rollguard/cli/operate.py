@@ -272,7 +272,8 @@ def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any
     "archived",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="File with archived entries, to begin with the first; may be given several times. With --state.",
+    help="File with archived entries, to begin with the first; may be given several times. With --state."
+    " They are folded again, and compared with the states that are kept.",
 )
 @json_option
 @server_option
@@ -295,7 +296,8 @@ def verify(
         with closing(Ledger.open(state, read_only=True)) as ledger:
             faults = [str(fault) for fault in ledger.verify(expected, sorted(archived))]
             seq, digest = ledger.newest()
-        found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults}
+            unproven = ledger.unproven(archived)
+        found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults, "unproven": unproven}
     else:
         with _client(server, token_file, ca_file) as client:
             found = client.get("verify", head=head)
@@ -303,6 +305,8 @@ def verify(
         print_json(found)
     for fault in () if as_json else found["faults"]:
         click.echo(fault, err=True)
+    for note in () if as_json else found["unproven"]:
+        click.echo(f"note: {note}", err=True)
     if not as_json:
         verdict = "broken" if found["faults"] else "unbroken"
         click.echo(

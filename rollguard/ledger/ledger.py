@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import reduce
@@ -13,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from rollguard.ledger import schema
+from rollguard.ledger import proof, schema
 from rollguard.ledger.archive import decode_states, encode_states, read_archive, write_archive
 from rollguard.ledger.chain import GENESIS, NOTHING, Fault, Head, entry_after, entry_of, faults, row_of
 from rollguard.ledger.errors import ConflictError, LedgerError
@@ -159,36 +160,66 @@ class Ledger:
     def verify(
         self, expected_head: tuple[int, str] | None = None, archived: Iterable[Path] = ()
     ) -> list[Fault]:
-        """Walk the chain from the first entry to the last.
+        """Walk the chain from the first entry to the last, and hold archives against what it says of them.
 
         Args:
             expected_head: a head that was exported earlier. Without it a lost tail shows only where this
                 object has read the tail before it was lost.
             archived: files with the entries that were archived, in order; without them the walk begins
-                after those.
+                after those. With them the entries are folded again, and the states that are kept compared.
         Returns:
             Where the chain does not hold, first break first; nothing where all is well.
         Raises:
             LedgerError: it cannot be read.
         """
-        known = (self._head.seq, self._head.hash)
-        expected = dict([known, expected_head] if expected_head else [known])
+        seen = (self._head.seq, self._head.hash)
+        expected = dict([seen, expected_head] if expected_head else [seen])
         query = sa.select(schema.entries).order_by(schema.entries.c.seq)
-        rows_before = [row for path in archived for row in read_archive(path)]
+        files = {path: list(read_archive(path)) for path in archived}
+        rows_before = [row for rows in files.values() for row in rows]
         with self._storage.translated("read"), self._storage.reading() as connection:
-            base = _base(connection)
+            kept = _snapshots(connection)
+            base = Head(kept[-1]["seq"], kept[-1]["hash"]) if kept else NOTHING
             rows = connection.execution_options(yield_per=500).execute(query).mappings()
             if rows_before:
-                return list(faults(chain(rows_before, rows), {base.seq: base.hash, **expected}))
-            hidden = [Fault(seq, "was archived: name its archive") for seq in expected if 0 < seq < base.seq]
-            return [*faults(rows, expected, base), *hidden]
+                found = list(faults(chain(rows_before, rows), {base.seq: base.hash, **expected}))
+            else:
+                found = list(faults(rows, expected, base))
+                hidden = (seq for seq in expected if 0 < seq < base.seq)
+                found += [Fault(seq, "was archived: name its archive") for seq in hidden]
+            known = proof.proofs([*rows_before, *_archive_entries(connection)]) if not found else {}
+            older = schema.check_version(connection, self._storage.place) < schema.PROVEN_VERSION
+        if found:
+            return found
+        found += proof.state_faults(kept, known, older=older)
+        found += proof.file_faults({path: rows[0]["seq"] for path, rows in files.items() if rows}, known)
+        return found + list(proof.fold_faults(rows_before, kept))
 
-    def archive(self, before: float, folder: Path) -> Path | None:
+    def unproven(self, archived: Iterable[Path] = ()) -> list[str]:
+        """Return in words what `verify` cannot know; with the archives it is known.
+
+        Raises:
+            LedgerError: it cannot be read.
+        """
+        with self._storage.translated("read"), self._storage.reading() as connection:
+            kept = _snapshots(connection)
+            known = proof.proofs(_archive_entries(connection)) if kept else {}
+        if list(archived) or not kept or not proof.unproven(known.get(kept[-1]["seq"])):
+            return []
+        seq = kept[-1]["seq"]
+        return [
+            f"the states that entries up to {seq} led to were kept by an older release, without a digest:"
+            " name all archives by --archive, and the entries are folded again"
+        ]
+
+    def archive(self, before: float, folder: Path, now: float, actor: str) -> Path | None:
         """Move the oldest entries into a new file, and remove them once that is on disk.
 
         Args:
             before: Unix seconds; entries up to the first that is not older are moved, never the last one.
             folder: where the file is to be.
+            now: Unix seconds.
+            actor: who archives; the chain gets an entry of it, with the digests of file and states.
         Returns:
             The file; None where nothing is so old.
         Raises:
@@ -197,10 +228,8 @@ class Ledger:
         found = self.verify()
         if found:
             raise LedgerError(f"{self._storage.place} is not archived, as {found[0]}.")
-        head = self._current()
-        old = [
-            entry for entry in takewhile(lambda it: it.at < before, self.entries()) if entry.seq < head.seq
-        ]
+        newest = self._current().seq
+        old = [entry for entry in takewhile(lambda it: it.at < before, self.entries()) if entry.seq < newest]
         if not old:
             return None
         path, last = write_archive(folder, old), old[-1].seq
@@ -209,7 +238,10 @@ class Ledger:
             if base.seq + 1 != old[0].seq:
                 raise ConflictError(f"{self._storage.place} was archived by another process meanwhile.")
             kept = reduce(Head.after, old, base)
+            head = self._read_on(connection)
             row = {"seq": last, "hash": kept.hash, "states": encode_states(kept)}
+            entry = entry_after(head, proof.proof_of(row, actor, path, old[0].seq), now)
+            connection.execute(schema.entries.insert(), row_of(entry))
             connection.execute(schema.archives.insert(), row)
             connection.execute(schema.entries.delete().where(schema.entries.c.seq <= last))
         return path
@@ -227,12 +259,21 @@ class Ledger:
         with storage.translated("opened"):
             if not read_only:
                 with storage.writing() as connection:
-                    schema.prepare(connection, storage.place)
+                    if schema.prepare(connection, storage.place) < schema.PROVEN_VERSION:
+                        self._prove_late(connection)
             with storage.reading() as connection:
                 schema.check_version(connection, storage.place)
                 self._head = _base(connection)
                 self._head = self._read_on(connection)
         storage.opened()
+
+    def _prove_late(self, connection: sa.Connection) -> None:
+        """Enter the digest of the states that an older release kept: from now on nobody changes them."""
+        kept = _snapshots(connection)
+        if kept and kept[-1]["seq"] not in proof.proofs(_archive_entries(connection)):
+            self._head = _base(connection)
+            entry = entry_after(self._read_on(connection), proof.late_proof_of(kept[-1]), time.time())
+            connection.execute(schema.entries.insert(), row_of(entry))
 
     def _current(self) -> Head:
         with self._storage.translated("read"), self._storage.reading() as connection:
@@ -259,11 +300,21 @@ class Ledger:
 
 def _base(connection: sa.Connection) -> Head:
     """Return what the first entry that is left follows."""
+    kept = _snapshots(connection)
+    return Head(kept[-1]["seq"], kept[-1]["hash"], decode_states(kept[-1]["states"])) if kept else NOTHING
+
+
+def _snapshots(connection: sa.Connection) -> Sequence[Mapping[Any, Any]]:
+    """Return up to which entries the ledger was archived, and the states that each time were kept."""
     if not sa.inspect(connection).has_table(schema.archives.name):
-        return NOTHING  # an older ledger, that is only read
-    query = sa.select(schema.archives).order_by(schema.archives.c.seq.desc()).limit(1)
-    row = connection.execute(query).first()
-    return Head(row.seq, row.hash, decode_states(row.states)) if row else NOTHING
+        return []  # an older ledger, that is only read
+    query = sa.select(schema.archives).order_by(schema.archives.c.seq)
+    return connection.execute(query).mappings().all()
+
+
+def _archive_entries(connection: sa.Connection) -> Sequence[Mapping[Any, Any]]:
+    query = sa.select(schema.entries).where(schema.entries.c.kind == "archive")
+    return connection.execute(query).mappings().all()
 
 
 def _continues(head: Head, rows: Sequence[Mapping[Any, Any]]) -> bool:

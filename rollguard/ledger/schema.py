@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy import event
 
 from rollguard.ledger.errors import LedgerError
 
@@ -57,27 +56,53 @@ archives = sa.Table(
 
 _REFUSAL = "the ledger is append-only"
 _ARCHIVED = "(SELECT coalesce(max(seq), 0) FROM archives)"
+_REFUSED = {
+    ("entries", "UPDATE"): "true",
+    ("entries", "DELETE"): f"OLD.seq > {_ARCHIVED}",
+    ("archives", "UPDATE"): "true",
+    ("archives", "DELETE"): "true",
+    ("leases", "UPDATE"): "NEW.name <> OLD.name",
+    ("leases", "DELETE"): "true",
+    ("ledger_schema", "UPDATE"): "NEW.version < OLD.version",
+    ("ledger_schema", "DELETE"): "true",
+}
+"""What the database refuses to everybody, against accidents: by table and verb, of which rows."""
 
 
-@event.listens_for(entries, "after_create")
-def _forbid_changes(_: sa.Table, connection: sa.Connection, **__: object) -> None:
-    """Have the database refuse changes to everybody, but that an archived entry is removed."""
-    if connection.dialect.name == "sqlite":
-        for verb, unless in (("UPDATE", ""), ("DELETE", f"WHEN OLD.seq > {_ARCHIVED} ")):
-            connection.exec_driver_sql(
-                f"CREATE TRIGGER entries_no_{verb.lower()} BEFORE {verb} ON entries {unless}"
-                f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
-            )
-        return
+def _guard_tables(connection: sa.Connection) -> None:
+    """Have the database refuse changes to what is only ever added to."""
+    guard = _guard_sqlite if connection.dialect.name == "sqlite" else _guard_postgresql
+    for (table, verb), rows in _REFUSED.items():
+        guard(connection, table, verb, rows)
+    if connection.dialect.name == "sqlite":  # whose INSERT OR REPLACE deletes without a DELETE
+        _guard_sqlite(connection, "entries", "INSERT", "NEW.seq IN (SELECT seq FROM entries)")
+        _guard_sqlite(connection, "archives", "INSERT", "NEW.seq IN (SELECT seq FROM archives)")
+
+
+def _guard_sqlite(connection: sa.Connection, table: str, verb: str, rows: str) -> None:
     connection.exec_driver_sql(
-        "CREATE FUNCTION entries_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
-        f"IF TG_OP = 'DELETE' THEN IF OLD.seq <= {_ARCHIVED} THEN RETURN OLD; END IF; END IF; "
-        f"RAISE EXCEPTION '{_REFUSAL}'; END $$"
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} WHEN {rows} "
+        f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
     )
-    for name, verbs, each in (("change", "UPDATE OR DELETE", "ROW"), ("truncate", "TRUNCATE", "STATEMENT")):
+
+
+def _guard_postgresql(connection: sa.Connection, table: str, verb: str, rows: str) -> None:
+    name, kept = f"{table}_no_{verb.lower()}", "OLD" if verb == "DELETE" else "NEW"
+    connection.exec_driver_sql(
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+        f"IF {rows} THEN RAISE EXCEPTION '{_REFUSAL}'; END IF; RETURN {kept}; END $$"
+    )
+    connection.exec_driver_sql(
+        f"CREATE TRIGGER {name} BEFORE {verb} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+    )
+    if verb == "DELETE":
         connection.exec_driver_sql(
-            f"CREATE TRIGGER entries_no_{name} BEFORE {verbs} ON entries "
-            f"FOR EACH {each} EXECUTE FUNCTION entries_refuse()"
+            f"CREATE FUNCTION {table}_no_truncate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"RAISE EXCEPTION '{_REFUSAL}'; END $$"
+        )
+        connection.exec_driver_sql(
+            f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} "
+            f"FOR EACH STATEMENT EXECUTE FUNCTION {table}_no_truncate()"
         )
 
 
@@ -95,23 +120,31 @@ def _decide_finally_once(connection: sa.Connection) -> None:
 def _let_archive(connection: sa.Connection) -> None:
     """To version 3: what is archived may be removed."""
     metadata.create_all(connection, [archives])
+
+
+def _guard_every_table(connection: sa.Connection) -> None:
+    """To version 4: not only entries are kept from changes."""
     if connection.dialect.name == "sqlite":
         for verb in ("update", "delete"):
-            connection.exec_driver_sql(f"DROP TRIGGER entries_no_{verb}")
+            connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS entries_no_{verb}")
     else:
-        connection.exec_driver_sql("DROP FUNCTION entries_refuse CASCADE")
-    _forbid_changes(entries, connection)
+        connection.exec_driver_sql("DROP FUNCTION IF EXISTS entries_refuse CASCADE")
+    _guard_tables(connection)
 
 
-_STEPS: Sequence[Callable[[sa.Connection], None]] = (_decide_finally_once, _let_archive)
+_STEPS: Sequence[Callable[[sa.Connection], None]] = (_decide_finally_once, _let_archive, _guard_every_table)
 """The first leads from version 1 to 2."""
 
 VERSION = 1 + len(_STEPS)
+PROVEN_VERSION = 4
+"""From it on each archive has an entry in the chain."""
 
 
-def prepare(connection: sa.Connection, place: str) -> None:
+def prepare(connection: sa.Connection, place: str) -> int:
     """Make the tables, or bring older ones up to date; all within the connection's transaction.
 
+    Returns:
+        The version that was found; of new tables today's.
     Raises:
         LedgerError: the database holds something else, or was written by a newer release.
     """
@@ -120,13 +153,15 @@ def prepare(connection: sa.Connection, place: str) -> None:
         if tables:
             raise LedgerError(f"{place} is a database of something else, with {', '.join(sorted(tables))}.")
         metadata.create_all(connection)
+        _guard_tables(connection)
         connection.execute(version_table.insert().values(version=VERSION))
-        return
+        return VERSION
     found = check_version(connection, place)
     for step in _STEPS[found - 1 :]:
         step(connection)
     if found < VERSION:
         connection.execute(version_table.update().values(version=VERSION))
+    return found
 
 
 def check_version(connection: sa.Connection, place: str) -> int:

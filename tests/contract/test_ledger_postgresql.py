@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from rollguard.ledger import ConflictError, Ledger, LedgerError
+from rollguard.ledger import ConflictError, Ledger, LedgerError, schema
+from rollguard.ledger.archive import encode_states
+from rollguard.ledger.chain import NOTHING, Head
 from rollguard.state import Transition
 from tests.servers import PostgresServer
 
@@ -85,10 +88,28 @@ def test_a_decision_upon_an_old_state_is_refused_whoever_changed_it(open_ledger:
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE entries SET reason = 'x'", "DELETE FROM entries", "TRUNCATE entries"]
+    "statement",
+    [
+        "UPDATE entries SET reason = 'x'",
+        "DELETE FROM entries",
+        "TRUNCATE entries",
+        """UPDATE archives SET states = '{"model":{"rollout":"model","status":"ENABLED"}}'""",
+        "DELETE FROM archives",
+        "TRUNCATE archives",
+        "DELETE FROM leases",
+        "UPDATE leases SET name = 'x'",
+        "TRUNCATE leases",
+        "UPDATE ledger_schema SET version = 1",
+        "DELETE FROM ledger_schema",
+    ],
 )
-def test_the_database_refuses_changes(ledger: Ledger, postgres_url: str, statement: str) -> None:
+def test_the_database_refuses_changes(
+    ledger: Ledger, postgres_url: str, statement: str, tmp_path: Path
+) -> None:
     ledger.append([START], NOW)
+    ledger.append([NOTE], NOW + 1)
+    ledger.archive(NOW + 1, tmp_path, NOW + 100, "ann")
+    assert ledger.lead("advance", "me", 60.0)
     with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
         execute(postgres_url, statement)
 
@@ -98,6 +119,40 @@ def test_whoever_changes_an_entry_all_the_same_is_found_out(ledger: Ledger, post
     execute(postgres_url, "ALTER TABLE entries DISABLE TRIGGER ALL")
     execute(postgres_url, "UPDATE entries SET reason = 'nothing happened' WHERE seq = 2")
     assert [str(fault) for fault in ledger.verify()] == ["entry 2 was changed: its hash is of another text"]
+
+
+def test_forged_states_of_an_archive_are_found(
+    open_ledger: Open, ledger: Ledger, postgres_url: str, tmp_path: Path
+) -> None:
+    ledger.append([START, FALL], NOW)
+    ledger.append([replace(START, rollout="other")], NOW + 1)
+    path = ledger.archive(NOW + 1, tmp_path, NOW + 100, "ann")
+    assert path is not None
+    execute(postgres_url, "ALTER TABLE archives DISABLE TRIGGER ALL")
+    execute(postgres_url, "UPDATE archives SET states = replace(states, 'ROLLBACK', 'ENABLED')")
+    said = "entry 2 led to other states than are kept: entry 4 has their digest"
+    assert [str(fault) for fault in open_ledger(read_only=True).verify()] == [said]
+    refolded = "entry 2 led model to other states than are kept: status 'ENABLED', not 'ROLLBACK'"
+    assert [str(fault) for fault in ledger.verify(None, [path])] == [said, refolded]
+
+
+def test_tables_of_the_release_before_are_guarded_and_its_archive_entered(
+    open_ledger: Open, ledger: Ledger, postgres_url: str
+) -> None:
+    first, second, _ = ledger.append([START, FALL, replace(START, rollout="other")], NOW)
+    kept = encode_states(reduce(Head.after, [first, second], NOTHING))
+    names = [f"{table}_no_{verb.lower()}" for table, verb in schema._REFUSED]
+    names += [f"{table}_no_truncate" for table in ("entries", "archives", "leases", "ledger_schema")]
+    for name in names:
+        execute(postgres_url, f"DROP FUNCTION {name} CASCADE")
+    execute(postgres_url, "UPDATE ledger_schema SET version = 3")
+    execute(postgres_url, f"INSERT INTO archives VALUES (2, '{second.hash}', '{kept}')")
+    execute(postgres_url, "DELETE FROM entries WHERE seq <= 2")
+    upgraded = open_ledger()
+    assert upgraded.verify() == []
+    assert "entries up to 2" in upgraded.unproven()[0]
+    with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
+        execute(postgres_url, "UPDATE archives SET states = '{}'")
 
 
 def test_a_reader_sees_what_a_writer_committed_and_cannot_write(open_ledger: Open) -> None:
@@ -152,9 +207,9 @@ def test_old_entries_are_archived_and_the_others_cannot_be_removed(
     ledger.append([START, NOTE], NOW)
     ledger.append([FALL], NOW + 1)
     head, states = other.head(), other.states()
-    path = ledger.archive(NOW + 1, tmp_path)
+    path = ledger.archive(NOW + 1, tmp_path, NOW + 100, "ann")
     assert path is not None
-    assert (other.head(), other.states()) == (head, states)
+    assert other.states()["model"] == states["model"]
     assert open_ledger().verify(head, [path]) == []
     with pytest.raises(psycopg.errors.RaiseException, match="append-only"):
         execute(postgres_url, "DELETE FROM entries")

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -334,14 +335,28 @@ def test_an_unbroken_ledger_is_0(run: Run, ledger: str) -> None:
     assert re.fullmatch(r"2 entries, the chain is unbroken; head 2:[0-9a-f]{64}\n", found.out)
 
 
+def test_an_archive_whose_states_are_forged_is_1(run: Run, ledger: str, tmp_path: Path) -> None:
+    with closing(Ledger.open(ledger)) as opened:
+        opened.append([Transition("other", "start", 1, "ROLLING_OUT", "canary", actor="ann")], NOW + 1)
+    archived = run("archive", "--state", ledger, "--keep", "1d", "--to", str(tmp_path / "archive"))
+    path = archived.out.removeprefix("Wrote ").removesuffix(".\n")
+    assert run("verify", "--state", ledger, "--archive", path).code == 0
+    forged = "UPDATE archives SET states = replace(states, 'ROLLBACK', 'ENABLED')"
+    tamper(tmp_path, "DROP TRIGGER archives_no_update", forged)
+    assert run("verify", "--state", ledger).err == (
+        "entry 2 led to other states than are kept: entry 4 has their digest\n"
+    )
+    assert "status 'ENABLED', not 'ROLLBACK'" in run("verify", "--state", ledger, "--archive", path).err
+
+
 def test_a_head_as_it_is_printed_is_taken_back(run: Run, ledger: str) -> None:
     head = run("verify", "--state", ledger).out.split("head ")[1].strip()
     assert run("verify", "--state", ledger, "--head", head).code == 0
 
 
-def tamper(tmp_path: Path, statement: str) -> None:
+def tamper(tmp_path: Path, *statements: str) -> None:
     connection = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
-    for text in ("DROP TRIGGER entries_no_update", "DROP TRIGGER entries_no_delete", statement):
+    for text in ("DROP TRIGGER entries_no_update", "DROP TRIGGER entries_no_delete", *statements):
         connection.execute(text)
     connection.close()
 
