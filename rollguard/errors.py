@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+_LOGIN = re.compile(
+    r"""(://)(?!\w*:\*\*\*@)(?:
+    (?<=http://)[^\s/?#"<>]*              # of HTTP also a name alone, which may be a token
+    | (?<=https://)[^\s/?#"<>]*
+    | [^\s/?#"<>:]*:[^\s/?#"<>]*
+    | [^\s/?#"<>:@]+:(?!\d+[/?#])[^\s"<>@]*  # a password with a slash
+    )@""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_SECRET_OPTION = re.compile(r"([?&](?:\w*password|passwd|\w*token|\w*secret|api_?key)=)[^\s&#\"'<>]+", re.I)
+
+
+def without_login(text: str, instead: str = "…@") -> str:
+    """Return text in which no URL has a user's name and password, nor a password among its options.
+
+    Args:
+        text: a URL, or anything that may hold some: an error, a line of a log.
+        instead: stands for what is left out before the host.
+    """
+    if "://" not in text:
+        return text
+    return _SECRET_OPTION.sub(r"\1…", _LOGIN.sub(rf"\1{instead}", text))
+
 
 class RollguardError(Exception):
     """Something that the person at the keyboard can mend; its text is shown without a traceback."""
+
+    def __str__(self) -> str:
+        return without_login(super().__str__())
 
 
 @dataclass(frozen=True, order=True)
@@ -28,6 +55,9 @@ class Problem:
     key: str
     message: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", without_login(self.message))
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else str(self.path)

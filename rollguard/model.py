@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, TypeAlias, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+
+from rollguard.errors import without_login
 
 Value: TypeAlias = bool | int | float | str
 
@@ -59,7 +60,7 @@ Path: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
 def _without_password(url: str) -> str:
-    if re.search(r"://[^/@]*:[^/@]*@", url):
+    if without_login(url) != url:
         raise ValueError("expected a URL without a password, or ${NAME} of an environment variable")
     return url
 

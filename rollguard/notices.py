@@ -15,7 +15,7 @@ import httpx
 from rollguard.control import ControlPlane
 from rollguard.conventions import FALLBACK, GUARD_LABEL, NOTICES, ROLLOUT_LABEL
 from rollguard.decisions import Listener
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 from rollguard.evidence import said
 from rollguard.state import GUARD, Entry
 from rollguard.targets.memory import Memory
@@ -146,7 +146,7 @@ class Notices(Listener):
         self._control = control
         self._urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in alertmanagers]
         self._memory = memory
-        self._link = link.rstrip("/")
+        self._link = without_login(link.rstrip("/"), "")
         self._on_post = on_post
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
         self._wake = threading.Event()
@@ -214,11 +214,12 @@ class Notices(Listener):
         try:
             answer = self._client.post(url, json=alerts)
         except httpx.HTTPError as error:
-            return _Outcome(f"{url}: {error}", again=True)
+            return _Outcome(without_login(f"{url}: {error}"), again=True)
         if answer.is_success:
             return _Outcome()
         # What is refused now would be refused for ever, and keep the next ones back.
-        return _Outcome(f"{url} answers {answer.status_code}: {answer.text[:300]}", answer.is_server_error)
+        said = f"{without_login(url)} answers {answer.status_code}: {answer.text[:300]}"
+        return _Outcome(said, answer.is_server_error)
 
     def _failed(self, why: str, count: int = 0) -> bool:
         if not self._failures:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 
 MAX_BYTES = 1 << 20
 VERSION = "4"
@@ -184,7 +184,10 @@ def guard_alert(
     fingerprint: str = "",
     query: str = "",
 ) -> GuardAlert:
-    """Return an alert by its labels, which also stand in for a fingerprint that was not told."""
+    """Return an alert by its labels, which also stand in for a fingerprint that was not told.
+
+    What goes into the ledger and to people has no login of a URL.
+    """
     return GuardAlert(
         rollout=labels.get(ROLLOUT_LABEL, ""),
         guard=labels.get(GUARD_LABEL) or labels.get("alertname", ""),
@@ -192,8 +195,8 @@ def guard_alert(
         starts_at=starts_at,
         fingerprint=fingerprint or msgspec.json.encode(labels, order="sorted").decode(),
         labels=labels,
-        annotations=annotations,
-        query=query,
+        annotations={key: without_login(text) for key, text in annotations.items()},
+        query=without_login(query),
     )
 
 

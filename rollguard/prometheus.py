@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from rollguard.durations import render
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 
 TIMEOUT_SECONDS = 5.0
 
@@ -90,12 +90,13 @@ class Prometheus:
     """Asks a Prometheus; safe to use from several threads.
 
     Args:
-        url: base URL.
+        url: base URL; in the attribute of this name without a login.
         timeout: seconds that an answer may take.
     """
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT_SECONDS) -> None:
-        self.url = url.rstrip("/")
+        self._base = url.rstrip("/")
+        self.url = without_login(self._base)
         self._timeout = timeout
         self._http = httpx.Client(timeout=timeout, follow_redirects=False, trust_env=False)
 
@@ -134,7 +135,7 @@ class Prometheus:
         try:
             # A POST, as a query may be longer than a URL.
             method = "POST" if form else "GET"
-            answer = self._http.request(method, f"{self.url}/api/v1/{what}", data=dict(form) or None)
+            answer = self._http.request(method, f"{self._base}/api/v1/{what}", data=dict(form) or None)
             content = answer.json()
         except httpx.HTTPError as error:
             raise PrometheusError(f"Prometheus at {self.url} does not answer: {error}.") from error

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import httpx
 
 from rollguard.control import ControlPlane
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 from rollguard.evaluation import Evaluation, Fired, history_query, parse_history, parse_rules
 from rollguard.notification import NotificationError, parse_listed, unsilenced
 from rollguard.periodic import Periodic
@@ -189,11 +189,12 @@ class Reconciler:
             work()
         except (httpx.HTTPError, RollguardError) as error:
             if what not in self._failing:
-                log.warning("reconciling with %s fails, and goes on: %s", what, error)
+                shown = without_login(what), without_login(str(error))
+                log.warning("reconciling with %s fails, and goes on: %s", *shown)
             self._failing.add(what)
             return False
         if what in self._failing:
-            log.info("reconciling with %s works again", what)
+            log.info("reconciling with %s works again", without_login(what))
         self._failing.discard(what)
         return True
 

@@ -259,6 +259,7 @@ def serve(options: Options) -> None:
         config = uvicorn.Config(
             server.app(),
             http=Connection,
+            log_config=None,  # as everything else is logged
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 
 HINT = "Write redis://127.0.0.1:6379/0?stream=events, and &group=, &consumer= or &field= where need be."
 
@@ -53,10 +53,8 @@ class StreamAddress:
         return cls(parts._replace(query=urlencode(options)).geturl(), field=field, **ours)
 
     def __str__(self) -> str:
-        parts = urlsplit(self.server)
-        _, at, host = parts.netloc.rpartition("@")
-        server = parts._replace(netloc=f"…@{host}" if at else host, query="").geturl()
-        return f"{server}?stream={self.stream}"
+        server = urlsplit(self.server)._replace(query="").geturl()
+        return f"{without_login(server)}?stream={self.stream}"
 
 
 def is_stream(text: str) -> bool:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from exporters.sources.interface import Reading, Result
-from rollguard.errors import RollguardError
+from rollguard.errors import RollguardError, without_login
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class SqlSource:
         self.resume(msgspec.Raw(b"null"))
 
     def __str__(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
+        return without_login(self._engine.url.render_as_string(hide_password=True))
 
     def resume(self, position: msgspec.Raw) -> SqlPosition | None:
         """Go on after the cursors of a checkpoint."""

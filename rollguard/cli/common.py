@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from rollguard import durations
-from rollguard.errors import FileProblemsError, Problem
+from rollguard.errors import FileProblemsError, Problem, without_login
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,7 +38,8 @@ class UrlType(click.ParamType[str]):
         except httpx.InvalidURL:
             url = httpx.URL("")
         if url.scheme not in {"http", "https"} or not url.host:
-            self.fail(f"{value!r}, expected a URL such as http://127.0.0.1:9093.", param, ctx)
+            shown = without_login(value)
+            self.fail(f"{shown!r}, expected a URL such as http://127.0.0.1:9093.", param, ctx)
         return value
 
 
@@ -118,9 +119,19 @@ class DurationType(click.ParamType[float]):
         return found
 
 
+class _Formatter(logging.Formatter):
+    """Writes lines, and tracebacks below them, without the logins of URLs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as text."""
+        return without_login(super().format(record))
+
+
 def log_to_stderr() -> None:
     """Log as a service does, without a line per HTTP request."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 

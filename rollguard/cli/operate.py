@@ -20,6 +20,7 @@ from rollguard.cli.client import Client, RefusedByServerError
 from rollguard.cli.common import UrlType, examples, json_option, print_json, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
 from rollguard.durations import render
+from rollguard.errors import without_login
 from rollguard.evidence import said
 from rollguard.ledger import Ledger, parse_head
 from rollguard.state import MOVES
@@ -259,7 +260,7 @@ def _echo(entries: Iterable[dict[str, Any]], as_json: bool) -> None:
 def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any]]:
     with closing(Ledger.open(url, read_only=True)) as ledger:
         if rollout and rollout not in ledger.states():
-            click.echo(f"{rollout} has no entry in {url}.", err=True)
+            click.echo(f"{rollout} has no entry in {without_login(url)}.", err=True)
             raise click.exceptions.Exit(1)
         return [asdict(entry) for entry in ledger.entries(rollout, after)]
 

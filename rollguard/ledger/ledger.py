@@ -330,7 +330,7 @@ def _continues(head: Head, rows: Sequence[Mapping[Any, Any]]) -> bool:
 def _storage(url: str, read_only: bool, busy_seconds: float) -> Storage:
     try:
         parsed = sa.make_url(url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise LedgerError(
             f"{url} is no database URL, expected one such as sqlite:///var/ledger.db."
         ) from error
