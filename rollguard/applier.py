@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from queue import SimpleQueue
+from functools import partial
+from typing import TypeAlias, cast
 
-from rollguard.errors import RollguardError
 from rollguard.spec import Rollout
 from rollguard.state import State
-from rollguard.targets.interface import Target, TargetError, meaning
+from rollguard.targets.interface import Lane, Target, follow, meaning
+from rollguard.targets.shared_file import FileTarget, follow_together
 
 SHORTEST_RETRY_SECONDS = 0.2
 LONGEST_RETRY_SECONDS = 30.0
@@ -23,13 +24,26 @@ RECHECK_SECONDS = 10.0
 PATIENCE_SECONDS = 1.0
 """How long, on the way back to the fallback, a target waits for those above it that have not answered."""
 
-WAKING_SECONDS = 0.005
-"""Between the targets of two rollouts; to write a file takes a processor about 2 ms."""
-
 _log = logging.getLogger(__name__)
+
+At: TypeAlias = tuple[str, int]
+"""A target: its rollout, and its place among that one's targets, from 0."""
 
 OnApplied = Callable[[str, str, State, float], None]
 """Called with rollout, target, state and Unix seconds when a target first reads back as a state means."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Targets that are stepped together: those that share a file; of the others each alone.
+
+    Args:
+        lane: what kind of waiting a step may bring.
+        members: the targets.
+    """
+
+    lane: Lane
+    members: tuple[At, ...]
 
 
 @dataclass(frozen=True)
@@ -76,12 +90,14 @@ class _Progress:
 
 
 class Applier:
-    """Applies targets one step at a time; one caller at a time for each target.
+    """Applies targets one step at a time; one caller at a time for each job.
 
     Args:
         rollouts: whose targets to apply; observed ones have none.
         targets: by name of rollout, in the order in which they are to be applied.
-        states: the current states, as the ledger has them.
+        states: the current states, as the flags show them.
+        settle: how long a change from outside stays, seconds: where another control plane is at work, it
+            may know of a newer state than this one.
         clock: Unix seconds.
         monotonic: seconds.
         on_applied: told when a target follows a new state, for the latency.
@@ -95,6 +111,7 @@ class Applier:
         *,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        settle: float = 0.0,
         on_applied: OnApplied | None = None,
     ) -> None:
         self._rollouts = {rollout.name: rollout for rollout in rollouts if not rollout.observed}
@@ -102,6 +119,7 @@ class Applier:
         self._states = states
         self._clock = clock
         self._monotonic = monotonic
+        self._settle = settle
         self.on_applied = on_applied
         self._started_at = clock()
         self._lock = threading.Lock()
@@ -112,44 +130,42 @@ class Applier:
         }
 
     @property
-    def places(self) -> Sequence[tuple[str, int]]:
-        """Every target, as its rollout and its place among that one's targets, from 0."""
-        return tuple(self._progress)
+    def jobs(self) -> Sequence[Job]:
+        """Every target, each in one of them."""
+        found: dict[object, list[At]] = {}
+        for at in self._progress:
+            target = self._target(at)
+            shared = isinstance(target, FileTarget) and (type(target), os.path.realpath(target.path))
+            found.setdefault(shared or at, []).append(at)
+        return [Job(self._target(members[0]).LANE, tuple(members)) for members in found.values()]
 
-    def step(self, rollout: str, place: int) -> float:
-        """Look at a target, apply what differs unless it is to wait, and return when to look again.
+    def step(self, members: Sequence[At]) -> dict[At, float]:
+        """Look at targets of one job, apply what differs unless it is to wait, and say when to look again.
 
         Args:
-            rollout: its name.
-            place: of the target among the rollout's.
+            members: one target or several that share a file.
         Returns:
-            Seconds: few after a failure, then ever more; otherwise in time to notice drift.
+            Seconds for each: few after a failure, then ever more; otherwise in time to notice drift.
         """
-        try:
-            state = self._state(rollout)
-            if self._waits(rollout, place, state):
-                return RECHECK_SECONDS if state.running else PATIENCE_SECONDS
-            if self._follow(rollout, place, state):
-                return RECHECK_SECONDS
-        except Exception:  # noqa: BLE001 - whatever it is, the target must be looked at again
-            _log.exception("A target of %s cannot be looked at.", rollout)
-            return 1.0
-        failures = self._progress[rollout, place].attempts
-        return min(LONGEST_RETRY_SECONDS, SHORTEST_RETRY_SECONDS * 2.0 ** min(failures - 1, 30))
+        states = self._states()
+        delays, going = {}, list[tuple[At, State]]()
+        for at in members:
+            state = states.get(at[0], State(at[0]))
+            if self._waits(at, state):
+                delays[at] = RECHECK_SECONDS if state.running else PATIENCE_SECONDS
+            else:
+                going.append((at, state))
+        for (at, state), error in zip(going, self._follow(going), strict=True):
+            delays[at] = self._noted(at, state, error)
+        return delays
 
-    def released(self, rollout: str) -> list[int]:
-        """Return the places of the targets that have waited for others, and need not any more.
-
-        Raises:
-            RollguardError: the state cannot be read.
-        """
+    def released(self, rollout: str) -> list[At]:
+        """Return the targets that have waited for others, and need not any more."""
         with self._lock:
             places = range(len(self._targets[rollout]))
-            waiting = [place for place in places if self._progress[rollout, place].waiting]
-        if not waiting:
-            return []
-        state = self._state(rollout)
-        return [place for place in waiting if not self._kept_back_by(rollout, place, state)]
+            waiting = [(rollout, place) for place in places if self._progress[rollout, place].waiting]
+        state = self._states().get(rollout, State(rollout))
+        return [at for at in waiting if not self._kept_back_by(at, state)]
 
     def statuses(self) -> list[TargetStatus]:
         """Return how far every target is, held against the states of now: a worker may hang.
@@ -164,68 +180,72 @@ class Applier:
             for status in self._statuses_of(name, states.get(name, State(name)))
         ]
 
-    def _state(self, rollout: str) -> State:
-        return self._states().get(rollout, State(rollout))
+    def _target(self, at: At) -> Target:
+        return self._targets[at[0]][at[1]]
 
-    def _waits(self, rollout: str, place: int, state: State) -> bool:
+    def _waits(self, at: At, state: State) -> bool:
         """Return whether a target is to wait for those above it, and note it."""
         with self._lock:
-            first = self._kept_back_by(rollout, place, state)
+            first = self._kept_back_by(at, state)
             if not first:
                 return False
-            now, before = self._monotonic(), self._progress[rollout, place].waiting
+            now, before = self._monotonic(), self._progress[at].waiting
             since = before[1] if before and before[0] == state.seq else now
             if not state.running and now - since >= PATIENCE_SECONDS:
                 return False
-            self._note(rollout, place, waiting=(state.seq, since), error=f"waits for {first}")
+            self._note(at, waiting=(state.seq, since), error=f"waits for {first}")
             return True
 
-    def _kept_back_by(self, rollout: str, place: int, state: State) -> str:
-        """Return the first target above a place that has not followed a state; empty for none."""
+    def _kept_back_by(self, at: At, state: State) -> str:
+        """Return the first target above another that has not followed a state; empty for none."""
+        rollout, place = at
         above = enumerate(self._targets[rollout][:place])
         return next(
-            (target.name for at, target in above if self._progress[rollout, at].keeps_back(state)), ""
+            (target.name for up, target in above if self._progress[rollout, up].keeps_back(state)), ""
         )
 
-    def _follow(self, rollout: str, place: int, state: State) -> bool:
-        """Make one target follow a state; return whether it reads back."""
-        target = self._targets[rollout][place]
-        before = self._progress[rollout, place]
-        attempts = before.attempts if before.tried == state.seq else 0
-        written, error = False, ""
+    def _follow(self, going: Sequence[tuple[At, State]]) -> list[str]:
+        """Make targets follow their states; return for each why it does not read back, or nothing."""
         try:
-            done = target.read_back(state)
-            if not done:
-                written = True
-                self._note(rollout, place, adrift_since=before.adrift_since or self._clock())
-                target.apply(state)
-                done = target.read_back(state)
-                error = "" if done else "was written, but does not read back"
-        except TargetError as failure:
-            done, error = False, str(failure)
+            if len(going) > 1:
+                members = [(cast(FileTarget, self._target(at)), state) for at, state in going]
+                return follow_together(members, lambda place: self._may_write(*going[place]))
+            return [
+                follow(self._target(at), state, partial(self._may_write, at, state)) for at, state in going
+            ]
         except Exception as failure:  # noqa: BLE001 - a target's bug must show in the status, not end the worker
-            done, error = False, f"{type(failure).__name__}: {failure}"
-        if done:
-            self._progress[rollout, place] = _Progress(state.seq, state.seq)
-            self._tell(rollout, target, state, before, written)
-        else:
-            since = before.adrift_since or self._clock()
-            if attempts == 0:
-                _log.warning("%s: %s is behind, and tried again: %s", rollout, target.name, error)
-            self._progress[rollout, place] = _Progress(
-                state.seq, before.confirmed, since, attempts + 1, error
-            )
-        return done
+            return [f"{type(failure).__name__}: {failure}"] * len(going)
 
-    def _tell(self, rollout: str, target: Target, state: State, before: _Progress, written: bool) -> None:
+    def _may_write(self, at: At, state: State) -> bool:
+        """Note that a target differs, and return whether it is to be written now."""
+        before, now = self._progress[at], self._clock()
+        since = now if before.adrift_since is None else before.adrift_since
+        self._note(at, adrift_since=since)
+        return before.confirmed != state.seq or not 0 <= now - since < self._settle
+
+    def _noted(self, at: At, state: State, error: str) -> float:
+        """Note how a step ended, and return after how many seconds to look again."""
+        before = self._progress[at]
+        if not error:
+            self._progress[at] = _Progress(state.seq, state.seq)
+            self._tell(at, state, before)
+            return RECHECK_SECONDS
+        attempts = before.attempts if before.tried == state.seq else 0
+        since = self._clock() if before.adrift_since is None else before.adrift_since
+        if attempts == 0:
+            _log.warning("%s: %s is behind, and tried again: %s", at[0], self._target(at).name, error)
+        self._progress[at] = _Progress(state.seq, before.confirmed, since, attempts + 1, error)
+        return min(LONGEST_RETRY_SECONDS, SHORTEST_RETRY_SECONDS * 2.0 ** min(attempts, 30))
+
+    def _tell(self, at: At, state: State, before: _Progress) -> None:
         """Report a state newly reached; not one found in place after a start, nor one never entered."""
-        found_in_place = before.confirmed is None and not written
+        found_in_place = before.confirmed is None and before.adrift_since is None
         new = before.confirmed != state.seq and state.seq > 0
         if self.on_applied and new and not found_in_place:
-            self.on_applied(rollout, target.name, state, self._clock())
+            self.on_applied(at[0], self._target(at).name, state, self._clock())
 
-    def _note(self, rollout: str, place: int, **changes: object) -> None:
-        self._progress[rollout, place] = replace(self._progress[rollout, place], **changes)  # type: ignore[arg-type]
+    def _note(self, at: At, **changes: object) -> None:
+        self._progress[at] = replace(self._progress[at], **changes)  # type: ignore[arg-type]
 
     def _statuses_of(self, rollout: str, state: State) -> list[TargetStatus]:
         return [
@@ -247,66 +267,3 @@ class Applier:
             attempts=progress.attempts,
             error=progress.error if since is not None else "",
         )
-
-
-class ApplierThreads:
-    """Steps an applier, with a thread for each target: one that hangs delays but those that must wait for it.
-
-    The targets of many rollouts are woken one after the other: a hundred writers at once would keep the
-    decisions of a storm waiting for processor and disk, and be done no sooner.
-
-    Args:
-        applier: what to step.
-    """
-
-    def __init__(self, applier: Applier) -> None:
-        self._applier = applier
-        self._stopping = threading.Event()
-        self._asleep: SimpleQueue[str] = SimpleQueue()
-        self._wakes: dict[str, dict[int, threading.Event]] = {}
-        for name, place in applier.places:
-            self._wakes.setdefault(name, {})[place] = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=at, name=f"target {at[1]} of {at[0]}", daemon=True)
-            for at in applier.places
-        ]
-        self._threads.append(threading.Thread(target=self._wake_in_turn, name="waking targets", daemon=True))
-
-    def start(self) -> None:
-        """Start the threads; each looks at its target at once."""
-        for thread in self._threads:
-            thread.start()
-
-    def wake(self, rollout: str) -> None:
-        """Have a rollout's targets looked at, after those that were named before."""
-        self._asleep.put(rollout)
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """End the threads; one whose target hangs is left behind after a while, and ends with the process."""
-        self._stopping.set()
-        for rollout in self._wakes:
-            self._wake_now(rollout)
-        self.wake("")
-        deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _wake_in_turn(self) -> None:
-        while not self._stopping.wait(WAKING_SECONDS):
-            self._wake_now(self._asleep.get())
-
-    def _wake_now(self, rollout: str) -> None:
-        for wake in self._wakes.get(rollout, {}).values():
-            wake.set()
-
-    def _work(self, rollout: str, place: int) -> None:
-        wake = self._wakes[rollout][place]
-        while True:
-            wake.clear()
-            if self._stopping.is_set():
-                return
-            seconds = self._applier.step(rollout, place)
-            with suppress(RollguardError):  # they look again by themselves
-                for released in self._applier.released(rollout):
-                    self._wakes[rollout][released].set()
-            wake.wait(seconds)

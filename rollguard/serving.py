@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 
 import uvicorn
 
-from rollguard.applier import Applier, ApplierThreads
+from rollguard.applier import Applier
 from rollguard.connections import Connection
 from rollguard.control import ControlPlane
 from rollguard.decisions import Clock, Listener
@@ -25,6 +25,7 @@ from rollguard.metrics import Metrics
 from rollguard.notices import Notices
 from rollguard.ofrep import MAX_STREAMS, Streams
 from rollguard.periodic import Periodic
+from rollguard.pool import TargetPool
 from rollguard.probe import PROBE_SECONDS, LedgerProbe
 from rollguard.prometheus import Prometheus
 from rollguard.reconcile import POLL_SECONDS, Reconciler
@@ -107,15 +108,20 @@ def running(options: Options) -> Iterator[Server]:
             for name, rollout in control.rollouts.items()
         }
         applier = Applier(
-            options.rollouts, targets, control.shown, clock=clock.wall, monotonic=clock.monotonic
+            options.rollouts,
+            targets,
+            control.shown,
+            clock=clock.wall,
+            monotonic=clock.monotonic,
+            settle=2 * FOLLOW_SECONDS if ledger.shared else 0.0,
         )
         probe = LedgerProbe(ledger, clock)
         metrics = Metrics(control, applier.statuses, probe)
         applier.on_applied = metrics.applied
-        threads = ApplierThreads(applier)
+        pool = TargetPool(applier)
         control.listen(metrics)  # before the targets: it must know when the notification came
-        control.listen(_Waker(threads.wake))
-        threads.start()
+        control.listen(_Waker(pool.wake))
+        pool.start()
         try:
             with (
                 _probing(probe),
@@ -127,7 +133,7 @@ def running(options: Options) -> Iterator[Server]:
                 wake = reconciler.wake if reconciler else lambda: None
                 yield Server(control, applier, metrics, probe, tokens, wake=wake, origins=options.origins)
         finally:
-            threads.stop()
+            pool.stop()
 
 
 class MemoryFolderError(RollguardError):

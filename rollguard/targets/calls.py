@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ class Caller:
     """Sends requests.
 
     Args:
-        timeout: of each, seconds.
+        timeout: of each, seconds, however slowly its answer trickles.
         headers: of each.
         secret_headers: of each, with their files' content.
         root: the folder of those files.
@@ -52,9 +53,10 @@ class Caller:
         for name, secret in self.secret_headers.items():
             sent[name] = secret.prefix + secrets.read(self.root / secret.file)
         content = None if body is None else json.dumps(body).encode()
+        until = time.monotonic() + self.timeout
         try:
             with httpx.stream(method, url, content=content, headers=sent, timeout=self.timeout) as answer:
-                said = _limited(answer)
+                said = _limited(answer, until)
         except httpx.HTTPError as error:
             raise TargetError(f"{url} does not answer: {error}.") from error
         if not answer.is_success:
@@ -84,12 +86,14 @@ class Caller:
         return ""
 
 
-def _limited(answer: httpx.Response) -> bytes:
+def _limited(answer: httpx.Response, until: float) -> bytes:
     said = bytearray()
     for chunk in answer.iter_bytes():
         said += chunk
         if len(said) > MAX_ANSWER_BYTES:
             raise TargetError(f"{answer.url} answers with more than 1 MiB.")
+        if time.monotonic() > until:
+            raise TargetError(f"{answer.url} does not end its answer in time.")
     return bytes(said)
 
 

@@ -6,11 +6,12 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import files
-from rollguard.targets.interface import meaning
+from rollguard.targets.interface import Lane, meaning
 from rollguard.targets.memory import Memory
 from rollguard.targets.process import Runner, end_left_over
 
@@ -31,6 +32,8 @@ class CommandTarget:
         runner: how they run.
         memory: which state of which run was done last, and what the command said.
     """
+
+    LANE: ClassVar[Lane] = "commands"
 
     name: str
     rollout: Rollout

@@ -25,11 +25,11 @@ class EnvFileTarget(ValuesFileTarget):
 
     KEYS = "variables"
 
-    def holds(self, content: bytes, values: Mapping[str, Value]) -> bool:
-        """Return whether every variable has its value."""
-        return not self._differing(self._text(content), values)
+    def others(self, content: bytes, values: Mapping[str, Value]) -> set[str]:
+        """Return the variables that have another value."""
+        return {place.key for place in self._differing(self._text(content), values)}
 
-    def replaced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
+    def spliced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
         """Return the text with the values that differ replaced."""
         text = self._text(content)
         differing = self._differing(text, values)

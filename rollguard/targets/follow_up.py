@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rollguard.durations import render
 from rollguard.spec import Rollout
@@ -13,7 +14,7 @@ from rollguard.state import State
 from rollguard.target_spec import LogLine, Then, Verify, VerifyCommand, VerifyHttp
 from rollguard.targets import files
 from rollguard.targets.calls import Caller
-from rollguard.targets.interface import Target, TargetError, meaning
+from rollguard.targets.interface import Lane, Target, TargetError, meaning
 from rollguard.targets.memory import Memory
 from rollguard.targets.process import Runner
 
@@ -33,6 +34,8 @@ class FollowedTarget:
         memory: whether a restart is due, when the last one was, and how long the logs were then.
         clock: Unix seconds.
     """
+
+    LANE: ClassVar[Lane] = "commands"
 
     target: Target
     rollout: Rollout

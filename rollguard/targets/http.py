@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.target_spec import Http
 from rollguard.targets.calls import Caller
-from rollguard.targets.interface import wanted
+from rollguard.targets.interface import Lane, wanted
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class HttpTarget:
         body: what the rollout file says.
         caller: sends the requests.
     """
+
+    LANE: ClassVar[Lane] = "network"
 
     name: str
     rollout: Rollout

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from rollguard.conventions import FALLBACK
 from rollguard.errors import RollguardError
@@ -12,13 +12,21 @@ from rollguard.state import State
 
 _Values = TypeVar("_Values")
 
+Lane: TypeAlias = Literal["files", "network", "commands"]
+"""What a target may have to wait for."""
+
+CHANGED = "was changed from outside"
+NOT_READ_BACK = "was written, but does not read back"
+
 
 class TargetError(RollguardError):
     """A target cannot be read or written now; it is as it was, and is tried again."""
 
 
 class Target(Protocol):
-    """Something outside that follows a rollout's state."""
+    """Something outside that follows a rollout's state; each of its methods ends within a time limit."""
+
+    LANE: ClassVar[Lane]
 
     @property
     def name(self) -> str:
@@ -37,6 +45,27 @@ class Target(Protocol):
         Raises:
             TargetError: it cannot be read.
         """
+
+
+def follow(target: Target, state: State, may_write: Callable[[], bool]) -> str:
+    """Bring a target to a state.
+
+    Args:
+        target: any.
+        state: of its rollout.
+        may_write: is called where it is behind, and returns whether it may be written now.
+    Returns:
+        Why it is not there; empty where it reads back.
+    """
+    try:
+        if target.read_back(state):
+            return ""
+        if not may_write():
+            return CHANGED
+        target.apply(state)
+        return "" if target.read_back(state) else NOT_READ_BACK
+    except TargetError as error:
+        return str(error)
 
 
 def meaning(rollout: Rollout, state: State) -> str:

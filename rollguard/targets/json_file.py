@@ -15,7 +15,7 @@ _ABSENT = object()
 class JsonFileTarget(ValuesFileTarget):
     """Writes what a state means into an application's JSON file; keys are dotted."""
 
-    def replaced(self, content: bytes, values: Mapping[str, Any]) -> bytes:
+    def spliced(self, content: bytes, values: Mapping[str, Any]) -> bytes:
         """Return the text with the values that differ replaced."""
         text, document = self._parse(content)
         for key, value in values.items():
@@ -29,10 +29,10 @@ class JsonFileTarget(ValuesFileTarget):
             raise TargetError(f"{self.path}: the values cannot be replaced without touching the rest.")
         return after
 
-    def holds(self, content: bytes, values: Mapping[str, Any]) -> bool:
-        """Return whether every value is there, type included."""
+    def others(self, content: bytes, values: Mapping[str, Any]) -> list[str]:
+        """Return the keys that have another value, type included."""
         _, document = self._parse(content)
-        return all(json_text.same(self._value(document, key), value) for key, value in values.items())
+        return [key for key, value in values.items() if not json_text.same(self._value(document, key), value)]
 
     def _parse(self, content: bytes) -> tuple[str, dict[str, Any]]:
         text, document = json_text.parse(self.path, content)

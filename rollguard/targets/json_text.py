@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rollguard.targets.interface import TargetError
 
 _SPACE = " \t\r\n"
+_INDENT = re.compile(r"^[ \t]+(?=[^\s])", re.MULTILINE)
 
 
 def parse(path: Path, content: bytes) -> tuple[str, Any]:
@@ -73,9 +75,8 @@ def margin(text: str, at: int) -> str:
 
 def _step(text: str) -> str:
     """Return what the file's first indented line is indented by; two spaces where there is none."""
-    lines = (line for line in text.splitlines() if line.strip() and line[0] in " \t")
-    first = next(lines, "  x")
-    return first[: len(first) - len(first.lstrip())]
+    first = _INDENT.search(text)
+    return first[0] if first else "  "
 
 
 def _skip(text: str, at: int) -> int:

@@ -6,12 +6,12 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import files, json_text
-from rollguard.targets.interface import TargetError, meaning
+from rollguard.targets.interface import Lane, TargetError, meaning
 from rollguard.targets.memory import Memory
 
 MANIFEST = "manifest.json"
@@ -33,6 +33,8 @@ class ModelRegistryTarget:
         candidate: name of the link to the candidate.
         memory: candidate and predecessor of a run.
     """
+
+    LANE: ClassVar[Lane] = "files"
 
     name: str
     rollout: Rollout

@@ -6,16 +6,18 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from rollguard.conventions import FALLBACK
 from rollguard.platform import acting_guards
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets import secrets
-from rollguard.targets.interface import TargetError, wanted
+from rollguard.targets.interface import Lane, TargetError, wanted
 
 TIMEOUT_SECONDS = 5.0
 
@@ -56,6 +58,8 @@ class RedisStreamTarget:
         modes: what consumers call the fallback and each stage.
         clock: Unix seconds.
     """
+
+    LANE: ClassVar[Lane] = "network"
 
     name: str
     rollout: Rollout
@@ -101,6 +105,7 @@ class RedisStreamTarget:
                 password=password,
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
+                retry=Retry(NoBackoff(), 0),  # whoever asks tries again, without a thread that waits for it
             ) as server:
                 return question(server)
         except (redis.RedisError, OSError) as error:

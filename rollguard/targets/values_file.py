@@ -1,21 +1,19 @@
-"""What targets in an application's files have in common: a state's values, spliced into what is there."""
+"""What targets in an application's files have in common: values by state, spliced into what is there."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from rollguard.spec import Rollout
 from rollguard.state import State
-from rollguard.targets import files
 from rollguard.targets.interface import TargetError, wanted
+from rollguard.targets.shared_file import FileTarget
 
 
 @dataclass(frozen=True)
-class ValuesFileTarget(ABC):
+class ValuesFileTarget(FileTarget):
     """Writes what a state means into a file of the application.
 
     Args:
@@ -28,28 +26,27 @@ class ValuesFileTarget(ABC):
     KEYS: ClassVar[str] = "keys"
     """What the file calls them."""
 
-    name: str
-    rollout: Rollout
-    path: Path
     values: Mapping[str, Mapping[str, Any]]
 
-    def apply(self, state: State) -> None:
-        """Replace the values that differ."""
-        values = wanted(self.name, self.rollout, state, self.values)
-        files.replace(self.path, lambda before: self.replaced(self._found(before), values))
+    def wanted(self, state: State) -> Mapping[str, Any]:
+        """Return what the rollout file says."""
+        return wanted(self.name, self.rollout, state, self.values)
 
-    def read_back(self, state: State) -> bool:
-        """Return whether every value is there."""
-        content = self._found(files.read(self.path))
-        return self.holds(content, wanted(self.name, self.rollout, state, self.values))
+    def differing(self, content: bytes | None, values: Mapping[str, Any]) -> Collection[str]:
+        """Return the keys that have another value."""
+        return self.others(self._found(content), values)
+
+    def replaced(self, content: bytes | None, values: Mapping[str, Any]) -> bytes:
+        """Return the content with the values that differ replaced."""
+        return self.spliced(self._found(content), values)
 
     @abstractmethod
-    def replaced(self, content: bytes, values: Mapping[str, Any]) -> bytes:
+    def others(self, content: bytes, values: Mapping[str, Any]) -> Collection[str]:
+        """Return the keys that have another value; raises TargetError."""
+
+    @abstractmethod
+    def spliced(self, content: bytes, values: Mapping[str, Any]) -> bytes:
         """Return the file's content with the values, every other byte as it was; raises TargetError."""
-
-    @abstractmethod
-    def holds(self, content: bytes, values: Mapping[str, Any]) -> bool:
-        """Return whether the file's content has the values; raises TargetError."""
 
     def _found(self, content: bytes | None) -> bytes:
         if content is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ _AMBIGUOUS = re.compile(r"[-+.~=<0-9].*|(?i:y|n|yes|no|on|off|true|false|null)")
 class YamlFileTarget(ValuesFileTarget):
     """Writes what a state means into an application's YAML file; keys are dotted."""
 
-    def replaced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
+    def spliced(self, content: bytes, values: Mapping[str, Value]) -> bytes:
         """Return the text with the values that differ replaced."""
         return _Document(self.path, content).with_values(values).encode()
 
-    def holds(self, content: bytes, values: Mapping[str, Value]) -> bool:
-        """Return whether every value is there, read alike by YAML 1.1 and 1.2."""
-        return not _Document(self.path, content).differing(values)
+    def others(self, content: bytes, values: Mapping[str, Value]) -> Collection[str]:
+        """Return the keys that have another value, or one that YAML 1.1 and 1.2 do not read alike."""
+        return _Document(self.path, content).differing(values)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import time
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -18,14 +16,14 @@ from rollguard.applier import (
     RECHECK_SECONDS,
     SHORTEST_RETRY_SECONDS,
     Applier,
-    ApplierThreads,
 )
-from rollguard.errors import RollguardError
 from rollguard.loading import load_rollout
 from rollguard.spec import Rollout
-from rollguard.state import State
-from rollguard.targets import TargetError
-from tests.polling import eventually
+from rollguard.state import State, Status
+from rollguard.targets import TargetError, files
+from rollguard.targets.flagd_file import FlagdFileTarget
+from rollguard.targets.interface import Lane
+from rollguard.targets.yaml_file import YamlFileTarget
 
 ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000.0
@@ -41,6 +39,8 @@ def rollout_named(name: str, mode: str = "guard") -> Rollout:
 @dataclass
 class FakeTarget:
     """Keeps the seq of the state that was applied; fails, forgets or hangs on demand."""
+
+    LANE: ClassVar[Lane] = "network"
 
     name: str
     journal: list[str] = field(default_factory=list)
@@ -64,27 +64,22 @@ class FakeTarget:
 class World:
     """A rollout with two targets, its states and a clock that stands still."""
 
-    def __init__(self, *rollouts: Rollout) -> None:
+    def __init__(self, *rollouts: Rollout, settle: float = 0.0) -> None:
         self.now = NOW
         self.states: dict[str, State] = {}
         self.journal: list[str] = []
         self.told: list[tuple[str, str, int, float]] = []
         self.first = FakeTarget("first", self.journal)
         self.second = FakeTarget("second", self.journal)
-        self.unreadable: Exception | None = None
         self.applier = Applier(
             rollouts or [rollout_named("model")],
             {"model": [self.first, self.second]},
-            self.read,
+            lambda: self.states,
             clock=lambda: self.now,
             monotonic=lambda: self.now,
+            settle=settle,
             on_applied=lambda rollout, target, state, at: self.told.append((rollout, target, state.seq, at)),
         )
-
-    def read(self) -> dict[str, State]:
-        if self.unreadable:
-            raise self.unreadable
-        return self.states
 
     def enter(self, state: State) -> None:
         self.states = {**self.states, state.rollout: state}
@@ -92,7 +87,12 @@ class World:
 
     def step(self) -> list[float]:
         """Step both targets, and return after how many seconds to look at each again."""
-        return [self.applier.step("model", place) for place in (0, 1)]
+        return [self.look_at(place) for place in (0, 1)]
+
+    def look_at(self, place: int) -> float:
+        """Step one target, and return after how many seconds to look at it again."""
+        at = ("model", place)
+        return self.applier.step([at])[at]
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def hang(world: World) -> None:
     world.step()
     world.enter(BACK)
     world.journal.clear()
-    world.applier.step("model", 1)
+    world.look_at(1)
 
 
 def test_back_to_the_fallback_a_target_first_lets_those_above_it_go(world: World) -> None:
@@ -161,16 +161,16 @@ def test_back_to_the_fallback_a_target_first_lets_those_above_it_go(world: World
 def test_back_to_the_fallback_no_target_waits_for_long(world: World) -> None:
     hang(world)
     world.now += PATIENCE_SECONDS
-    assert world.applier.step("model", 1) == RECHECK_SECONDS
+    assert world.look_at(1) == RECHECK_SECONDS
     assert world.journal == ["second rollback"]
 
 
 def test_who_has_waited_goes_on_when_the_one_above_is_done(world: World) -> None:
     hang(world)
     assert world.applier.released("model") == []
-    world.applier.step("model", 0)
-    assert world.applier.released("model") == [1]
-    world.applier.step("model", 1)
+    world.look_at(0)
+    assert world.applier.released("model") == [("model", 1)]
+    world.look_at(1)
     assert world.applier.released("model") == []
 
 
@@ -178,8 +178,8 @@ def test_who_failed_in_the_end_does_not_wait_any_more(world: World) -> None:
     hang(world)
     world.now += PATIENCE_SECONDS
     world.second.fails = TargetError("no route")
-    assert world.applier.step("model", 1) == SHORTEST_RETRY_SECONDS
-    world.applier.step("model", 0)
+    assert world.look_at(1) == SHORTEST_RETRY_SECONDS
+    world.look_at(0)
     assert world.applier.released("model") == []
 
 
@@ -203,7 +203,7 @@ def test_a_rollback_under_way_overtakes_the_rest_of_a_promotion(world: World) ->
 def test_an_observed_rollout_is_left_alone() -> None:
     world = World(rollout_named("model", mode="observe"))
     world.enter(CANARY)
-    assert world.applier.places == ()
+    assert world.applier.jobs == []
     assert world.applier.statuses() == []
 
 
@@ -241,14 +241,135 @@ def test_drift_is_put_right(world: World) -> None:
     assert all(status.applied for status in world.applier.statuses())
 
 
-def test_states_that_cannot_be_read_are_tried_again(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    world.unreadable = RollguardError("the ledger is locked")
-    with caplog.at_level(logging.CRITICAL):
-        assert world.step() == [1.0, 1.0]
-    world.unreadable = None
+def test_where_others_are_at_work_a_change_from_outside_stays_for_a_moment() -> None:
+    world = World(settle=0.5)
     world.enter(CANARY)
     world.step()
+    world.first.held = None
+    world.step()
     assert world.journal == ["first canary", "second canary"]
+    assert world.applier.statuses()[0].error == "was changed from outside"
+    world.now += 0.5
+    world.step()
+    assert world.journal == ["first canary", "second canary", "first canary"]
+
+
+def test_where_others_are_at_work_a_new_state_is_written_at_once() -> None:
+    world = World(settle=0.5)
+    for state in (CANARY, BACK):
+        world.enter(state)
+        world.step()
+    assert world.first.held == world.second.held == BACK.seq
+
+
+# Targets that share a file
+
+
+class Shared:
+    """Rollouts whose flags are in one file, and the states that they are in."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.path = folder / "flags.json"
+        self.states: dict[str, State] = {}
+        rollouts = [rollout_named(name) for name in names]
+        flags = [one.flag.model_copy(update={"key": one.name}) for one in rollouts]
+        self.rollouts = [
+            one.model_copy(update={"flag": flag}) for one, flag in zip(rollouts, flags, strict=True)
+        ]
+        self.targets = {one.name: [FlagdFileTarget("file", one, self.path)] for one in self.rollouts}
+        self.applier = Applier(self.rollouts, self.targets, lambda: self.states)
+
+    def enter(self, status: Status, seq: int) -> None:
+        """Bring all rollouts into a state."""
+        self.states = {
+            one.name: State(one.name, status, run=1, entered_at=NOW, seq=seq) for one in self.rollouts
+        }
+
+    def step(self) -> None:
+        """Step the one job that there is."""
+        (job,) = self.applier.jobs
+        self.applier.step(job.members)
+
+    def variants(self) -> dict[str, str]:
+        """Return what the file says."""
+        flags = json.loads(self.path.read_text())["flags"]
+        return {key: flag["defaultVariant"] for key, flag in flags.items()}
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files that were written, each as often as it was."""
+    found: list[Path] = []
+    write = files._write
+
+    def noted(real: Path, before: bytes | None, after: bytes) -> None:
+        found.append(real)
+        write(real, before, after)
+
+    monkeypatch.setattr(files, "_write", noted)
+    return found
+
+
+def test_rollouts_that_share_a_file_are_one_write(tmp_path: Path, writes: list[Path]) -> None:
+    shared = Shared(tmp_path, *(f"release-{number}" for number in range(50)))
+    for seq, (status, variant) in enumerate((("ENABLED", "candidate"), ("ROLLBACK", "active")), 1):
+        shared.enter(status, seq)  # type: ignore[arg-type]
+        shared.step()
+        assert set(shared.variants().values()) == {variant}
+    assert len(writes) == 2
+    assert all(status.applied for status in shared.applier.statuses())
+    shared.step()
+    assert len(writes) == 2
+
+
+def test_in_a_shared_file_only_what_has_changed_is_put_right(tmp_path: Path, writes: list[Path]) -> None:
+    shared = Shared(tmp_path, "one", "two")
+    shared.enter("ENABLED", 1)
+    shared.step()
+    text = shared.path.read_text()
+    shared.path.write_text(text.replace('"defaultVariant": "candidate"', '"defaultVariant": "active"', 1))
+    shared.step()
+    assert (shared.path.read_text(), len(writes)) == (text, 2)
+
+
+def test_a_shared_file_that_is_broken_is_told_for_each(tmp_path: Path) -> None:
+    shared = Shared(tmp_path, "one", "two")
+    shared.path.write_text("{")
+    shared.enter("ENABLED", 1)
+    shared.step()
+    assert shared.path.read_text() == "{"
+    assert ["is not JSON" in status.error for status in shared.applier.statuses()] == [True, True]
+
+
+def yaml_applier(path: Path, **keys: str) -> Applier:
+    """Return what applies rollouts that each write a key of one YAML file."""
+    rollouts = [rollout_named(name) for name in keys]
+    targets = {
+        one.name: [YamlFileTarget("file", one, path, {"fallback": {keys[one.name]: one.name}})]
+        for one in rollouts
+    }
+    return Applier(rollouts, targets, dict)
+
+
+def test_in_a_shared_file_one_whose_key_is_missing_keeps_no_other_back(tmp_path: Path) -> None:
+    path = tmp_path / "app.yml"
+    path.write_text("a: x\nb: x\n")
+    applier = yaml_applier(path, one="a", lost="none", two="b")
+    (job,) = applier.jobs
+    applier.step(job.members)
+    assert path.read_text() == "a: one\nb: two\n"
+    assert [status.applied for status in applier.statuses()] == [True, False, True]
+    assert "none is missing" in applier.statuses()[1].error
+
+
+def test_in_a_shared_file_two_that_want_a_key_otherwise_do_not_take_turns(tmp_path: Path) -> None:
+    path = tmp_path / "app.yml"
+    path.write_text("a: x\n")
+    applier = yaml_applier(path, one="a", two="a")
+    (job,) = applier.jobs
+    applier.step(job.members)
+    assert path.read_text() == "a: one\n"
+    assert "a is given another value by another rollout" in applier.statuses()[1].error
 
 
 # Status
@@ -374,102 +495,3 @@ def test_what_a_start_has_to_write_is_reported(world: World) -> None:
 def test_a_rollout_that_never_started_is_not_reported(world: World) -> None:
     world.step()
     assert world.told == []
-
-
-# Threads
-
-
-wait_until = partial(eventually, seconds=10.0, every=0.002)
-
-
-@pytest.fixture
-def run() -> Iterator[Callable[[Applier], ApplierThreads]]:
-    started: list[ApplierThreads] = []
-
-    def start(applier: Applier) -> ApplierThreads:
-        started.append(ApplierThreads(applier))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for threads in started:
-        threads.stop()
-
-
-def test_a_start_applies_at_once(world: World, run: Callable[[Applier], ApplierThreads]) -> None:
-    world.enter(CANARY)
-    run(world.applier)
-    wait_until(lambda: world.second.held == CANARY.seq)
-
-
-def test_a_wake_applies_at_once(world: World, run: Callable[[Applier], ApplierThreads]) -> None:
-    threads = run(world.applier)
-    wait_until(lambda: world.second.held == 0)
-    world.enter(BACK)
-    threads.wake("model")
-    wait_until(lambda: world.second.held == BACK.seq, seconds=RECHECK_SECONDS / 2)
-
-
-def test_waking_a_rollout_without_targets_is_harmless(
-    world: World, run: Callable[[Applier], ApplierThreads]
-) -> None:
-    run(world.applier).wake("nobody")
-
-
-def test_a_target_that_hangs_delays_no_other_rollout(run: Callable[[Applier], ApplierThreads]) -> None:
-    release = threading.Event()
-    hanging = FakeTarget("hanging", before_apply=lambda: release.wait(30))
-    quick = FakeTarget("quick")
-    applier = Applier(
-        [rollout_named("stuck"), rollout_named("free")],
-        {"stuck": [hanging], "free": [quick]},
-        dict,
-    )
-    run(applier)
-    wait_until(lambda: quick.held == 0)
-    stuck, free = applier.statuses()
-    release.set()
-    assert (stuck.applied, free.applied) == (False, True)
-
-
-def test_a_target_that_hangs_keeps_no_other_of_its_rollout_exposed(
-    world: World, run: Callable[[Applier], ApplierThreads]
-) -> None:
-    release = threading.Event()
-    world.first.before_apply = lambda: release.wait(30)
-    world.enter(BACK)
-    run(world.applier)
-    wait_until(lambda: world.journal == ["first rollback"])
-    world.now += PATIENCE_SECONDS
-    wait_until(lambda: world.second.held == BACK.seq)
-    assert world.first.held is None
-    release.set()
-
-
-def test_targets_follow_one_another_at_once(world: World, run: Callable[[Applier], ApplierThreads]) -> None:
-    world.enter(CANARY)
-    release = threading.Event()
-    world.first.before_apply = lambda: release.wait(30)
-    run(world.applier)
-    wait_until(lambda: world.applier.statuses()[1].error == "waits for first")
-    release.set()
-    wait_until(lambda: world.second.held == CANARY.seq, seconds=RECHECK_SECONDS / 2)
-
-
-def test_a_stop_ends_the_threads(world: World) -> None:
-    threads = ApplierThreads(world.applier)
-    threads.start()
-    threads.stop()
-    assert not [thread for thread in threading.enumerate() if thread.name.endswith(" of model")]
-
-
-def test_a_stop_does_not_wait_for_a_target_that_hangs(world: World) -> None:
-    release = threading.Event()
-    world.first.before_apply = lambda: release.wait(30)
-    threads = ApplierThreads(world.applier)
-    threads.start()
-    wait_until(lambda: bool(world.journal))
-    began = time.monotonic()
-    threads.stop(timeout=0.05)
-    release.set()
-    assert time.monotonic() - began < 5
