@@ -71,7 +71,7 @@ def _serving(folder: Path) -> Iterator[str]:
 def _act(url: str, verb: str) -> None:
     answer = httpx.post(
         f"{url}/api/v1/rollouts/{KEY}/{verb}",
-        json={"actor": "bench", "reason": "bench"},
+        json={"actor": "bench", "reason": "bench", **({"early": True} if verb == "promote" else {})},
         headers={"authorization": f"Bearer {TOKEN}"},
     )
     answer.raise_for_status()

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from rollguard import bodies, openapi, status
+from rollguard import bodies, lifecycle, openapi, status
 from rollguard.access import Access
 from rollguard.applier import Applier
 from rollguard.control import ControlPlane
@@ -85,9 +85,8 @@ class Api:
                     if verb not in extra.verbs:
                         raise HTTPException(400, f"{key} is for {' and '.join(extra.verbs)}: {extra.meaning}")
                     said[extra.argument] = _READ[extra.type](asked, key)
-            return JSONResponse(
-                status.entry(await self._run(lambda: act(request.path_params["name"], **said)))
-            )
+            entry = await self._run(lambda: act(request.path_params["name"], **said))
+            return JSONResponse({**status.entry(entry), "undo": lifecycle.undo(entry)})
 
         return acted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from rollguard import advance, decide, drill, lifecycle, refusals
@@ -10,6 +11,7 @@ from rollguard.decisions import Decisions
 from rollguard.ledger import ConflictError
 from rollguard.lifecycle import RefusedError
 from rollguard.prometheus import PrometheusError
+from rollguard.seen import Observation
 from rollguard.spec import Action, Rollout
 from rollguard.state import Entry, State, Transition
 
@@ -32,47 +34,71 @@ class ControlPlane(Decisions):
         first = rollout.stages[0].name
         found = self._looked(rollout, unguarded, first)
         with self._lock:
-            state = self.state(name)
-            transition = lifecycle.start(rollout, state, actor=actor, reason=reason, evidence=found)
-            self._refuse_too_early(rollout, state)
-            self._refuse_while(rollout, first, "rollback")
-            return self._commit_by_hand(transition)
+            transition = self._beginning(rollout, self.state(name), actor=actor, reason=reason)
+            return self._commit_by_hand(replace(transition, evidence=found))
+
+    def _beginning(self, rollout: Rollout, state: State, *, actor: str = "", reason: str = "") -> Transition:
+        """Return the start of the next run; refuse where nobody may begin it."""
+        transition = lifecycle.start(rollout, state, actor=actor, reason=reason)
+        self._refuse_too_early(rollout, state)
+        self._refuse_while(rollout, rollout.stages[0].name, "rollback")
+        return transition
 
     def promote(
-        self, name: str, *, actor: str, reason: str = "", origin: str | None = None, unguarded: bool = False
+        self,
+        name: str,
+        *,
+        actor: str,
+        reason: str = "",
+        origin: str | None = None,
+        early: bool = False,
+        unguarded: bool = False,
     ) -> Entry:
         """Step to the next stage, or to ENABLED after the last; raises as `start` does.
 
         Args:
             name: of the rollout.
-            actor: who promotes; that lets the next stage begin, even where it needs an approval.
+            actor: who promotes.
             reason: why.
             origin: where the rollout is believed to be; refused if it is elsewhere. None: wherever it is.
+            early: although the stage's hold, criteria, approval or the like are unmet; the entry says which.
             unguarded: as for `start`.
         """
         rollout, before = self._rollout(name), self.state(name)
         following = rollout.stage_after(before.stage) if before.stage else None
         found = self._looked(rollout, unguarded, before.position, following.name if following else ENABLED)
+        seen = self.observe(rollout, before) if before.stage else None
         with self._lock:
             state = self.state(name)
-            if (believed := origin or before.position) != state.position:
-                raise RefusedError(f"{name} is in {state.position} by now, no longer in {believed}.")
-            left = self.hold_left(rollout, state)
-            evidence = found | ({"hold_left_seconds": round(left, 3)} if left else {})
-            transition = lifecycle.promote(rollout, state, actor=actor, reason=reason, evidence=evidence)
-            self._refuse_too_early(rollout, state)
-            self._refuse_while(rollout, state.position, "rollback", "hold")
-            refusals.held(state)
-            self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
-            return self._commit_by_hand(transition)
+            refusals.elsewhere(state, origin or before.position)
+            transition = self._promotion(rollout, state, actor=actor, reason=reason)
+            unmet = self._waits(rollout, state, seen)
+            skipped = refusals.unmet(rollout, unmet, early=early, unguarded=unguarded)
+            evidence = found | ({"skipped": skipped} if skipped else {})
+            return self._commit_by_hand(replace(transition, evidence=evidence))
 
-    def approve(self, name: str, *, actor: str, reason: str = "") -> Entry:
-        """Let the next stage begin by itself, once everything else is met; raises as `start` does."""
+    def _promotion(self, rollout: Rollout, state: State, *, actor: str = "", reason: str = "") -> Transition:
+        """Return the step to the next stage; refuse where nobody may take it, early or not."""
+        transition = lifecycle.promote(rollout, state, actor=actor, reason=reason)
+        self._refuse_too_early(rollout, state)
+        self._refuse_while(rollout, state.position, "rollback", "hold")
+        refusals.held(state)
+        self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
+        return transition
+
+    def approve(self, name: str, *, actor: str, reason: str = "", origin: str | None = None) -> Entry:
+        """Let the next stage begin by itself, once everything else is met; raises as `start` does.
+
+        Args:
+            name: of the rollout.
+            actor: who.
+            reason: why.
+            origin: as for `promote`.
+        """
         with self._lock:
-            rollout = self._rollout(name)
-            return self._commit_by_hand(
-                lifecycle.approve(rollout, self.state(name), actor=actor, reason=reason)
-            )
+            rollout, state = self._rollout(name), self.state(name)
+            refusals.elsewhere(state, origin or state.position)
+            return self._commit_by_hand(lifecycle.approve(rollout, state, actor=actor, reason=reason))
 
     def rollback(self, name: str, *, actor: str, reason: str, to: str = FALLBACK) -> Entry:
         """Roll back by hand; raises as `start` does. No cooldown, guard or pause delays it.
@@ -154,22 +180,41 @@ class ControlPlane(Decisions):
         return lifecycle.cooldown_left(rollout, state, self.clock.wall(), self._scale)
 
     def hold_left(self, rollout: Rollout, state: State) -> float:
-        """Return how much of the stage's hold has not passed yet in evaluated time, seconds.
-
-        Where Prometheus has shown nothing of this state yet, time by our own clock.
-        """
-        stage, seen = rollout.stage(state.stage), self.seen(state)
-        if stage is None or not stage.hold:
-            return 0.0
-        ours = state.clock_before + (0.0 if state.paused_by else self.clock.wall() - state.clock_from)
-        return max(0.0, stage.hold / self._scale - (seen.clock_seconds if seen else ours))
+        """Return how much of the stage's hold has not passed yet, seconds: see `advance.hold_left`."""
+        return advance.hold_left(rollout, state, self.seen(state), self.clock.wall(), self._scale)
 
     def waits_for(self, rollout: Rollout, state: State) -> list[str]:
         """Return what keeps the stage from ending, in words; nothing outside of a stage."""
         if state.status != "ROLLING_OUT":
             return []
-        seen, now = self.seen(state), self.clock.wall()
-        return advance.waits_for(rollout, state, seen, now=now, scale=self._scale, states=self._shown)
+        return [wait.what for wait in self._waits(rollout, state, self.seen(state))]
+
+    def _waits(self, rollout: Rollout, state: State, seen: Observation | None) -> list[advance.Wait]:
+        now, asked = self.clock.wall(), self.look is not None
+        return advance.waits_for(
+            rollout, state, seen, now=now, scale=self._scale, states=self._shown, asked=asked
+        )
+
+    def next_step(self, rollout: Rollout, state: State) -> str:
+        """Return a command that would not be refused now, or in words what it takes before there is one."""
+        name = rollout.name
+        if state.paused_by:
+            return f"rollguard resume {name}"
+        if not state.acknowledged:
+            return f"rollguard acknowledge {name} --reason …"
+        following = rollout.stage_after(state.stage) if state.stage else None
+        if following and following.approve and state.approved != following.name:
+            return f"rollguard approve {name} --from {state.stage}"
+        try:
+            if state.stage is None:
+                self._beginning(rollout, state)
+                refusals.unwatched(rollout, self.unguarded.get(name, ()))
+                return f"rollguard start {name}"
+            self._promotion(rollout, state)
+            refusals.unmet(rollout, self._waits(rollout, state, self.seen(state)))
+        except RefusedError as error:
+            return f"wait: {error}"
+        return f"rollguard promote {name} --from {state.stage}"
 
     def _looked(self, rollout: Rollout, unguarded: bool, *positions: str) -> dict[str, Any]:
         """Refuse unless Prometheus shows that the guards watch; return as evidence what nobody could say."""
@@ -180,8 +225,8 @@ class ControlPlane(Decisions):
             found = self.look(rollout, positions)
         except PrometheusError as error:
             found = [str(error).rstrip(".")]
-        if found and not unguarded:
-            raise RefusedError(f"{rollout.name}: {'; '.join(found)}.")
+        if not unguarded:
+            refusals.unwatched(rollout, found)
         return unknown | ({"unguarded": found} if found else {})
 
     def _commit_by_hand(self, transition: Transition) -> Entry:

@@ -92,6 +92,10 @@ class Decisions:
         self._seen: dict[str, Observation] = {}
         self.look: Callable[[Rollout, Sequence[str]], list[str]] | None = None
         """Asks Prometheus what keeps guards from watching some stages; None where there is none to ask."""
+        self.observe: Callable[[Rollout, State], Observation | None] = lambda _, state: self.seen(state)
+        """Asks Prometheus about a rollout in a stage, now; None where it does not answer."""
+        self.unguarded: dict[str, list[str]] = {}
+        """What would keep rollouts from starting that do not run, as Prometheus was last looked at."""
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()

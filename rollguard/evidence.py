@@ -13,13 +13,13 @@ def said(evidence: Mapping[str, Any]) -> str:
         evidence: of the entry, as plain JSON data; what came from an alert may have any shape.
     Returns:
         What the alert of the guard said, or those of the guards that hold; of a promotion, the value of each
-        criterion; empty where nothing was measured.
+        criterion, or what a person passed over; empty where nothing was measured.
     """
     if description := _description(evidence):
         return description
     alerts = _mapping(evidence.get("alerts"))
     told = [f"{guard}: {text}" for guard, alert in alerts.items() if (text := _description(_mapping(alert)))]
-    return " ".join(told) or "; ".join(_criteria(evidence))
+    return " ".join(told) or "; ".join([*_criteria(evidence), *_skipped(evidence)])
 
 
 def _description(alert: Mapping[str, Any]) -> str:
@@ -31,6 +31,11 @@ def _criteria(evidence: Mapping[str, Any]) -> Iterator[str]:
         value = one["value"]
         measured = f"{value:.6g}" if isinstance(value, int | float) else "no data"
         yield f"{one['name']}: {measured} ({one['query']})"
+
+
+def _skipped(evidence: Mapping[str, Any]) -> Iterator[str]:
+    for what in evidence.get("skipped") or ():
+        yield f"skipped {what}"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

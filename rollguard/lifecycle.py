@@ -9,7 +9,7 @@ from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.errors import RollguardError
 from rollguard.guards import longest_look_back
 from rollguard.spec import Rollout
-from rollguard.state import CLOCK, GUARD, Kind, State, Transition
+from rollguard.state import CLOCK, GUARD, Entry, Kind, State, Transition
 
 Evidence = Mapping[str, Any]
 
@@ -196,6 +196,21 @@ def acknowledge(state: State, *, actor: str, reason: str = "", firing: Collectio
         raise RefusedError(f"{state.rollout} is in {state.position}: {fires}.")
     evidence = {"guards": released} if released else {}
     return here(state, "acknowledge", actor=actor, reason=reason, evidence=evidence)
+
+
+def undo(entry: Entry) -> str:
+    """Return the command that takes a step back; empty where none does."""
+    back = f"rollguard rollback {entry.rollout}"
+    match entry.kind:
+        case "start" if entry.from_status != "ENABLED":
+            return f"{back} --reason …"
+        case "promote":
+            return f"{back} --to {entry.from_stage} --reason …"
+        case "pause":
+            return f"rollguard resume {entry.rollout}"
+        case "resume":
+            return f"rollguard pause {entry.rollout} --reason …"
+    return ""
 
 
 def cooldown_left(rollout: Rollout, state: State, now: float, scale: float = 1.0) -> float:

@@ -45,7 +45,12 @@ class Extra:
 
 
 EXTRAS: Mapping[str, Extra] = {
-    "from": Extra(("promote",), "origin", "string", "the stage that the rollout is believed to be in"),
+    "from": Extra(
+        ("approve", "promote"), "origin", "string", "the stage that the rollout is believed to be in"
+    ),
+    "early": Extra(
+        ("promote",), "early", "boolean", "true although hold, criteria, data or approval are unmet"
+    ),
     "to": Extra(("rollback",), "to", "string", "fallback, previous or an earlier stage"),
     "unguarded": Extra(("start", "promote"), "unguarded", "boolean", "true although guards may not watch"),
     "seen_seconds": Extra(
@@ -101,6 +106,7 @@ def document(rollouts: Mapping[str, str]) -> _Json:
                 "Target": TypeAdapter(TargetStatus).json_schema(),
                 "Criterion": TypeAdapter(CriterionSeen).json_schema(),
                 "Entry": TypeAdapter(Entry).json_schema(),
+                "Step": _step(),
                 "Error": _object({"error": _TEXT}),
                 "FlagError": _object({"errorCode": _TEXT, "errorDetails": _TEXT}),
                 "Flag": _object({"key": _TEXT, "value": {}, "variant": _TEXT, "reason": _TEXT}),
@@ -159,7 +165,7 @@ def _verbs(name: _Json) -> _Json:
             "post": _operation(
                 verb,
                 summary,
-                _json(200, _ref("Entry")),
+                _json(200, _ref("Step")),
                 [400, 404, 408, 409, 413],
                 role="operate",
                 body=_asked(verb),
@@ -277,6 +283,11 @@ def _object(properties: _Json, required: list[str] | None = None) -> _Json:
     return {**found, "required": needed} if needed else found
 
 
+def _step() -> _Json:
+    undo = {**_TEXT, "description": "The command that takes the step back; empty where none does."}
+    return {"allOf": [_ref("Entry"), _object({"undo": undo})]}
+
+
 def _rollout() -> _Json:
     guard = _object(
         {
@@ -310,6 +321,7 @@ def _rollout() -> _Json:
             "approved": _TEXT,
             "overdue": {"type": "boolean"},
             "waits_for": _NAMES,
+            "next": _TEXT,
             "observed_at": {"type": ["number", "null"]},
             "criteria": _list("Criterion"),
             "alerts_unknown": {"type": "boolean"},

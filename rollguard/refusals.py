@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from rollguard import decide
+from rollguard.advance import Wait
 from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.durations import render
 from rollguard.lifecycle import RefusedError
@@ -20,6 +21,39 @@ def no_earlier_stage(rollout: Rollout, state: State, to: str) -> None:
     if state.running and not (to == FALLBACK or to in earlier or (to == PREVIOUS and earlier)):
         where, known = f"{rollout.name} is in {state.position}", ", ".join((FALLBACK, *earlier))
         raise RefusedError(f"{where}: it can go back to {known}, not to {to}.")
+
+
+def elsewhere(state: State, believed: str) -> None:
+    """Refuse what was meant for another stage: said twice, it must not be two steps."""
+    if state.position != believed:
+        raise RefusedError(f"{state.rollout} is in {state.position} by now, no longer in {believed}.")
+
+
+def unwatched(rollout: Rollout, found: Sequence[str]) -> None:
+    """Refuse where guards do not watch, or are about to fire."""
+    if found:
+        raise RefusedError(f"{rollout.name}: {'; '.join(found)}.")
+
+
+def unmet(
+    rollout: Rollout, waits: Sequence[Wait], *, early: bool = False, unguarded: bool = False
+) -> list[str]:
+    """Refuse to end a stage before its time; return what a person passes over who says so.
+
+    Args:
+        rollout: its file.
+        waits: what keeps the stage from ending.
+        early: pass over what waits for time, criteria, data or an approval.
+        unguarded: pass over guards that do not watch, or are about to fire.
+    """
+    given = {"early": early, "unguarded": unguarded}
+    left = [wait for wait in waits if not given.get(wait.option)]
+    if left:
+        options = sorted({f"--{wait.option}" for wait in waits if wait.option})
+        mend = f"; `rollguard promote {rollout.name} {' '.join(options)}` goes on all the same"
+        what = "; ".join(wait.what for wait in left)
+        raise RefusedError(f"{rollout.name} waits for {what}{mend if all(w.option for w in left) else ''}.")
+    return [wait.what for wait in waits if wait.option == "early"]
 
 
 def frozen(rollout: Rollout, now: float, scale: float) -> None:

@@ -62,6 +62,7 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
         "approved": state.approved,
         "overdue": state.overdue,
         "waits_for": control.waits_for(rollout, state),
+        "next": control.next_step(rollout, state),
         "observed_at": seen.at if seen else None,
         "criteria": [asdict(criterion) for criterion in seen.criteria] if seen else [],
         "alerts_unknown": control.alerts_unknown,

@@ -13,7 +13,7 @@ from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS
 from rollguard.errors import RollguardError
 from rollguard.guards import NO_DATA
 from rollguard.periodic import Periodic
-from rollguard.prometheus import Prometheus, QueryRefusedError, Rule, SeveralSeriesError
+from rollguard.prometheus import Prometheus, PrometheusError, QueryRefusedError, Rule, SeveralSeriesError
 from rollguard.seen import (
     CriterionSeen,
     GuardSeen,
@@ -65,9 +65,11 @@ class Observer:
         found = self._prometheus.rules() if loaded is None else loaded
         return rules_of(rollout.name, found, self._prometheus.value(queries.rules_age(rollout.name)))
 
-    def look(self, rollout: Rollout, positions: Sequence[str]) -> list[str]:
+    def look(
+        self, rollout: Rollout, positions: Sequence[str], loaded: Sequence[Rule] | None = None
+    ) -> list[str]:
         """Return what keeps the guards from watching a rollout at some positions; raises PrometheusError."""
-        rules = self.rules(rollout)
+        rules = self.rules(rollout, loaded)
         found = [*problems(rollout, rules, self.interval(rollout))]
         for position in positions:
             found += [f"{text} in {position}" for text in troubled(rollout, rules, position, ("rollback",))]
@@ -172,7 +174,7 @@ def _missing(rules: Rules, name: str) -> bool:
 
 
 class Watcher:
-    """Observes every running rollout in turns, and lets the control plane decide upon it.
+    """Observes every rollout in turns, and lets the control plane decide upon those that run.
 
     Args:
         control: decides.
@@ -195,6 +197,7 @@ class Watcher:
         self._prometheus = prometheus
         self._observer = Observer(prometheus, scale, control.clock.wall)
         control.look = self._observer.look
+        control.observe = self._now
         self._every = every
         self._holder = f"{socket.gethostname()}/{os.getpid()}"
         self._failing = False
@@ -214,7 +217,7 @@ class Watcher:
         self._prometheus.close()
 
     def turn(self) -> bool:
-        """Observe every running rollout once.
+        """Observe every rollout once.
 
         Returns:
             Whether Prometheus answered and the decisions, if any, were recorded.
@@ -223,11 +226,16 @@ class Watcher:
             leads = self._control.ledger.lead("advance", self._holder, LEASE_TURNS * self._every)
             states = self._control.ledger.states()
             running = {name: state for name, state in states.items() if state.running}
-            loaded = self._prometheus.rules() if running else []
+            loaded = self._prometheus.rules() if self._control.rollouts else []
         except RollguardError as error:
             return self._failed(error)
         # One that asks for too much keeps no other waiting for its turn.
         found = [self._look(name, state, loaded, leads) for name, state in running.items()]
+        found += [
+            self._look_ahead(rollout, loaded)
+            for name, rollout in self._control.rollouts.items()
+            if name not in running
+        ]
         if errors := [error for error in found if error]:
             return self._failed(errors[0])
         if self._failing:
@@ -245,6 +253,23 @@ class Watcher:
         except RollguardError as error:
             return error
         return None
+
+    def _look_ahead(self, rollout: Rollout, loaded: Sequence[Rule]) -> RollguardError | None:
+        """See what would keep a rollout from starting; return what kept us from that."""
+        try:
+            found = self._observer.look(rollout, [rollout.stages[0].name], loaded)
+        except RollguardError as error:
+            return error
+        self._control.unguarded[rollout.name] = found
+        return None
+
+    def _now(self, rollout: Rollout, state: State) -> Observation | None:
+        """Return what Prometheus shows at this moment; None where it does not answer."""
+        try:
+            return self._observer.observe(rollout, state, self._prometheus.rules())
+        except PrometheusError as error:
+            log.warning("%s cannot be looked at: %s", rollout.name, error)
+            return None
 
     def _failed(self, error: RollguardError) -> bool:
         if not self._failing:

@@ -19,7 +19,6 @@ import click
 from rollguard.cli.client import Client, RefusedByServerError
 from rollguard.cli.common import UrlType, examples, json_option, print_json, token_option
 from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
-from rollguard.durations import render
 from rollguard.errors import without_login
 from rollguard.evidence import said
 from rollguard.ledger import Ledger, parse_head
@@ -46,6 +45,13 @@ unguarded_option = click.option(
     "--unguarded",
     is_flag=True,
     help="Although Prometheus does not show that the guards are loaded, evaluated and silent.",
+)
+origin_option = click.option(
+    "--from",
+    "origin",
+    default=None,
+    metavar="STAGE",
+    help="Where you believe it to be: refused if it is elsewhere. Default: where it is now.",
 )
 reason_option = click.option("--reason", default="", help="Why; kept in the ledger.")
 state_option = click.option(
@@ -95,17 +101,15 @@ def _act(
     client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: Any
 ) -> None:
     asked = {"actor": actor or user(), "reason": reason, **more}
-    if verb == "promote":  # said twice, it must not be two steps
-        asked["from"] = client.get(f"rollouts/{rollout}")["position"]
     entry = client.post(f"rollouts/{rollout}/{verb}", asked)
     if as_json:
         print_json(entry)
         return
     click.echo(line(entry))
-    hold_left = entry["evidence"].get("hold_left_seconds")
-    if hold_left:
-        left = render(round(hold_left))
-        click.echo(f"note: the hold of {entry['from_stage']} had not passed yet, {left} were left", err=True)
+    if entry["undo"]:
+        click.echo(f"undo: {entry['undo']}")
+    for what in entry["evidence"].get("skipped", ()):
+        click.echo(f"note: skipped {printable(what)}", err=True)
     for found in entry["evidence"].get("unguarded", ()):
         click.echo(f"note: {found}", err=True)
     if entry["evidence"].get("alerts_unknown"):
@@ -144,25 +148,53 @@ def start(
 @click.argument("rollout")
 @actor_option
 @reason_option
+@origin_option
 @json_option
 @connected
-def approve(client: Client, rollout: str, actor: str | None, reason: str, as_json: bool) -> None:
+def approve(
+    client: Client, rollout: str, actor: str | None, reason: str, origin: str | None, as_json: bool
+) -> None:
     """Let the next stage of ROLLOUT begin by itself, as soon as everything else is met."""
-    _act(client, "approve", rollout, actor, reason, as_json)
+    _act(client, "approve", rollout, actor, reason, as_json, **_from(client, rollout, origin))
 
 
-@click.command(epilog=examples("rollguard promote model-canary --reason 'canary looks good'"))
+@click.command(
+    epilog=examples(
+        "rollguard promote model-canary --from canary",
+        "rollguard promote model-canary --from canary --early --reason 'a fix that cannot wait'",
+    )
+)
 @click.argument("rollout")
 @actor_option
 @reason_option
+@origin_option
+@click.option(
+    "--early",
+    is_flag=True,
+    help="Although its hold, criteria, data or approval are unmet; the ledger keeps which.",
+)
 @unguarded_option
 @json_option
 @connected
 def promote(
-    client: Client, rollout: str, actor: str | None, reason: str, unguarded: bool, as_json: bool
+    client: Client,
+    rollout: str,
+    actor: str | None,
+    reason: str,
+    origin: str | None,
+    early: bool,
+    unguarded: bool,
+    as_json: bool,
 ) -> None:
-    """Take ROLLOUT to its next stage; after the last, the release is enabled for good."""
-    _act(client, "promote", rollout, actor, reason, as_json, **({"unguarded": True} if unguarded else {}))
+    """Take ROLLOUT to its next stage, once this one is over; after the last, it is enabled for good."""
+    options = {"early": True} if early else {}
+    options |= {"unguarded": True} if unguarded else {}
+    _act(client, "promote", rollout, actor, reason, as_json, **options, **_from(client, rollout, origin))
+
+
+def _from(client: Client, rollout: str, origin: str | None) -> dict[str, str]:
+    """Return the stage that a step is meant for: said twice, it must not be two steps."""
+    return {"from": origin or client.get(f"rollouts/{rollout}")["position"]}
 
 
 @click.command(

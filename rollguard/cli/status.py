@@ -98,7 +98,7 @@ def _show_details(client: Client, row: dict[str, Any]) -> None:
     if row["entry"]:
         since = client.get("history", rollout=row["rollout"], after=row["entry"] - 1)
         click.echo("\n" + "\n".join(map(text, since)))
-    click.echo(f"next: {_next_step(row)}")
+    click.echo(f"next: {printable(row['next'])}")
     for reason in row["waits_for"]:
         click.echo(f"waits for {printable(reason)}")
     guards = [("GUARD", "ACTION", "FIRING", "CONDITION", "ARMED FOR")]
@@ -148,18 +148,3 @@ def _criterion(criterion: dict[str, Any]) -> tuple[str, str, str, str]:
     value = "no data" if criterion["value"] is None else f"{criterion['value']:g}"
     holds = "yes" if criterion["holds"] else "no"
     return criterion["name"], holds, printable(criterion["error"]) or value, criterion["query"]
-
-
-def _next_step(row: dict[str, Any]) -> str:
-    name = row["rollout"]
-    if row["paused_by"]:
-        return f"rollguard resume {name}"
-    if not row["acknowledged"]:
-        return f"rollguard acknowledge {name} --reason …"
-    if any(reason.startswith("the approval of ") for reason in row["waits_for"]):
-        return f"rollguard approve {name}"
-    if row["held_by"]:
-        return f"what holds it: {_some(row['held_by'])}; see its runbook"
-    verb = "promote" if row["state"] == "ROLLING_OUT" else "start"
-    left = row["cooldown_left_seconds"]
-    return f"rollguard {verb} {name}" + (f", in {render(math.ceil(left))}" if left else "")

@@ -70,7 +70,7 @@ class Served:
         """Start the rollout and promote it up to a stage."""
         entry = self.post(f"/api/v1/rollouts/{NAME}/start", json={"actor": "ann"}).json()
         while entry["to_stage"] != stage:
-            entry = self.post(f"/api/v1/rollouts/{NAME}/promote", json={"actor": "ann"}).json()
+            entry = self.post(f"/api/v1/rollouts/{NAME}/promote", json={"actor": "ann", "early": True}).json()
 
     def notify(self, guard: str = "WinRateDrop", **changes: Any) -> httpx.Response:
         """Tell it of an alert as Alertmanager does."""

@@ -126,7 +126,7 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
                 partial(_calm, client, rollout), f"no guard of {rollout.name} fires for want of data", 60
             )
             client.post(f"rollouts/{rollout.name}/start", {"actor": "test"})
-        client.post("rollouts/model-canary/promote", {"actor": "test"})
+        client.post("rollouts/model-canary/promote", {"actor": "test", "early": True})
         everywhere = f"count(count by (rollout) (rollout_guard:closeness:max)) == {len(stack.rollouts)}"
         eventually(
             partial(_series, prometheus, everywhere), "a guard armed in every rollout", _PATIENCE_SECONDS

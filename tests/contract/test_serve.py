@@ -199,7 +199,7 @@ KINDS = ("start", "promote", "pause", "resume", "step", "rollback", "acknowledge
 def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> None:
     assert json.loads(served.command("start", NAME, "--json").stdout)["kind"] == "start"
     for arguments in (
-        ("promote", NAME),
+        ("promote", NAME, "--from", "shadow", "--early"),
         ("pause", NAME, "--reason", "a test session"),
         ("resume", NAME),
         ("rollback", NAME, "--to", "previous", "--reason", "too early"),
@@ -208,7 +208,9 @@ def test_the_command_line_takes_a_rollout_through_its_run(served: Served) -> Non
     ):
         found = served.command(*arguments)
         assert found.returncode == 0
-    said = served.command("history").stdout.splitlines()
+    lines = served.command("history").stdout.splitlines()
+    assert lines[2].startswith("      skipped the approval of canary; skipped its hold, ")
+    said = [line for line in lines if not line.startswith("      ")]
     assert [line.split()[3:7] for line in said] == [["model-canary", "run", "1", kind] for kind in KINDS]
     assert said[5].endswith(": customers complain")
     assert said[6].endswith("acknowledge  in rollback  by ann: INC-17")
@@ -221,6 +223,20 @@ def test_what_is_refused_is_1_and_says_why(untouched: Served) -> None:
         "refused: model-canary is in disabled: no stage is under way; "
         "`rollguard start model-canary` begins the next run.\n"
     )
+
+
+def test_a_promotion_before_its_time_is_1_and_early_notes_what_it_skipped(untouched: Served) -> None:
+    assert untouched.command("start", NAME).returncode == 0
+    found = untouched.command("promote", NAME, "--from", "canary", "--early")
+    assert (found.returncode, "in shadow by now, no longer in canary" in found.stderr) == (1, True)
+    found = untouched.command("promote", NAME, "--from", "shadow")
+    assert (found.returncode, "waits for the approval of canary; its hold," in found.stderr) == (1, True)
+    found = untouched.command("promote", NAME, "--from", "shadow", "--early")
+    assert found.stdout.splitlines()[-1] == f"undo: rollguard rollback {NAME} --to shadow --reason …"
+    assert "note: skipped the approval of canary\n" in found.stderr
+    assert "skipped the approval of canary; skipped its hold" in untouched.command("history", NAME).stdout
+    found = untouched.command("rollback", NAME, "--to", "shadow", "--reason", "x")
+    assert found.returncode == 0
 
 
 def test_an_unknown_rollout_is_1(untouched: Served) -> None:

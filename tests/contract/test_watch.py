@@ -113,7 +113,7 @@ def test_several_series_where_one_is_meant_are_an_error(
     shop.service.metrics |= {'by_country{country="a"}': "1", 'by_country{country="b"}': "1"}
     eventually(lambda: len(prometheus.query("by_country")) == 2)
     control.start("shop", actor="ann")
-    control.promote("shop", actor="ann")
+    control.promote("shop", actor="ann", early=True)
     (criterion,) = seen(control, watcher).criteria
     assert criterion.error == 'by_country{rollout="shop"} yields 2 series, expected one.'
     assert any("of one: by_country" in reason for reason in control.waits_for(shop.rollout, state(control)))
@@ -220,7 +220,7 @@ def test_a_dead_prometheus_promotes_nothing_and_is_said(shop: Shop, control: Con
     assert not watcher.turn()
     assert "Prometheus, which has not answered yet" in control.waits_for(shop.rollout, state(control))
     with pytest.raises(RefusedError, match="does not answer"):
-        control.promote("shop", actor="ann")
+        control.promote("shop", actor="ann", early=True)
     dead.close()
 
 

@@ -87,7 +87,7 @@ class Scene:
         eventually(lambda: self.query("onnx_parity_fail_total") == [0.0], "the counter at zero in Prometheus")
         eventually(lambda: not self.firing(), "no guard fires for want of data")
         self.client.post(f"rollouts/{NAME}/start", {"actor": "test"})
-        self.client.post(f"rollouts/{NAME}/promote", {"actor": "test"})
+        self.client.post(f"rollouts/{NAME}/promote", {"actor": "test", "early": True})
 
     def break_parity(self) -> None:
         """Let the scorer disagree with its exported model: OnnxParityFailure."""

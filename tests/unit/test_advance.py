@@ -44,7 +44,7 @@ def staged(stage: str, **changes: Any) -> Rollout:
 
 
 def waits(rollout: Rollout = ROLLOUT, state: State = CANARY, seen: Observation | None = SEEN) -> list[str]:
-    return waits_for(rollout, state, seen, now=NOW)
+    return [wait.what for wait in waits_for(rollout, state, seen, now=NOW)]
 
 
 def decided(

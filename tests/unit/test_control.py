@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 
 from rollguard.control import ControlPlane
 from rollguard.decisions import ATTEMPTS, Clock, Listener, UnknownRolloutError
+from rollguard.evidence import said
 from rollguard.ledger import ConflictError, Ledger, LedgerError
-from rollguard.lifecycle import RefusedError
+from rollguard.lifecycle import RefusedError, undo
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
-from rollguard.seen import GuardSeen, Observation
+from rollguard.seen import CriterionSeen, GuardSeen, Observation, guards_of
 from rollguard.spec import Rollout
 from rollguard.state import Entry, State, Transition
 from tests.unit.clock import NOW, Time
@@ -97,7 +98,7 @@ def served(control: ControlPlane, key: str = "user-1") -> str:
 def take_to(control: ControlPlane, stage: str) -> None:
     control.start(NAME, actor="ann")
     while control.state(NAME).stage != stage:
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
 
 
 # A guard fires
@@ -141,7 +142,7 @@ def test_an_alert_from_a_stage_without_its_guard_counts_when_the_stage_arms_it(
     control.start(NAME, actor="ann")
     assert notify(control, alert("CanaryWinrateRollback")) == []
     with pytest.raises(RefusedError, match="CanaryWinrateRollback fires in canary"):
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
 
 
 def test_a_notification_from_before_the_run_is_dropped_where_alertmanager_denies_it(
@@ -224,13 +225,13 @@ def test_a_hold_of_the_platform_refuses_a_promotion_until_its_guard_is_false_wit
     take_to(control, "canary")
     assert [entry.reason for entry in notify(control, alert(guard))] == [guard]
     with pytest.raises(RefusedError, match=f"{guard} fires in canary .action hold."):
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
     notify(control, alert(guard, firing=False))
     with pytest.raises(RefusedError, match=f"is held by {guard}: each guard lets go once"):
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
     seen = Observation(NOW, control.state(NAME).newest, guards={guard: GuardSeen("armed")})
     assert [entry.kind for entry in control.observed(NAME, seen)] == ["release"]
-    assert control.promote(NAME, actor="ann").to_stage == "ramp-25"
+    assert control.promote(NAME, actor="ann", early=True).to_stage == "ramp-25"
 
 
 def test_a_hold_of_the_platform_delays_no_rollback(control: ControlPlane) -> None:
@@ -266,7 +267,7 @@ def test_a_second_start_is_refused(control: ControlPlane) -> None:
 
 def test_after_the_last_stage_it_is_enabled(control: ControlPlane) -> None:
     take_to(control, "full")
-    assert control.promote(NAME, actor="ann").to_status == "ENABLED"
+    assert control.promote(NAME, actor="ann", early=True).to_status == "ENABLED"
 
 
 @pytest.mark.parametrize("status", ["DISABLED", "ROLLBACK"])
@@ -276,14 +277,14 @@ def test_without_a_run_a_promotion_is_refused(control: ControlPlane, status: str
         control.rollback(NAME, actor="ann", reason="")
         notify(control, alert())
     with pytest.raises(RefusedError, match=f"is in {status.lower()}: no stage is under way"):
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
 
 
 def test_a_stage_that_its_file_lost_cannot_be_left_by_a_promotion(build: Build, rollout: Rollout) -> None:
     build().start(NAME, actor="ann")
     without = build(rollout.model_copy(update={"stages": rollout.stages[1:]}))
     with pytest.raises(RefusedError, match="is in shadow, which its file no longer has; roll it back"):
-        without.promote(NAME, actor="ann")
+        without.promote(NAME, actor="ann", early=True)
 
 
 def test_without_a_run_a_rollback_is_refused(control: ControlPlane) -> None:
@@ -307,7 +308,7 @@ def test_a_promotion_is_refused_while_a_guard_holds(control: ControlPlane) -> No
     take_to(control, "canary")
     notify(control, alert("WinRateDropNoData"))
     with pytest.raises(RefusedError, match=r"WinRateDropNoData fires in canary \(action hold\)"):
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
 
 
 def test_a_start_is_refused_while_a_guard_of_the_first_stage_fires(control: ControlPlane) -> None:
@@ -379,10 +380,183 @@ def test_cooldown_and_hold_are_scaled(build: Build, rollout: Rollout, time: Time
     assert control.cooldown_left(rollout, control.state(NAME)) == 30
 
 
-def test_a_promotion_before_its_time_says_so_in_the_ledger(control: ControlPlane, time: Time) -> None:
+# Promotions by hand
+
+
+@pytest.fixture
+def plain(build: Build, rollout: Rollout) -> ControlPlane:
+    """Return a control plane without a Prometheus that criteria could be asked of, and without criteria."""
+    return build(rollout.model_copy(update={"advance": ()}))
+
+
+def test_a_promotion_before_its_time_is_refused_and_early_says_what_it_skipped(
+    plain: ControlPlane, time: Time
+) -> None:
+    control = plain
     control.start(NAME, actor="ann")
     time.now += 3600
-    assert control.promote(NAME, actor="ann").evidence["hold_left_seconds"] == 23 * 3600
+    why = "waits for the approval of canary; its hold, 23h left; `rollguard promote model-canary --early`"
+    with pytest.raises(RefusedError, match=why):
+        control.promote(NAME, actor="ann")
+    entry = control.promote(NAME, actor="ann", early=True)
+    assert entry.evidence["skipped"] == ["the approval of canary", "its hold, 23h left"]
+    assert said(entry.evidence) == "skipped the approval of canary; skipped its hold, 23h left"
+
+
+def test_a_criterion_that_nobody_can_ask_is_unmet(control: ControlPlane, time: Time) -> None:
+    take_to(control, "ramp-25")
+    time.now += 24 * 3600
+    with pytest.raises(RefusedError, match="no parity failure: there is no Prometheus to ask"):
+        control.promote(NAME, actor="ann")
+
+
+def test_three_promotions_in_a_row_are_one_step_at_most(plain: ControlPlane, time: Time) -> None:
+    control = plain
+    control.start(NAME, actor="ann")
+    control.approve(NAME, actor="ann")
+    time.now += 24 * 3600
+    assert control.promote(NAME, actor="ann").to_stage == "canary"
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="waits for its hold, 4h left"):
+            control.promote(NAME, actor="ann")
+
+
+def observed(control: ControlPlane, **changes: Any) -> Observation:
+    """Return a stage whose time has passed, as Prometheus shows it when somebody asks, with changes."""
+    state = control.state(NAME)
+    known = control.rollouts[NAME]
+    guards = {guard.name: GuardSeen("armed") for guard in guards_of(known, state.position)}
+    whole = Observation(NOW, state.newest, guards=guards, clock_seconds=48 * 3600.0)
+    return replace(whole, **changes)
+
+
+def in_ramp(control: ControlPlane, **changes: Any) -> None:
+    take_to(control, "ramp-25")
+    seen = observed(control, **changes)
+    control.look = lambda *_: []
+    control.observe = lambda *_: seen
+    control.observed(NAME, seen, decides=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"clock_seconds": 0.0}, "its hold, 4h left"),
+        ({"criteria": (CriterionSeen("enough", "q", 3.0),)}, "enough: 3"),
+        ({"criteria": (CriterionSeen("enough", "q"),)}, "enough: no data"),
+        ({"guards": {}}, "WinRateDrop, which has not been looked at"),
+    ],
+)
+def test_what_keeps_a_stage_refuses_a_promotion_unless_early(
+    control: ControlPlane, changes: dict[str, Any], why: str
+) -> None:
+    in_ramp(control, **changes)
+    with pytest.raises(RefusedError, match=why):
+        control.promote(NAME, actor="ann")
+    assert why in control.promote(NAME, actor="ann", early=True).evidence["skipped"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ahead": ("WinRateDrop is pending",)},
+        {"problems": ("its rules were last evaluated 3m ago",)},
+        {"guards": {"WinRateDrop": GuardSeen("breached", "is pending")}},
+    ],
+)
+def test_early_passes_over_no_guard_that_is_about_to_fire(
+    control: ControlPlane, changes: dict[str, Any]
+) -> None:
+    in_ramp(control, **changes)
+    with pytest.raises(RefusedError, match="--unguarded` goes on all the same"):
+        control.promote(NAME, actor="ann", early=True)
+
+
+def test_a_promotion_whose_stage_is_over_skips_nothing(control: ControlPlane) -> None:
+    in_ramp(control)
+    assert control.next_step(control.rollouts[NAME], control.state(NAME)) == (
+        "rollguard promote model-canary --from ramp-25"
+    )
+    assert "skipped" not in control.promote(NAME, actor="ann").evidence
+
+
+def test_an_approval_meant_for_another_stage_is_refused(control: ControlPlane) -> None:
+    control.start(NAME, actor="ann")
+    with pytest.raises(RefusedError, match="is in shadow by now, no longer in canary"):
+        control.approve(NAME, actor="ann", origin="canary")
+    control.approve(NAME, actor="ann", origin="shadow")
+
+
+def test_a_step_names_the_command_that_takes_it_back(control: ControlPlane) -> None:
+    back = f"rollguard rollback {NAME}"
+    assert undo(control.start(NAME, actor="ann")) == f"{back} --reason …"
+    assert undo(control.promote(NAME, actor="ann", early=True)) == f"{back} --to shadow --reason …"
+    assert undo(control.pause(NAME, actor="ann")) == f"rollguard resume {NAME}"
+    assert undo(control.resume(NAME, actor="ann")) == f"rollguard pause {NAME} --reason …"
+    while control.state(NAME).stage != "full":
+        control.promote(NAME, actor="ann", early=True)
+    assert undo(control.promote(NAME, actor="ann", early=True)) == f"{back} --to full --reason …"
+    assert control.rollback(NAME, actor="ann", reason="x", to="full").to_stage == "full"
+    assert undo(control.rollback(NAME, actor="ann", reason="x")) == ""
+
+
+# The next step
+
+
+def act_on(control: ControlPlane, command: str) -> None:
+    """Do what a command line says."""
+    match command.split():
+        case ["rollguard", ("promote" | "approve") as verb, _, "--from", stage]:
+            getattr(control, verb)(NAME, actor="ann", origin=stage)
+        case ["rollguard", verb, *_]:
+            getattr(control, verb)(NAME, actor="ann")
+
+
+@pytest.mark.parametrize(
+    ("steps", "proposed"),
+    [
+        ((), "rollguard start model-canary"),
+        (("start",), "rollguard approve model-canary --from shadow"),
+        (("start", "approve"), "wait: model-canary waits for its hold, 1d left;"),
+        (("start", "approve", "day"), "rollguard promote model-canary --from shadow"),
+        (("start", "pause"), "rollguard resume model-canary"),
+        (("start", "rollback"), "rollguard acknowledge model-canary --reason …"),
+        (
+            ("start", "rollback", "acknowledge"),
+            "wait: model-canary was rolled back (x); its cooldown ends in",
+        ),
+        (("start", "rollback", "acknowledge", "day"), "rollguard start model-canary"),
+        (("holds",), "wait: model-canary: WinRateDropNoData fires in canary"),
+        (("holds", "silent"), "wait: model-canary is held by WinRateDropNoData"),
+        (("fires",), "wait: model-canary: WinRateDrop fires in shadow"),
+    ],
+)
+def test_the_next_step_is_never_one_that_is_refused(
+    plain: ControlPlane, time: Time, steps: tuple[str, ...], proposed: str
+) -> None:
+    control = plain
+    for step in steps:
+        if step == "day":
+            time.now += 24 * 3600
+        elif step == "fires":
+            notify(control, alert())
+        elif step == "holds":
+            take_to(control, "canary")
+            notify(control, alert("WinRateDropNoData"))
+        elif step == "silent":
+            notify(control, alert("WinRateDropNoData", firing=False))
+        else:
+            getattr(control, step)(NAME, actor="ann", reason="x")
+    found = control.next_step(control.rollouts[NAME], control.state(NAME))
+    assert found.startswith(proposed)
+    if found.startswith("rollguard"):
+        act_on(control, found)
+
+
+def test_no_start_is_proposed_while_prometheus_shows_no_guards(control: ControlPlane) -> None:
+    control.unguarded[NAME] = ["its rules have not been evaluated yet"]
+    found = control.next_step(control.rollouts[NAME], control.state(NAME))
+    assert found == "wait: model-canary: its rules have not been evaluated yet."
 
 
 # Storage, other writers, restarts
@@ -459,7 +633,7 @@ def test_conflicts_without_end_are_given_up_for_a_retry(fragile: ControlPlane, f
 def test_a_person_who_is_too_late_is_refused(fragile: ControlPlane, failing: Failing) -> None:
     failing.errors["append"] = [ConflictError("in rollback since entry 7")]
     with pytest.raises(RefusedError, match="in rollback since entry 7"):
-        fragile.promote(NAME, actor="ann")
+        fragile.promote(NAME, actor="ann", early=True)
 
 
 def test_the_flag_shows_what_another_process_decided(control: ControlPlane, ledger: Ledger) -> None:

@@ -146,7 +146,7 @@ def test_a_step_of_the_rollout_does_not_disturb_a_drill(control: ControlPlane, t
 def test_a_rollback_goes_before_a_drill(control: ControlPlane, time: Time) -> None:
     control.start(NAME, actor="ann")
     while control.state(NAME).stage != "full":
-        control.promote(NAME, actor="ann")
+        control.promote(NAME, actor="ann", early=True)
     control.drill(NAME, actor="ann")
     alerts = [GuardAlert(NAME, name, True, time.now, name, {}, {}) for name in (DRILL, "WinRateDrop")]
     assert [entry.kind for entry in control.notify(Notification(tuple(alerts)), time.now)] == ["rollback"]

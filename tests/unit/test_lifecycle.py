@@ -67,7 +67,7 @@ def fires(control: ControlPlane, *guards: str, rollout: str = NAME, firing: bool
 def take_to(control: ControlPlane, stage: str, name: str = NAME) -> None:
     control.start(name, actor="ann")
     while control.state(name).position != stage:
-        control.promote(name, actor="ann")
+        control.promote(name, actor="ann", early=True)
 
 
 def position(control: ControlPlane, name: str = NAME) -> str:
@@ -106,7 +106,7 @@ def test_a_paused_rollout_is_not_promoted(control: ControlPlane) -> None:
     take_to(control, "canary")
     control.pause(NAME, actor="ann")
     with pytest.raises(RefusedError, match="is paused by ann: `rollguard resume model-canary` first"):
-        control.promote(NAME, actor="bob")
+        control.promote(NAME, actor="bob", early=True)
 
 
 def test_a_paused_rollout_is_rolled_back_by_hand_and_no_longer_paused(control: ControlPlane) -> None:
@@ -184,7 +184,7 @@ def test_a_hold_survives_a_restart(build: Build, control: ControlPlane, rollout:
     fires(control, "WinRateDropNoData")
     again = build(rollout)
     with pytest.raises(RefusedError, match="is held by WinRateDropNoData"):
-        again.promote(NAME, actor="ann")
+        again.promote(NAME, actor="ann", early=True)
 
 
 # Approve
@@ -339,12 +339,12 @@ def test_after_a_step_back_a_promotion_needs_somebody_who_looked_and_the_cooldow
 ) -> None:
     fires(stepped, "WinRateDrop", firing=False)
     with pytest.raises(RefusedError, match="nobody has acknowledged it"):
-        stepped.promote(NAME, actor="ann")
+        stepped.promote(NAME, actor="ann", early=True)
     stepped.acknowledge(NAME, actor="ann", reason="x")
     with pytest.raises(RefusedError, match="its cooldown ends in"):
-        stepped.promote(NAME, actor="ann")
+        stepped.promote(NAME, actor="ann", early=True)
     time.now += COOLDOWN
-    assert stepped.promote(NAME, actor="ann").to_stage == "ramp-25"
+    assert stepped.promote(NAME, actor="ann", early=True).to_stage == "ramp-25"
 
 
 def test_the_next_run_may_step_back_again(stepped: ControlPlane, time: Time) -> None:

@@ -57,8 +57,9 @@ acts = st.tuples(names, st.sampled_from(["start", "promote", "rollback"]))
 
 def act(control: ControlPlane, asked: Act) -> None:
     name, verb = asked
+    options = {"early": True} if verb == "promote" else {}
     with suppress(RefusedError):
-        getattr(control, verb)(name, actor="ann", reason="x")
+        getattr(control, verb)(name, actor="ann", reason="x", **options)
 
 
 class Lifecycle(RuleBasedStateMachine):

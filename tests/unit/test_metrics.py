@@ -148,22 +148,23 @@ def test_a_state_set_moves_with_the_rollout(app: App) -> None:
         found = states(app, "rollout_stage")
         position = app.control.state(NAME).position
         assert [stage for stage, value in found.items() if value] == [position]
-        step = app.control.start if position == "disabled" else app.control.promote
-        if position != "enabled":
-            step(NAME, actor="ann")
+        if position == "disabled":
+            app.control.start(NAME, actor="ann")
+        elif position != "enabled":
+            app.control.promote(NAME, actor="ann", early=True)
 
 
 def test_a_stage_that_the_file_lost_still_shows(make_app: Callable[..., App], rollout: Rollout) -> None:
     first = make_app()
     first.control.start(NAME, actor="ann")
-    first.control.promote(NAME, actor="ann")
+    first.control.promote(NAME, actor="ann", early=True)
     less = rollout.model_copy(update={"stages": rollout.stages[:1]})
     assert states(make_app(less, ledger=first.ledger), "rollout_stage")["canary"] == 1
 
 
 def test_the_share_is_the_stages(app: App) -> None:
     app.control.start(NAME, actor="ann")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     assert app.sample("rollout_percent", rollout=NAME) == 10
 
 
@@ -202,7 +203,7 @@ def test_a_guards_rollback_shows_its_evidence(app: App) -> None:
 
 def test_a_hold_shows_the_evidence_of_each_guard(app: App) -> None:
     app.control.start(NAME, actor="ann")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     fire(app, "ThroughputSpike", said="Value 9: too many.")
     found = decision(app)
     assert (found["decision"], found["led_to"], found["decided_by"]) == ("hold", "canary", "ThroughputSpike")

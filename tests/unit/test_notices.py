@@ -24,7 +24,7 @@ NOW = 1_700_000_000.0
 @pytest.fixture
 def entries(app: App) -> list[Entry]:
     app.control.start(NAME, actor="ann", reason="v2")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     app.control.rollback(NAME, actor="bob", reason="customers complain")
     return app.ledger.entries()
 

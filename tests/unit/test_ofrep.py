@@ -28,7 +28,7 @@ def ask(app: App, etag: str | None = None, **context: Any) -> httpx.Response:
 def full(app: App) -> None:
     app.control.start(NAME, actor="ann")
     while app.control.state(NAME).stage != "full":
-        app.control.promote(NAME, actor="ann")
+        app.control.promote(NAME, actor="ann", early=True)
 
 
 # Bulk
@@ -71,7 +71,7 @@ def test_a_flip_changes_the_tag(app: App) -> None:
 
 def test_another_user_with_another_variant_has_another_tag(app: App) -> None:
     app.control.start(NAME, actor="ann")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     by_value = {
         ask(app, targetingKey=f"user-{number}").json()["flags"][0]["value"]: ask(
             app, targetingKey=f"user-{number}"

@@ -47,7 +47,7 @@ def running(app: App) -> App:
     """Return an application whose rollout is fully on."""
     app.control.start(NAME, actor="ann")
     while app.control.state(NAME).stage != "full":
-        app.control.promote(NAME, actor="ann")
+        app.control.promote(NAME, actor="ann", early=True)
     return app
 
 
@@ -166,7 +166,7 @@ def on_small_disk(small_disk: Path, make_app: Callable[..., App]) -> App:
     app = make_app(ledger=Ledger.open(f"sqlite:///{small_disk / 'ledger.db'}", busy_seconds=0.1))
     app.control.start(NAME, actor="ann")
     while app.control.state(NAME).stage != "full":
-        app.control.promote(NAME, actor="ann")
+        app.control.promote(NAME, actor="ann", early=True)
     return app
 
 
@@ -317,7 +317,7 @@ def test_a_context_that_is_none_is_400(running: App, body: bytes, code: str) -> 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"context": null}', b'{"context": {}}'])
 def test_a_caller_without_a_targeting_key_gets_the_fallback(app: App, body: bytes) -> None:
     app.control.start(NAME, actor="ann")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     answer = app.post(FLAG, content=body)
     assert (answer.status_code, answer.json()["variant"]) == (200, "active")
 
@@ -325,7 +325,7 @@ def test_a_caller_without_a_targeting_key_gets_the_fallback(app: App, body: byte
 @pytest.mark.parametrize("key", ["", " ", "\u0000", "é" * 1000, "{}", "../../etc", "\U0001f600"])
 def test_any_targeting_key_gets_one_of_the_variants_each_time(app: App, key: str) -> None:
     app.control.start(NAME, actor="ann")
-    app.control.promote(NAME, actor="ann")
+    app.control.promote(NAME, actor="ann", early=True)
     body = json.dumps({"context": {"targetingKey": key}})
     answers = [app.post(FLAG, content=body.encode()) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
@@ -346,7 +346,7 @@ _VALUES = st.recursive(
 def test_no_context_breaks_the_server(app: App, context: dict[str, Any]) -> None:
     if app.control.state(NAME).run == 0:
         app.control.start(NAME, actor="ann")
-        app.control.promote(NAME, actor="ann")
+        app.control.promote(NAME, actor="ann", early=True)
     body = json.dumps({"context": context}).encode()
     assert app.post(FLAG, content=body).status_code in {200, 400}
 
@@ -415,11 +415,13 @@ def test_a_verb_is_an_entry(app: App) -> None:
     answer = app.post(f"/api/v1/rollouts/{NAME}/start", json={"actor": "ann", "reason": "v2"})
     assert answer.status_code == 200
     assert (answer.json()["actor"], answer.json()["to_stage"]) == ("ann", "shadow")
+    assert answer.json()["undo"] == f"rollguard rollback {NAME} --reason …"
 
 
 def test_the_verbs_take_a_rollout_through_its_run(app: App) -> None:
-    for verb in ("start", "promote", "rollback"):
-        assert app.post(f"/api/v1/rollouts/{NAME}/{verb}", json={"actor": "ann"}).status_code == 200
+    for verb, more in (("start", {}), ("promote", {"early": True}), ("rollback", {})):
+        asked = {"actor": "ann", **more}
+        assert app.post(f"/api/v1/rollouts/{NAME}/{verb}", json=asked).status_code == 200
     assert status_of(app) == "ROLLBACK"
 
 
@@ -454,6 +456,8 @@ def test_a_verb_without_a_body_is_by_somebody_unknown(app: App) -> None:
         (f"/api/v1/rollouts/{NAME}/promote", b'{"from": 3}', 400),
         (f"/api/v1/rollouts/{NAME}/start", b'{"from": "disabled"}', 400),
         (f"/api/v1/rollouts/{NAME}/rollback", b'{"from": "full"}', 400),
+        (f"/api/v1/rollouts/{NAME}/promote", b'{"early": 1}', 400),
+        (f"/api/v1/rollouts/{NAME}/start", b'{"early": true}', 400),
         (f"/api/v1/rollouts/{NAME}/start", b'{"to": "canary"}', 400),
         (f"/api/v1/rollouts/{NAME}/rollback", b'{"to": 3}', 400),
     ],
@@ -468,7 +472,9 @@ def test_what_cannot_be_done_says_why(app: App, path: str, body: bytes, status: 
 _any_json = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=9), lambda inner: st.lists(inner, max_size=2)
 )
-_any_body = st.dictionaries(st.sampled_from(["actor", "reason", "from", "else"]), _any_json) | _any_json
+_any_body = (
+    st.dictionaries(st.sampled_from(["actor", "reason", "from", "early", "else"]), _any_json) | _any_json
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
@@ -482,7 +488,7 @@ def test_a_refused_call_changes_nothing(app: App, verb: str, body: Any) -> None:
 
 def test_a_promotion_from_where_the_rollout_is_no_longer_is_refused(app: App) -> None:
     app.post(f"/api/v1/rollouts/{NAME}/start")
-    asked = {"actor": "ann", "from": "shadow"}
+    asked = {"actor": "ann", "from": "shadow", "early": True}
     first, second = (app.post(f"/api/v1/rollouts/{NAME}/promote", json=asked) for _ in range(2))
     assert (first.status_code, first.json()["to_stage"]) == (200, "canary")
     assert second.status_code == 409

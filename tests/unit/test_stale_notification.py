@@ -57,9 +57,9 @@ def test_it_is_believed_where_alertmanager_does_not_answer(control: ControlPlane
 
 
 def test_a_step_taken_while_nobody_says_what_fires_is_noted(control: ControlPlane) -> None:
-    assert control.promote(NAME, actor="test").evidence["alerts_unknown"] is True
+    assert control.promote(NAME, actor="test", early=True).evidence["alerts_unknown"] is True
 
 
 def test_a_step_taken_after_an_answer_is_not(control: ControlPlane) -> None:
     control.polled([], asked_at=1.0)
-    assert "alerts_unknown" not in control.promote(NAME, actor="test").evidence
+    assert "alerts_unknown" not in control.promote(NAME, actor="test", early=True).evidence

@@ -59,22 +59,6 @@ def test_only_the_guards_that_fire_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "step"),
-    [
-        ({}, "rollguard promote shop"),
-        ({"waits_for": ["the approval of full", "its hold, 8s left"]}, "rollguard approve shop"),
-        ({"paused_by": "ann"}, "rollguard resume shop"),
-        ({"state": "ROLLBACK", "acknowledged": False}, "rollguard acknowledge shop --reason …"),
-        ({"state": "ROLLBACK", "cooldown_left_seconds": 60.0}, "rollguard start shop, in 1m"),
-        ({"state": "DISABLED"}, "rollguard start shop"),
-        ({"state": "ROLLING_OUT", "held_by": ["TooSlow"]}, "what holds it: TooSlow; see its runbook"),
-    ],
-)
-def test_the_next_step_of_a_person(changes: dict[str, Any], step: str) -> None:
-    assert status._next_step({**ROW, **changes}) == step
-
-
-@pytest.mark.parametrize(
     ("guard", "condition"),
     [
         ({"armed": False}, "not in this stage"),
