@@ -70,7 +70,7 @@ def hold_left(rollout: Rollout, state: State, seen: Observation | None, now: flo
     stage = rollout.stage(state.stage)
     if stage is None or not stage.hold:
         return 0.0
-    ours = state.clock_before + (0.0 if state.paused_by else now - state.clock_from)
+    ours = sum(end - begin for begin, end in state.counted(now))
     return max(0.0, stage.hold / scale - (seen.clock_seconds if seen else ours))
 
 

@@ -127,12 +127,7 @@ class ControlPlane(Decisions):
         """Take the guards' hands off a run, until it is resumed; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            state = self.state(name)
-            seen = self.seen(state)
-            clock = seen.clock_seconds if seen else state.clock_before
-            return self._commit_by_hand(
-                lifecycle.pause(state, actor=actor, reason=reason, clock_seconds=clock)
-            )
+            return self._commit_by_hand(lifecycle.pause(self.state(name), actor=actor, reason=reason))
 
     def resume(self, name: str, *, actor: str, reason: str = "") -> Entry:
         """End a pause; what fires counts at once. Raises as `start` does."""

@@ -138,7 +138,7 @@ def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transitio
 
 
 def release(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
-    """Return that guards hold a stage no longer; its clock begins anew."""
+    """Return that guards hold a stage no longer; its clock goes on once none does."""
     names = sorted(guards)
     told = {**evidence, "guards": names}
     return here(state, "release", actor=CLOCK, reason=", ".join(names), evidence=told)
@@ -149,14 +149,13 @@ def overdue(state: State, after: str) -> Transition:
     return here(state, "overdue", actor=CLOCK, reason=f"{state.stage} has not ended in {after}")
 
 
-def pause(state: State, *, actor: str, reason: str = "", clock_seconds: float = 0.0) -> Transition:
+def pause(state: State, *, actor: str, reason: str = "") -> Transition:
     """Return the pause of a run: until it is resumed, guards decide nothing and nothing advances.
 
     Args:
         state: where it is.
         actor: who.
         reason: why.
-        clock_seconds: what has passed of the stage's hold; it goes on from there.
     Raises:
         RefusedError: no run is under way, or it is paused already.
     """
@@ -164,8 +163,7 @@ def pause(state: State, *, actor: str, reason: str = "", clock_seconds: float = 
         raise RefusedError(f"{state.rollout} is in {state.position}: no run is under way.")
     if state.paused_by:
         raise RefusedError(f"{state.rollout} is paused by {state.paused_by} already.")
-    evidence = {"clock_seconds": clock_seconds} if clock_seconds else {}
-    return here(state, "pause", actor=actor, reason=reason, evidence=evidence)
+    return here(state, "pause", actor=actor, reason=reason)
 
 
 def resume(state: State, *, actor: str, reason: str = "") -> Transition:

@@ -69,9 +69,15 @@ def armed(rule: str) -> str | None:
     return " and on () ".join(f"group({need})" for need in needs) or None
 
 
-def evaluated_samples(rollout: str, seconds: float) -> str:
-    """Return the query that counts how often the rules of a rollout were evaluated in the last seconds."""
-    return f"sum(count_over_time({_rules(rollout)}[{_range(seconds)}]))"
+def evaluated_samples(rollout: str, seconds: float, ago: float = 0.0) -> str:
+    """Return the query that counts how often the rules of a rollout were evaluated.
+
+    Args:
+        rollout: its name.
+        seconds: in how many.
+        ago: before how many seconds those ended.
+    """
+    return f"sum(count_over_time({_rules(rollout)}[{_range(seconds)}]{_offset(ago)}))"
 
 
 def rules_age(rollout: str) -> str:
@@ -79,10 +85,18 @@ def rules_age(rollout: str) -> str:
     return f"time() - max(timestamp({_rules(rollout)}))"
 
 
-def last_failure(criterion: str, rollout: str, seconds: float, step: float) -> str:
-    """Return the query for when a criterion last did not hold although rules were evaluated, Unix seconds."""
+def last_failure(criterion: str, rollout: str, seconds: float, step: float, ago: float = 0.0) -> str:
+    """Return the query for when a criterion last did not hold although rules were evaluated, Unix seconds.
+
+    Args:
+        criterion: PromQL.
+        rollout: its name.
+        seconds: in how many.
+        step: seconds from one look to the next.
+        ago: before how many seconds those ended.
+    """
     failed = f"timestamp({_rules(rollout)}) unless on () ({criterion})"
-    return f"max(max_over_time(({failed})[{_range(seconds)}:{_range(step)}]))"
+    return f"max(max_over_time(({failed})[{_range(seconds)}:{_range(step)}]{_offset(ago)}))"
 
 
 def share(armed_query: str, seconds: float, step: float) -> str:
@@ -92,6 +106,10 @@ def share(armed_query: str, seconds: float, step: float) -> str:
 
 def _rules(rollout: str) -> str:
     return f'{RULES_INFO}{{{ROLLOUT_LABEL}="{rollout}"}}'
+
+
+def _offset(ago: float) -> str:
+    return f" offset {_range(ago)}" if ago > 0 else ""
 
 
 def _range(seconds: float) -> str:

@@ -90,7 +90,8 @@ class State:
         approved: the stage that a person has let begin; empty where nobody has.
         overdue: whether the stage has passed its deadline, and that was said.
         clock_from: since when the stage's hold counts, Unix seconds.
-        clock_before: what had passed of it before the last pause, seconds.
+        clock_until: when a pause or a guard's hold stopped it, Unix seconds; None while it counts.
+        clock_earlier: begins and ends of the times before, in which it counted, too; Unix seconds.
         drill: a drill that nobody has ended; it changes nothing else.
         drilled_at: when a drill last passed, Unix seconds.
     """
@@ -115,7 +116,8 @@ class State:
     approved: str = ""
     overdue: bool = False
     clock_from: float = 0.0
-    clock_before: float = 0.0
+    clock_until: float | None = None
+    clock_earlier: tuple[tuple[float, float], ...] = ()
     drill: Drill | None = None
     drilled_at: float | None = None
 
@@ -131,6 +133,11 @@ class State:
     def cause(self) -> str:
         """What led here, to follow a verb: ``by`` its guard, or a person's words in parentheses."""
         return f"by {self.guard}" if self.guard else f"({self.reason or 'no reason given'})"
+
+    def counted(self, now: float) -> tuple[tuple[float, float], ...]:
+        """Return begins and ends of the times in which the stage's clock counted so far, Unix seconds."""
+        until = now if self.clock_until is None else self.clock_until
+        return (*self.clock_earlier, (self.clock_from, until))
 
     @property
     def running(self) -> bool:
@@ -225,9 +232,9 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
         case "approve":
             changes = {"approved": told["stage"]}
         case "pause":
-            changes = {"paused_by": entry.actor, "clock_before": told.get("clock_seconds", 0.0)}
+            changes = {"paused_by": entry.actor}
         case "resume":
-            changes = {"paused_by": "", "clock_from": entry.at}
+            changes = {"paused_by": ""}
         case "hold":
             changes = {"held": state.held | set(told["guards"])}
         case "overdue":
@@ -244,11 +251,16 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
         case "drill_end":
             changes = {"drill": None, "drilled_at": entry.at if told["passed"] else state.drilled_at}
     if entry.kind in ("release", "acknowledge") and told.get("guards"):
-        changes |= _released(state, entry)
-    return changes
+        changes["held"] = state.held - set(told["guards"])
+    return changes | _clock(replace(state, **changes), entry.at)
 
 
-def _released(state: State, entry: Entry) -> dict[str, Any]:
-    """Return the state without some of its holds; the stage's clock begins anew."""
-    held = state.held - set(entry.evidence["guards"])
-    return {"held": held, "clock_from": entry.at, "clock_before": 0.0}
+def _clock(state: State, at: float) -> dict[str, Any]:
+    """Return how the stage's clock stops, or goes on: it stands still in a pause, and while a guard holds."""
+    stops = bool(state.paused_by or state.held)
+    if stops == (state.clock_until is not None):
+        return {}
+    if stops:
+        return {"clock_until": at}
+    earlier = (*state.clock_earlier, *state.counted(at)[-1:])
+    return {"clock_from": at, "clock_until": None, "clock_earlier": earlier}

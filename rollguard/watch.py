@@ -55,6 +55,8 @@ class Observer:
         self._wall = wall
         self._failures: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {}
         """By rollout its entry, and by criterion up to when it was asked and when it last failed."""
+        self._passed: dict[str, tuple[int, dict[tuple[float, float], float]]] = {}
+        """By rollout its entry, and how much of times that are past was evaluated."""
 
     def interval(self, rollout: Rollout) -> float:
         """Return the seconds between two evaluations of a rollout's rules."""
@@ -103,16 +105,21 @@ class Observer:
 
     def _clock(self, rollout: Rollout, state: State, criteria: Sequence[CriterionSeen], now: float) -> float:
         """Return what has passed of the hold, in time that was evaluated, since all criteria hold."""
-        if state.paused_by:
-            return state.clock_before
-        failures = [item.failed_at for item in criteria if item.failed_at is not None]
-        broken = max(failures, default=0.0)
-        begin, before = (broken, 0.0) if broken > state.clock_from else (state.clock_from, state.clock_before)
-        elapsed = now - begin
-        if elapsed <= 0:
-            return before
-        counted = self._prometheus.value(queries.evaluated_samples(rollout.name, elapsed)) or 0.0
-        return before + min(elapsed, counted * self.interval(rollout))
+        broken = max([item.failed_at for item in criteria if item.failed_at is not None], default=0.0)
+        spans = [(max(begin, broken), end) for begin, end in state.counted(now) if end > max(begin, broken)]
+        return sum(self._evaluated(rollout, state, begin, end, now) for begin, end in spans)
+
+    def _evaluated(self, rollout: Rollout, state: State, begin: float, end: float, now: float) -> float:
+        """Return how much of a time was evaluated, seconds; of what is past, Prometheus is asked once."""
+        seq, known = self._passed.get(rollout.name, (0, {}))
+        known = known if seq == state.seq else {}
+        if (begin, end) in known:
+            return known[begin, end]
+        counted = self._prometheus.value(queries.evaluated_samples(rollout.name, end - begin, now - end))
+        seconds = min(end - begin, (counted or 0.0) * self.interval(rollout))
+        if end < now - self.interval(rollout):
+            self._passed[rollout.name] = (state.seq, {**known, (begin, end): seconds})
+        return seconds
 
     def _criterion(self, rollout: Rollout, state: State, criterion: Criterion, now: float) -> CriterionSeen:
         query, failed_at = criterion.expr, None
@@ -121,22 +128,28 @@ class Observer:
             value = self._prometheus.value(queries.measured(query))
             holds = self._prometheus.value(query) is not None
             if criterion.when == "throughout":
-                failed_at = self._failed_at(rollout, state, criterion.name, query, now) if holds else now
+                fails = not holds and state.clock_until is None
+                failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
         except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
             return CriterionSeen(criterion.name, query, error=str(error).partition("\n")[0])
         return CriterionSeen(criterion.name, query, value, holds, failed_at=failed_at)
 
     def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
-        """Return when a criterion last failed in this stage; asks only about the time since the last turn."""
+        """Return when a criterion last failed while the clock counted; asks only about what is new."""
         interval = self.interval(rollout)
         seq, known = self._failures.get(rollout.name, (0, {}))
         known = known if seq == state.seq else {}
         asked_until, failed_at = known.get(name, (state.entered_at, 0.0))
-        since = now - asked_until + interval
-        step = max(interval, since / _MOST_STEPS)
-        found = self._prometheus.value(queries.last_failure(query, rollout.name, since, step))
-        failed_at = max(failed_at, found or 0.0)
-        self._failures[rollout.name] = (state.seq, {**known, name: (now, failed_at)})
+        for begin, end in state.counted(now):
+            if end <= asked_until:
+                continue
+            since = end - max(begin, asked_until) + interval
+            step = max(interval, since / _MOST_STEPS)
+            asked = queries.last_failure(query, rollout.name, since, step, now - end)
+            found = self._prometheus.value(asked) or 0.0
+            failed_at = max(failed_at, found if found > begin else 0.0)
+            asked_until = end
+        self._failures[rollout.name] = (state.seq, {**known, name: (asked_until, failed_at)})
         return failed_at
 
     def _guard(self, rules: Rules, name: str, seconds: float, interval: float) -> GuardSeen:

@@ -17,7 +17,7 @@ from rollguard.state import Entry, Transition
 
 Row = Mapping[Any, Any]
 
-CLOCKS = {"clock_from", "clock_before"}
+CLOCKS = {"clock_from", "clock_before", "clock_until", "clock_earlier"}
 """Of a state; how a hold's time counts has changed between releases, so archived states may differ in it."""
 
 ALWAYS = {"status", "stage", "run", "seq", "newest", "acknowledged", "paused_by", "held"}

@@ -213,6 +213,28 @@ def test_a_rollback_guard_whose_rule_is_in_error_refuses_a_start(
 # Silence
 
 
+def test_a_hold_stops_the_clock_also_over_a_restart(
+    shop: Shop, control: ControlPlane, watcher: Watcher, prometheus: Prometheus
+) -> None:
+    shop.service.metrics["orders"] = "99"
+    control.start("shop", actor="ann")
+    eventually(lambda: seen(control, watcher).clock_seconds >= 1.0)
+    control.notify(Notification((GuardAlert("shop", "TooSlow", True, time.time(), "f", {}, {}),)), 0.0)
+    stopped = seen(control, watcher).clock_seconds
+    assert stopped >= 0.8
+    shop.service.metrics["rating"] = "3"  # what fails meanwhile counts neither for nor against it
+    begun = time.time()
+    eventually(lambda: prometheus.value("rating") == 3 and time.time() > begun + 2.0)
+    restarted = Watcher(control, prometheus, scale=SCALE)
+    assert seen(control, watcher).clock_seconds == pytest.approx(stopped, abs=0.5)
+    assert seen(control, restarted).clock_seconds == pytest.approx(stopped, abs=0.5)
+    shop.service.metrics["rating"] = "4"
+    eventually(lambda: prometheus.value("rating") == 4)
+    control.notify(Notification((GuardAlert("shop", "TooSlow", False, begun, "f", {}, {}),)), 0.0)
+    control.acknowledge("shop", actor="ann")
+    eventually(lambda: seen(control, restarted).clock_seconds > stopped + 0.5)
+
+
 def test_a_dead_prometheus_promotes_nothing_and_is_said(shop: Shop, control: ControlPlane) -> None:
     dead = Prometheus(f"http://127.0.0.1:{free_port()}")
     control.start("shop", actor="ann")

@@ -15,7 +15,6 @@ from rollguard.ledger import Ledger
 from rollguard.lifecycle import RefusedError
 from rollguard.loading import load_rollout
 from rollguard.notification import GuardAlert, Notification
-from rollguard.seen import Observation
 from rollguard.spec import Rollout
 from rollguard.state import Entry
 from tests.unit.clock import NOW, Time
@@ -227,8 +226,7 @@ def test_an_approval_does_not_outlive_its_run(control: ControlPlane, time: Time)
 
 def test_a_pause_stops_the_clock_of_the_hold(control: ControlPlane, rollout: Rollout, time: Time) -> None:
     control.start(NAME, actor="ann")
-    seen = Observation(time.now, control.state(NAME).newest, clock_seconds=3600.0)
-    control.observed(NAME, seen)
+    time.now += 3600
     control.pause(NAME, actor="ann")
     time.now += 7200
     assert control.hold_left(rollout, control.state(NAME)) == 23 * 3600
@@ -237,13 +235,41 @@ def test_a_pause_stops_the_clock_of_the_hold(control: ControlPlane, rollout: Rol
     assert control.hold_left(rollout, control.state(NAME)) == 22 * 3600
 
 
-def test_a_hold_restarts_the_clock_when_it_ends(control: ControlPlane, rollout: Rollout, time: Time) -> None:
+def test_a_hold_stops_the_clock_and_does_not_restart_it(
+    control: ControlPlane, rollout: Rollout, time: Time
+) -> None:
     control.start(NAME, actor="ann")
+    for _ in range(3):
+        time.now += 3600
+        fires(control, "WinRateDropNoData")
+        fires(control, "WinRateDropNoData", firing=False)
+        time.now += 7200
+        control.acknowledge(NAME, actor="ann")
+    assert control.hold_left(rollout, control.state(NAME)) == 21 * 3600
+
+
+def test_the_clock_stands_still_until_the_last_of_holds_and_pause_is_over(
+    control: ControlPlane, build: Build, rollout: Rollout, time: Time
+) -> None:
+    control.start(NAME, actor="ann")
+    begun = time.now
+    time.now += 100
     fires(control, "WinRateDropNoData")
+    time.now += 100
+    fires(control, "DriftDetectedNoData")
+    control.pause(NAME, actor="ann")
+    time.now += 100
+    control.resume(NAME, actor="ann")
     fires(control, "WinRateDropNoData", firing=False)
-    time.now += 3600
     control.acknowledge(NAME, actor="ann")
-    assert control.hold_left(rollout, control.state(NAME)) == 24 * 3600
+    assert control.state(NAME).clock_until == begun + 100
+    time.now += 100
+    fires(control, "DriftDetectedNoData", firing=False)
+    control.acknowledge(NAME, actor="ann")
+    time.now += 60
+    again = build(rollout)  # as after a restart
+    assert again.state(NAME).counted(time.now) == ((begun, begun + 100), (time.now - 60, time.now))
+    assert again.hold_left(rollout, again.state(NAME)) == 24 * 3600 - 160
 
 
 # Freezes
