@@ -5,6 +5,9 @@ from __future__ import annotations
 ROLLOUT_LABEL = "rollout"
 """Every series of a rollout carries it; it is attached when the series is scraped."""
 
+VARIANT_LABEL = "variant"
+"""Tells those who have the feature (`exposed`) from those who do not, where a metric does."""
+
 GUARD_LABEL = "guard"
 """Label of every alert of a guard: its name within the rollout."""
 

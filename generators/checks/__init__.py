@@ -17,6 +17,7 @@ from generators.checks import (
     stages,
     timing,
     units,
+    variants,
     versions,
 )
 from generators.checks.finding import Finding
@@ -30,7 +31,7 @@ CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType
     {
         module.NAME: module.check
         for module in (
-            rules, metrics, units, timing, versions, conventions,
+            rules, metrics, variants, units, timing, versions, conventions,
             stages, runbooks, routes, coverage, budget, drift,
         )
     }

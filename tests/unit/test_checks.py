@@ -19,6 +19,7 @@ from generators.checks import (
     stages,
     timing,
     units,
+    variants,
     versions,
 )
 from generators.checks.finding import Finding
@@ -200,6 +201,38 @@ def test_a_saved_exposition_that_is_none_is_said(
     found = only(metrics.check, make(OFFERS, offered=None))
     assert (found.problem.line, found.problem.key) == (6, "scrape.offers")
     assert words in found.problem.message
+
+
+# variants
+
+SPLIT = tuple(replace(metric, labels=(*metric.labels, "variant")) for metric in OFFERED)
+
+
+def test_a_guard_that_adds_the_exposed_and_the_others_is_warned_of(make: Make) -> None:
+    exact = ('error_ratio{route="pay"} < 0.02', 'error_ratio{route="pay",variant="exposed"} < 0.02')
+    changes = [('error_ratio{route="pay"}\n', 'error_ratio{variant="exposed"}\n'), exact]
+    found = only(variants.check, make(*changes, offered=SPLIT))
+    assert (found.severity, found.problem.line, found.problem.key) == ("warning", 22, "guards[1].with.metric")
+    assert (
+        found.problem.message
+        == "reads crashes_total of every variant: the exposed are lost among the others."
+    )
+    assert 'crashes_total{variant="exposed"}' in found.problem.hint
+
+
+def test_a_criterion_that_adds_them_is_warned_of_too(make: Make) -> None:
+    expr = (
+        "sum(increase(latency_seconds_count[5m])) > 0 and histogram_quantile(0.9, latency_seconds_bucket) < 1"
+    )
+    changed = make(('error_ratio{route="pay"} < 0.02', expr), offered=SPLIT)
+    places = [(found.problem.line, found.problem.key) for found in variants.check(changed)]
+    assert places == [(22, "guards[1].with.metric"), (15, "guards[0].with.metric"), (26, "advance[0].expr")]
+
+
+def test_a_saved_exposition_tells_of_variants_too(make: Make, tmp_path: Path) -> None:
+    saved = EXPOSITION.replace("crashes_total 0", 'crashes_total{variant="exposed"} 0')
+    (tmp_path / "saved.prom").write_text(saved)
+    assert only(variants.check, make(OFFERS, offered=None)).problem.key == "guards[1].with.metric"
 
 
 # units
