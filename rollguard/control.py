@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rollguard import advance, decide, drill, lifecycle, refusals
+from rollguard import advance, decide, definitions, drill, lifecycle, refusals
 from rollguard.conventions import ENABLED, FALLBACK
 from rollguard.decisions import Decisions
 from rollguard.ledger import ConflictError
@@ -30,12 +30,13 @@ class ControlPlane(Decisions):
         Raises:
             UnknownRolloutError, RefusedError, LedgerError: nothing was changed.
         """
-        rollout = self._rollout(name)
+        rollout = self._filed(name)
         first = rollout.stages[0].name
         found = self._looked(rollout, unguarded, first)
         with self._lock:
             transition = self._beginning(rollout, self.state(name), actor=actor, reason=reason)
-            return self._commit_by_hand(replace(transition, evidence=found))
+            noted = {"definition": rollout.definition()}
+            return self._commit_by_hand(replace(transition, evidence=found | noted))
 
     def _beginning(self, rollout: Rollout, state: State, *, actor: str = "", reason: str = "") -> Transition:
         """Return the start of the next run; refuse where nobody may begin it."""
@@ -64,7 +65,7 @@ class ControlPlane(Decisions):
             early: although the stage's hold, criteria, approval or the like are unmet; the entry says which.
             unguarded: as for `start`.
         """
-        rollout, before = self._rollout(name), self.state(name)
+        rollout, before = self._filed(name), self.state(name)
         following = rollout.stage_after(before.stage) if before.stage else None
         found = self._looked(rollout, unguarded, before.position, following.name if following else ENABLED)
         seen = self.observe(rollout, before) if before.stage else None
@@ -119,7 +120,11 @@ class ControlPlane(Decisions):
         rollout, state = self._rollout(name), self.state(name)
         breached = decide.armed(rollout, state.position, self._heard.of(name), "rollback")
         refusals.no_earlier_stage(rollout, state, to)
-        evidence = {"also_firing": sorted({guard.name for guard, _ in breached})} if breached else {}
+        evidence: dict[str, Any] = {}
+        if breached:
+            evidence["also_firing"] = sorted({guard.name for guard, _ in breached})
+        if name in self.undefined:
+            evidence["unwritten"] = definitions.UNDEFINED
         why = reason or "manual"
         return lifecycle.rollback(rollout, state, actor=actor, reason=why, to=to, evidence=evidence)
 
@@ -182,7 +187,8 @@ class ControlPlane(Decisions):
         """Return what keeps the stage from ending, in words; nothing outside of a stage."""
         if state.status != "ROLLING_OUT":
             return []
-        return [wait.what for wait in self._waits(rollout, state, self.seen(state))]
+        unfiled = [f"its rollout file: {why}" for why in self.file_problems.get(rollout.name, ())]
+        return unfiled + [wait.what for wait in self._waits(rollout, state, self.seen(state))]
 
     def _waits(self, rollout: Rollout, state: State, seen: Observation | None) -> list[advance.Wait]:
         now, asked = self.clock.wall(), self.look is not None
@@ -201,6 +207,7 @@ class ControlPlane(Decisions):
         if following and following.approve and state.approved != following.name:
             return f"rollguard approve {name} --from {state.stage}"
         try:
+            self._filed(name)
             if state.stage is None:
                 self._beginning(rollout, state)
                 refusals.unwatched(rollout, self.unguarded.get(name, ()))

@@ -81,6 +81,11 @@ HOLD_LEFT = Metric(
     "What is left of the stage's hold.",
     unit="seconds",
 )
+WITHOUT_FILE = Metric(
+    "rollguard_run_without_file",
+    "gauge",
+    "1 while a run follows the ledger's note of it, as its rollout file is gone or broken.",
+)
 OVERDUE = Metric("rollout_overdue", "gauge", "1 while a stage has passed its deadline.")
 PAUSED = Metric("rollout_paused", "gauge", "1 while a person keeps the guards from acting.")
 UNACKNOWLEDGED = Metric(

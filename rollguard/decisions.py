@@ -6,9 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from rollguard import decide, drill, flags
+from rollguard import decide, definitions, drill, flags, lifecycle, refusals
 from rollguard import state as states
 from rollguard.errors import RollguardError
 from rollguard.evaluation import Evaluation, Fired
@@ -60,11 +61,12 @@ class Decisions:
     """Rollouts, the alerts that fire, and the ledger; safe to use from several threads.
 
     Args:
-        rollouts: the loaded rollouts.
+        rollouts: the loaded rollouts; runs without a sound file follow what the ledger noted of them.
         ledger: open for writing.
         scale: what cooldowns are divided by.
         clock: wall and monotonic time.
         listeners: are told of every commit, in order, before the caller is answered.
+        problems: what is wrong with the files that could not be loaded, by name of rollout.
     """
 
     def __init__(
@@ -75,8 +77,11 @@ class Decisions:
         scale: float = 1.0,
         clock: Clock | None = None,
         listeners: Sequence[Listener] = (),
+        problems: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self.rollouts: Mapping[str, Rollout] = {rollout.name: rollout for rollout in rollouts}
+        followed = definitions.followed(rollouts, problems or {}, ledger.states())
+        self.rollouts = followed.rollouts
+        self.file_problems, self.undefined = followed.problems, followed.undefined
         self.ledger = ledger
         self.clock = clock or Clock()
         self.evaluator = flags.FlagEvaluator()
@@ -218,8 +223,32 @@ class Decisions:
         seen = self._seen.get(state.rollout)
         return seen if seen and seen.newest == state.newest else None
 
+    def note_definitions(self) -> None:
+        """Enter what each run follows, where its rollout file has changed since that was last noted.
+
+        Raises:
+            LedgerError: it cannot be written.
+        """
+        with self._lock:
+            current = self._catch_up()
+            changed = [
+                lifecycle.define(state, text)
+                for name, rollout in self.rollouts.items()
+                if (state := current.get(name, State(name))).running and name not in self.file_problems
+                if (text := rollout.definition()) != state.definition
+            ]
+            with suppress(ConflictError):  # another control plane moves a run: each notes what it follows
+                self._commit(changed, current, None)
+
+    def _filed(self, name: str) -> Rollout:
+        """Return a rollout that may go further; raises RefusedError where its file is gone or broken."""
+        rollout = self._rollout(name)
+        refusals.without_file(name, self.file_problems.get(name, ()))
+        return rollout
+
     def _rollout(self, name: str) -> Rollout:
         if name not in self.rollouts:
+            refusals.without_file(name, self.file_problems.get(name, ()))
             raise UnknownRolloutError(f"{name} is no rollout; known: {', '.join(self.rollouts)}.")
         return self.rollouts[name]
 
@@ -252,7 +281,7 @@ class Decisions:
                 if not (state.running or state.drill):
                     continue
                 firing = self._heard.counting(state, fired)
-                transitions += decide.decide(
+                decided = decide.decide(
                     rollout,
                     state,
                     firing,
@@ -262,6 +291,8 @@ class Decisions:
                     states=current,
                     blind=self.blind(name),
                 ) or drill.flip(state, firing, now, self._received(received_at))
+                unfiled = name in self.file_problems  # it may go back, and no further
+                transitions += [item for item in decided if not (unfiled and item.kind == "promote")]
             try:
                 return self._commit(transitions, current, received_at)
             except ConflictError:

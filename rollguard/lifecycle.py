@@ -9,7 +9,7 @@ from rollguard.conventions import FALLBACK, PREVIOUS
 from rollguard.errors import RollguardError
 from rollguard.guards import longest_look_back
 from rollguard.spec import Rollout
-from rollguard.state import CLOCK, GUARD, Entry, Kind, State, Transition
+from rollguard.state import CLOCK, FILE, GUARD, Entry, Kind, State, Transition
 
 Evidence = Mapping[str, Any]
 
@@ -71,6 +71,12 @@ def promote(
         reason=reason,
         evidence=evidence or {},
     )
+
+
+def define(state: State, definition: str) -> Transition:
+    """Return the note of what a run follows: its file has changed, or an older release began it."""
+    changed = "the rollout file has changed" if state.definition else "its beginning notes no definition"
+    return here(state, "define", actor=FILE, reason=changed, evidence={"definition": definition})
 
 
 def rollback(

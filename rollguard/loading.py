@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,36 @@ def load_rollouts(folder: Path) -> list[Rollout]:
     if problems:
         raise FileProblemsError(problems)
     return [rollout for _, rollout in rollouts]
+
+
+def load_sound(folder: Path) -> tuple[list[Rollout], list[Problem], dict[str, list[str]]]:
+    """Return the rollouts whose files are without mistake, and the mistakes of the others.
+
+    Args:
+        folder: as for `load_rollouts`.
+    Returns:
+        Rollouts by name; all mistakes; the same in words, by the name of the rollout, or of the file that
+        cannot be read.
+    """
+    try:
+        rollouts, problems = load_each(folder)
+    except OSError as error:
+        rollouts, problems = [], [Problem(folder, 0, "", f"cannot be read: {error.strerror}.")]
+    broken: dict[str, list[str]] = {}
+    for path, found in groupby(sorted(problems), key=lambda problem: problem.path):
+        texts = [str(problem).partition("\n")[0].rstrip(".") for problem in found]
+        broken.setdefault(_name_in(path), []).extend(texts)
+    wrong = {problem.path for problem in problems}
+    return [rollout for path, rollout in rollouts if path not in wrong], problems, broken
+
+
+def _name_in(path: Path) -> str:
+    try:
+        data = read(path).data
+    except FileProblemsError:
+        return path.stem
+    name = data.get("rollout") if isinstance(data, dict) else None
+    return name if isinstance(name, str) else path.stem
 
 
 def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:

@@ -227,7 +227,8 @@ class Metrics(Listener):
                 entered.add_metric([rollout.name], state.entered_at)
             if state.drilled_at is not None:
                 drilled.add_metric([rollout.name], state.drilled_at)
-            percent.add_metric([rollout.name], percent_of(rollout, state))
+            if rollout.name not in self._control.undefined:
+                percent.add_metric([rollout.name], percent_of(rollout, state))
         yield from (entered, percent, drilled)
         yield from self._conditions(pairs)
         yield from self._counts()
@@ -239,6 +240,9 @@ class Metrics(Listener):
             offers.HELD: lambda _, state: len(state.held),
             offers.HOLD_LEFT: self._control.hold_left,
             offers.OVERDUE: lambda _, state: state.overdue,
+            offers.WITHOUT_FILE: lambda rollout, state: (
+                state.running and rollout.name in self._control.file_problems
+            ),
             offers.PAUSED: lambda _, state: bool(state.paused_by),
             offers.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
             offers.DRILL: lambda _, state: drill.under_way(state, self._control.clock.wall()),

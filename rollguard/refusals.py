@@ -56,6 +56,13 @@ def unmet(
     return [wait.what for wait in waits if wait.option == "early"]
 
 
+def without_file(name: str, problems: Sequence[str]) -> None:
+    """Refuse to take a rollout further whose file is gone or broken."""
+    if problems:
+        mend = "mend its rollout file, then restart the control plane"
+        raise RefusedError(f"{name}: {'; '.join(problems)}; {mend}.")
+
+
 def frozen(rollout: Rollout, now: float, scale: float) -> None:
     """Refuse in a freeze; calendars do not count where durations are divided."""
     freeze = rollout.freeze_at(now) if scale == 1.0 else None

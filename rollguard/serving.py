@@ -6,9 +6,9 @@ import logging
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -19,7 +19,7 @@ from rollguard.applier import Applier
 from rollguard.connections import Connection
 from rollguard.control import ControlPlane
 from rollguard.decisions import Clock, Listener
-from rollguard.errors import RollguardError
+from rollguard.errors import FileProblemsError, Problem, RollguardError
 from rollguard.ledger import Ledger, LedgerError
 from rollguard.metrics import Metrics
 from rollguard.notices import Notices
@@ -49,6 +49,8 @@ class Options:
 
     Args:
         rollouts: loaded rollouts.
+        problems: mistakes in the files of others.
+        broken: the same in words, by name of rollout; their runs go on by what the ledger noted.
         state: URL of the ledger's database.
         token_files: hold the bearer tokens, each file those of a role; None for every role.
         listen: host:port.
@@ -72,6 +74,8 @@ class Options:
     prometheus: str | None = None
     root: Path = Path()
     memory: Path = Path(".rollguard/targets")
+    problems: Sequence[Problem] = ()
+    broken: Mapping[str, Sequence[str]] = field(default_factory=dict)
     scale: float = 1.0
     poll_seconds: float = POLL_SECONDS
     watch_seconds: float = WATCH_SECONDS
@@ -97,18 +101,25 @@ def running(options: Options) -> Iterator[Server]:
 
     Raises:
         LedgerError, LockError, MemoryFolderError, TokenError: before anything was started.
+        FileProblemsError: no rollout file is sound, and the ledger knows of no run.
     """
     tokens = _tokens(options.token_files)
     _check_memory(options.memory)
     with closing(Ledger.open(options.state)) as ledger, ledger.sole():
         clock = Clock()
-        control = ControlPlane(options.rollouts, ledger, scale=options.scale, clock=clock)
+        control = ControlPlane(
+            options.rollouts, ledger, scale=options.scale, clock=clock, problems=options.broken
+        )
+        if not control.rollouts:
+            raise FileProblemsError(options.problems)
+        _tell_files(control, options.problems)
+        control.note_definitions()
         targets = {
             name: build(rollout, options.root, options.memory, control.rollouts, control.shown)
             for name, rollout in control.rollouts.items()
         }
         applier = Applier(
-            options.rollouts,
+            control.rollouts.values(),
             targets,
             control.shown,
             clock=clock.wall,
@@ -134,6 +145,15 @@ def running(options: Options) -> Iterator[Server]:
                 yield Server(control, applier, metrics, probe, tokens, wake=wake, origins=options.origins)
         finally:
             pool.stop()
+
+
+def _tell_files(control: ControlPlane, problems: Sequence[Problem]) -> None:
+    for problem in sorted(problems):
+        log.error("%s", problem)
+    for name, state in control.shown().items():
+        why = control.file_problems.get(name)
+        if why and state.running:
+            log.error("%s: run %d goes on in %s: %s", name, state.run, state.position, why[0])
 
 
 class MemoryFolderError(RollguardError):

@@ -405,6 +405,10 @@ class Rollout(Model):
         names = (*(stage.name for stage in self.stages), ENABLED)
         return tuple(name for name in names if guard.armed_in(name))
 
+    def definition(self) -> str:
+        """Return the file's meaning as JSON, which the model reads back: what a ledger notes of a run."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
     def digest(self) -> str:
         """Return the fingerprint of the file's meaning: comments and order of keys do not count."""
         text = self.model_dump_json(by_alias=True)

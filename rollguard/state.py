@@ -11,6 +11,7 @@ from rollguard import conventions
 Status: TypeAlias = Literal["DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK"]
 Kind: TypeAlias = Literal[
     "start",
+    "define",
     "approve",
     "promote",
     "pause",
@@ -40,6 +41,9 @@ CASCADE = "cascade"
 
 CLOCK = "advance"
 """The actor of what happens because time has passed: promotions, releases, deadlines."""
+
+FILE = "rollout file"
+"""The actor of what follows from a change of the rollout file."""
 
 DEADLINE = "deadline"
 """What holds a rollout, or takes it back, where no guard does; guards' names are in CamelCase."""
@@ -94,6 +98,7 @@ class State:
         clock_earlier: begins and ends of the times before, in which it counted, too; Unix seconds.
         drill: a drill that nobody has ended; it changes nothing else.
         drilled_at: when a drill last passed, Unix seconds.
+        definition: of the run, as the rollout file had it, JSON; empty where an older release started it.
     """
 
     rollout: str
@@ -120,6 +125,7 @@ class State:
     clock_earlier: tuple[tuple[float, float], ...] = ()
     drill: Drill | None = None
     drilled_at: float | None = None
+    definition: str = ""
 
     @property
     def position(self) -> str:
@@ -218,6 +224,7 @@ def _moved(state: State, entry: Entry) -> State:
         clock_from=entry.at,
         drill=state.drill,
         drilled_at=state.drilled_at,
+        definition=str(entry.evidence.get("definition", "")) if begins else state.definition,
         stepped_back=entry.kind == "step_back" or (state.stepped_back and not begins),
         excused=frozenset([entry.guard or "", *entry.evidence.get("also_firing", ())])
         if back
@@ -229,6 +236,8 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
     """Return what an entry changes that leaves the rollout where it is."""
     told, changes = entry.evidence, dict[str, Any]()
     match entry.kind:
+        case "define":
+            changes = {"definition": str(told["definition"])}
         case "approve":
             changes = {"approved": told["stage"]}
         case "pause":

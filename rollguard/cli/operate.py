@@ -114,6 +114,8 @@ def _act(
         click.echo(f"note: {found}", err=True)
     if entry["evidence"].get("alerts_unknown"):
         click.echo(ALERTS_UNKNOWN, err=True)
+    if unwritten := entry["evidence"].get("unwritten"):
+        click.echo(f"note: {unwritten}", err=True)
     for target in _late_targets(client, rollout):
         why = f": {target['error']}" if target["error"] else ""
         click.echo(f"note: {target['target']} has not followed yet{why}", err=True)

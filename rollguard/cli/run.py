@@ -24,7 +24,7 @@ from rollguard.cli.common import (
     scale_option,
 )
 from rollguard.conventions import CONTROL_PLANE_PORT
-from rollguard.loading import load_rollouts
+from rollguard.loading import load_rollouts, load_sound
 from rollguard.tokens import ROLES, Role
 
 
@@ -139,12 +139,18 @@ def serve(
     url: str | None,
     scale: float,
 ) -> None:
-    """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags."""
+    """Run the control plane: takes notifications, decides, keeps the ledger, serves the flags.
+
+    A run whose rollout file is gone or broken goes on by what the ledger noted of it, and is told.
+    """
     log_to_stderr()
+    sound, problems, broken = load_sound(rollouts)
     everything = token_file or (None if role_tokens else TOKEN_FILE)
     serving.serve(
         serving.Options(
-            rollouts=load_rollouts(rollouts),
+            rollouts=sound,
+            problems=problems,
+            broken=broken,
             state=state,
             token_files=[*role_tokens, *([(None, everything)] if everything else [])],
             tls=tls,

@@ -48,11 +48,29 @@ def _show(client: Client, rollout: str | None, as_json: bool, by_line: bool) -> 
         found = rows[0] if rollout else rows
         click.echo(json.dumps(found, ensure_ascii=False)) if by_line else print_json(found)
         return
-    click.echo(table([_HEAD, *map(_row, rows)]))
+    click.echo("\n".join(_lines(rows)))
     if any(row["alerts_unknown"] for row in rows):
         click.echo(ALERTS_UNKNOWN, err=True)
     if rollout:
         _show_details(client, rows[0])
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the table, and below it whose rollout file is of no use; in red where a run is under way."""
+    head, *lines = table([_HEAD, *map(_row, rows)]).splitlines()
+    unfiled = [_marked(row, _unfiled(row)) for row in rows if row["file_problems"]]
+    return [head, *map(_marked, rows, lines), *unfiled]
+
+
+def _marked(row: dict[str, Any], found: str) -> str:
+    runs = row["state"] in ("ROLLING_OUT", "ENABLED")
+    return click.style(found, fg="red") if row["file_problems"] and runs else found
+
+
+def _unfiled(row: dict[str, Any]) -> str:
+    share = "an unknown share" if row["percent"] is None else f"{row['percent']:g} %"
+    why = printable("; ".join(row["file_problems"]))
+    return f"{row['rollout']}: run {row['run']}, {row['position']}, {share}: {why}"
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
@@ -63,7 +81,7 @@ def _row(row: dict[str, Any]) -> tuple[str, ...]:
         row["rollout"],
         row["state"] + (" (observed)" if row["mode"] == "observe" else ""),
         row["stage"] or "-",
-        f"{row['percent']:g}",
+        "?" if row["percent"] is None else f"{row['percent']:g}",
         str(row["run"]),
         since,
         _some(_held_by(row), "; "),

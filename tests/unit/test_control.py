@@ -283,7 +283,7 @@ def test_without_a_run_a_promotion_is_refused(control: ControlPlane, status: str
 def test_a_stage_that_its_file_lost_cannot_be_left_by_a_promotion(build: Build, rollout: Rollout) -> None:
     build().start(NAME, actor="ann")
     without = build(rollout.model_copy(update={"stages": rollout.stages[1:]}))
-    with pytest.raises(RefusedError, match="is in shadow, which its file no longer has; roll it back"):
+    with pytest.raises(RefusedError, match="stages has no shadow, where run 1 is; mend its rollout file"):
         without.promote(NAME, actor="ann", early=True)
 
 
@@ -658,10 +658,18 @@ def test_a_restart_remembers(build: Build, control: ControlPlane) -> None:
     assert again.state(NAME) == control.state(NAME)
 
 
-def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_the_fallback(
+def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_what_the_ledger_noted(
     build: Build, control: ControlPlane, rollout: Rollout
 ) -> None:
     take_to(control, "ramp-50")
+    before = served(control)
+    assert served(build(rollout.model_copy(update={"stages": rollout.stages[:2]}))) == before == "candidate"
+
+
+def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_the_fallback_where_nothing_is_noted(
+    build: Build, ledger: Ledger, rollout: Rollout
+) -> None:
+    ledger.append([Transition(NAME, "start", 1, "ROLLING_OUT", "ramp-50", actor="ann")], NOW)
     assert served(build(rollout.model_copy(update={"stages": rollout.stages[:2]}))) == "active"
 
 

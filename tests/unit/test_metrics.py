@@ -19,6 +19,7 @@ from rollguard.metrics import LONGEST_EVIDENCE, Metrics
 from rollguard.notification import GuardAlert, Notification
 from rollguard.spec import Rollout
 from rollguard.state import State
+from rollguard.target_spec import FlagdFile, Target
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "model-canary"
 NOW = 1_700_000_000.0
 DECISION = control_metrics.DECISION.name
+TARGETS = tuple(Target(flagd_file=FlagdFile(path=name)) for name in ("a.json", "b.json"))
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -318,7 +320,7 @@ def test_polls_are_counted_by_their_result(app: App) -> None:
 def test_a_flip_is_measured_when_the_last_target_is_read_back(
     make_app: Callable[..., App], rollout: Rollout
 ) -> None:
-    shipped = rollout.model_copy(update={"targets": (1, 2)})
+    shipped = rollout.model_copy(update={"targets": TARGETS})
     app = make_app(shipped)
     app.control.start(NAME, actor="ann")
     fire(app)
@@ -332,7 +334,7 @@ def test_a_flip_is_measured_when_the_last_target_is_read_back(
 def test_a_target_that_was_slow_about_an_older_state_is_no_flip(
     make_app: Callable[..., App], rollout: Rollout
 ) -> None:
-    app = make_app(rollout.model_copy(update={"targets": (1,)}))
+    app = make_app(rollout.model_copy(update={"targets": TARGETS[:1]}))
     app.control.start(NAME, actor="ann")
     old = app.control.state(NAME)
     fire(app)
@@ -343,7 +345,7 @@ def test_a_target_that_was_slow_about_an_older_state_is_no_flip(
 def test_a_target_that_is_quicker_than_the_news_is_measured_too(
     make_app: Callable[..., App], rollout: Rollout
 ) -> None:
-    app = make_app(rollout.model_copy(update={"targets": (1,)}))
+    app = make_app(rollout.model_copy(update={"targets": TARGETS[:1]}))
     app.control.start(NAME, actor="ann")
     fire(app)
     (*_, entry) = app.ledger.entries()
@@ -354,7 +356,7 @@ def test_a_target_that_is_quicker_than_the_news_is_measured_too(
 
 
 def test_what_is_kept_of_flips_does_not_grow(make_app: Callable[..., App], rollout: Rollout) -> None:
-    app = make_app(rollout.model_copy(update={"targets": (1, 2)}))
+    app = make_app(rollout.model_copy(update={"targets": TARGETS}))
     entry = app.control.start(NAME, actor="ann")
     for number, kind in enumerate(("rollback", "hold", "start", "release") * 20, 2):
         app.metrics.decided([replace(entry, seq=number, kind=kind)], NOW)  # type: ignore[arg-type]

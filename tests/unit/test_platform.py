@@ -28,6 +28,7 @@ CATALOGUE = {
     "RollguardExporterStale": ("warning", "hold", 0),
     "RollguardRollbackNotApplied": ("critical", "notify", 60),
     "RollguardLedgerUnwritable": ("critical", "notify", 0),
+    "RollguardRunWithoutFile": ("critical", "notify", 0),
     "RollguardDown": ("critical", "notify", 60),
     "AlertmanagerNotificationsFailing": ("critical", "notify", 60),
     "PrometheusRuleFailures": ("critical", "hold", 300),
@@ -147,7 +148,7 @@ def test_stale_is_twice_the_interval_of_its_own_rollout(pair: list[Rollout]) -> 
 def test_a_group_holds_at_most_twenty_rules(rollout: Rollout) -> None:
     many = [rollout.model_copy(update={"rollout": f"r{number}"}) for number in range(10)]
     groups = platform_rules(many, 1.0)["groups"]
-    assert [len(group["rules"]) for group in groups] == [20, 20, 14]
+    assert [len(group["rules"]) for group in groups] == [20, 20, 15]
     assert [group["name"] for group in groups] == ["platform", "platform-2", "platform-3"]
 
 

@@ -13,8 +13,10 @@ ROW: dict[str, Any] = {
     "mode": "guard",
     "state": "ROLLING_OUT",
     "stage": "canary",
+    "position": "canary",
     "percent": 10,
     "run": 2,
+    "file_problems": [],
     "entered_at": 4_000_000_000.0,
     "held_by": [],
     "paused_by": "",
@@ -45,6 +47,18 @@ def shown(**changes: Any) -> dict[str, str]:
 )
 def test_what_holds_a_rollout(changes: dict[str, Any], held_by: str) -> None:
     assert shown(**changes)["HELD BY"] == held_by
+
+
+def test_a_run_without_a_rollout_file_is_told_in_red() -> None:
+    lost = {**ROW, "rollout": "lost", "file_problems": ["no rollout file"]}
+    _, first, second, told = status._lines([ROW, lost])
+    assert (first.startswith("shop"), second.startswith("\x1b[31mlost")) == (True, True)
+    assert told == "\x1b[31mlost: run 2, canary, 10 %: no rollout file\x1b[0m"
+
+
+def test_a_run_that_is_over_or_of_unknown_share_is_told_as_well() -> None:
+    lost = {**ROW, "state": "ROLLBACK", "position": "rollback", "percent": None, "file_problems": ["a", "b"]}
+    assert status._lines([lost])[2:] == ["shop: run 2, rollback, an unknown share: a; b"]
 
 
 def test_the_time_left_is_of_the_hold_and_of_the_cooldown() -> None:
