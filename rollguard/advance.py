@@ -53,8 +53,8 @@ def waits_for(
     found = [*_people(rollout, state), *_calendar(rollout, now, scale), *_required(rollout, states or {})]
     if left := cooldown_left(rollout, state, now, scale):
         found.append(Wait(f"its cooldown, {_rounded(left)} left"))
-    found += [Wait(f"{name}, which holds it") for name in sorted(state.held)]
     current = seen if seen and seen.newest == state.newest else None
+    found += [Wait(f"{name}, which holds it{_stuck(state, name, current)}") for name in sorted(state.held)]
     if current is None and asked:
         return [*found, Wait("Prometheus, which has not answered yet", "early")]
     if left := hold_left(rollout, state, current, now, scale):
@@ -114,6 +114,15 @@ def _watched(rollout: Rollout, state: State, seen: Observation) -> Iterator[Wait
     for criterion in seen.criteria:
         if not criterion.holds:
             yield Wait(f"{criterion.name}: {criterion.error or _unmet(criterion.value)}", "early")
+
+
+def _stuck(state: State, name: str, seen: Observation | None) -> str:
+    """Return of a hold whose guard cannot judge how a person ends it."""
+    found = seen.guards.get(name) if seen else None
+    if found is None or found.condition not in ("waiting", "without data"):
+        return ""
+    why = found.why or "is below its minimal sample"
+    return f" and {why}: `rollguard acknowledge {state.rollout} --reason …` ends that"
 
 
 def _unasked(rollout: Rollout, state: State) -> Iterator[Wait]:

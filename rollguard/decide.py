@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rollguard import advance, lifecycle
-from rollguard.conventions import FALLBACK
+from rollguard.conventions import FALLBACK, PLATFORM
 from rollguard.durations import render
+from rollguard.guards import look_back
 from rollguard.notification import GuardAlert
 from rollguard.platform import acting_guards
 from rollguard.seen import Observation, guards_of
 from rollguard.spec import Action, Guard, Rollout
 from rollguard.state import BLIND, CASCADE, CLOCK, DEADLINE, State, Transition
+
+SILENT_SECONDS = 300.0
+"""A guard that has had no data for less may see them again with the next scrape."""
 
 _BY_SEVERITY = {"critical": 0, "warning": 1, "info": 2}
 
@@ -32,7 +36,8 @@ def decide(
 
     A rollback is sticky: in ROLLBACK nothing is decided any more, whatever resolves or fires. An alert of a
     guard that is not armed in this stage, or of a paused rollout, consumes nothing: it counts as soon as a
-    stage arms its guard or somebody resumes. A hold ends when its guard was evaluated false with data.
+    stage arms its guard or somebody resumes. A hold ends when its guard was evaluated false with data,
+    or has none any more and the file lets that pass.
 
     Args:
         rollout: the loaded rollout; the action comes from it, never from a label.
@@ -57,7 +62,7 @@ def decide(
     changes = _late(rollout, state, now, scale) or [
         *_holds(rollout, state, alerts),
         *_seeing(state, blind),
-        *_releases(rollout, state, alerts, seen),
+        *_releases(rollout, state, alerts, seen, scale),
     ]
     if changes or seen is None or state.stage is None:
         return changes
@@ -133,16 +138,35 @@ def _holds(rollout: Rollout, state: State, firing: Sequence[GuardAlert]) -> list
 
 
 def _releases(
-    rollout: Rollout, state: State, firing: Sequence[GuardAlert], seen: Observation | None
+    rollout: Rollout, state: State, firing: Sequence[GuardAlert], seen: Observation | None, scale: float
 ) -> list[Transition]:
-    """Return which holds are over: of guards that were evaluated false with data, or left the file."""
+    """Return which holds are over: each with its reason, where that is not that it was evaluated false."""
     if not state.held or seen is None or seen.newest != state.newest:
         return []
-    guards = {guard.name for guard in guards_of(rollout, state.position) if guard.action == "hold"}
-    known = guards | {DEADLINE, BLIND}
+    guards = {guard.name: guard for guard in guards_of(rollout, state.position) if guard.action == "hold"}
     fires = {alert.guard for alert in firing if alert.firing}
-    over = {name for name in state.held - fires if name not in known or seen.clear(name)}
-    return [lifecycle.release(state, over, seen.evidence())] if over else []
+    over: dict[str, list[str]] = {}
+    for name in sorted(state.held - fires - {DEADLINE, BLIND}):
+        why = _why_over(guards.get(name), name, state, seen, scale)
+        if why is not None:
+            over.setdefault(why, []).append(name)
+    return [lifecycle.release(state, names, seen.evidence(), why) for why, names in over.items()]
+
+
+def _why_over(guard: Guard | None, name: str, state: State, seen: Observation, scale: float) -> str | None:
+    """Return why a hold is over: empty where its guard was evaluated false; None where it is not over."""
+    if guard is None:
+        return f"no hold of {state.position} by today's file"
+    if seen.clear(name):
+        return ""
+    found = seen.guards.get(name)
+    silent = found.silent_seconds if found else None
+    # A breach may echo for so long in what is left of the data.
+    if silent is None or guard.use == PLATFORM or silent < max(SILENT_SECONDS, look_back(guard)) / scale:
+        return None
+    if guard.no_data not in ("ignore", "notify"):
+        return None  # the file says that missing data holds
+    return f"no data in {state.position} for {render(round(silent * scale))}, and no_data is {guard.no_data}"
 
 
 def _counting(

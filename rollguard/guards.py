@@ -90,7 +90,12 @@ def longest_look_back(rollout: Rollout) -> float:
         Seconds; 0 where no guard rolls back.
     """
     acting = (guard for guard in rollout.guards if guard.action == "rollback")
-    return max((_window(guard) + guard.for_ for guard in acting), default=0.0)
+    return max(map(look_back, acting), default=0.0)
+
+
+def look_back(guard: Guard) -> float:
+    """Return a guard's window plus its ``for``: how long a breach of it may echo, seconds."""
+    return _window(guard) + guard.for_
 
 
 def _window(guard: Guard) -> float:

@@ -143,11 +143,19 @@ def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transitio
     return here(state, "hold", actor=GUARD, reason=", ".join(names), evidence=told)
 
 
-def release(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
-    """Return that guards hold a stage no longer; its clock goes on once none does."""
+def release(state: State, guards: Collection[str], evidence: Evidence, why: str = "") -> Transition:
+    """Return that guards hold a stage no longer; its clock goes on once none does.
+
+    Args:
+        state: where it is.
+        guards: their names.
+        evidence: what was seen.
+        why: what people are told; empty where each was evaluated false with data.
+    """
     names = sorted(guards)
-    told = {**evidence, "guards": names}
-    return here(state, "release", actor=CLOCK, reason=", ".join(names), evidence=told)
+    reason = ", ".join(names) + (f": {why}" if why else "")
+    told = {**evidence, "guards": names, **({"why": why} if why else {})}
+    return here(state, "release", actor=CLOCK, reason=reason, evidence=told)
 
 
 def overdue(state: State, after: str) -> Transition:

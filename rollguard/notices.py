@@ -42,6 +42,7 @@ _NOTICE_OF: Mapping[str, tuple[str, str, str]] = {
     "promote": (_PROMOTED, "info", "promoted"),
     "pause": (_HELD, "warning", "paused"),
     "hold": (_HELD, "warning", "held"),
+    "release": (_HELD, "warning", "held no longer"),
     "overdue": (_HELD, "warning", "overdue"),
     "step_back": (_ROLLED_BACK, "warning", "taken back"),
     "rollback": (_ROLLED_BACK, "warning", "rolled back"),
@@ -61,6 +62,8 @@ def notice(entry: Entry, now: float, link: str = "") -> dict[str, Any] | None:
     """
     if entry.kind not in _NOTICE_OF or entry.at < now - OLDEST_SECONDS:
         return None
+    if entry.kind == "release" and not entry.evidence.get("why"):
+        return None  # its guards were evaluated false, as was to be expected
     name, severity, done = _NOTICE_OF[entry.kind]
     labels = {
         "alertname": name,

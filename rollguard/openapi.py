@@ -299,6 +299,7 @@ def _rollout() -> _Json:
             "condition": {"enum": ["armed", "waiting", "without data", "breached", None]},
             "why": _TEXT,
             "armed_share": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+            "silent_seconds": {"type": ["number", "null"], "minimum": 0},
         }
     )
     return _object(

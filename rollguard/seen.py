@@ -43,11 +43,13 @@ class GuardSeen:
             ``armed`` where it was evaluated false with data; None where nobody has looked.
         why: what is wrong; empty where nothing is.
         armed_share: for what part of the stage it could judge, 0-1; None where that is not known.
+        silent_seconds: for how long it has had no data at every look; None where it has data.
     """
 
     condition: Condition | None
     why: str = ""
     armed_share: float | None = None
+    silent_seconds: float | None = None
 
 
 @dataclass(frozen=True)

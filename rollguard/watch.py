@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from rollguard import queries
 from rollguard.control import ControlPlane
@@ -35,6 +36,7 @@ WATCH_SECONDS = 15.0
 LEASE_TURNS = 4
 """For so many turns one of several control planes may advance rollouts without asking again."""
 
+_NO_DATA = "has no data"
 _SHARE_STEPS = 60
 _MOST_STEPS = 20_000
 """Of the first look at a stage after a restart: three days, moment by moment; of longer ones less closely."""
@@ -55,6 +57,8 @@ class Observer:
         self._wall = wall
         self._failures: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {}
         """By rollout its entry, and by criterion up to when it was asked and when it last failed."""
+        self._silent: dict[str, dict[str, float]] = {}
+        """By rollout and guard, since when it has had no data at every look."""
         self._passed: dict[str, tuple[int, dict[tuple[float, float], float]]] = {}
         """By rollout its entry, and how much of times that are past was evaluated."""
 
@@ -94,10 +98,14 @@ class Observer:
             at=now,
             newest=state.newest,
             problems=tuple(problems(rollout, rules, interval)),
-            guards={
-                guard.name: self._guard(rules, guard.name, now - state.entered_at, interval)
-                for guard in guards_of(rollout, state.position)
-            },
+            guards=self._silences(
+                rollout,
+                {
+                    guard.name: self._guard(rules, guard.name, now - state.entered_at, interval)
+                    for guard in guards_of(rollout, state.position)
+                },
+                now,
+            ),
             criteria=criteria,
             clock_seconds=self._clock(rollout, state, criteria, now),
             ahead=tuple(troubled(rollout, rules, ahead, ("rollback",))) if state.stage else (),
@@ -167,8 +175,20 @@ class Observer:
         if all(self._prometheus.query(query) for query in judging):
             return GuardSeen("armed", "", share)
         if _missing(rules, name):
-            return GuardSeen("without data", "has no data", share)
+            return GuardSeen("without data", _NO_DATA, share)
         return GuardSeen("waiting", "", share)
+
+    def _silences(
+        self, rollout: Rollout, guards: Mapping[str, GuardSeen], now: float
+    ) -> Mapping[str, GuardSeen]:
+        """Return what guards can say, and for how long those have been silent that have no data."""
+        known = self._silent.get(rollout.name, {})
+        since = {name: known.get(name, now) for name, seen in guards.items() if seen.why == _NO_DATA}
+        self._silent[rollout.name] = since
+        return {
+            name: replace(seen, silent_seconds=now - since[name]) if name in since else seen
+            for name, seen in guards.items()
+        }
 
     def _share(self, judging: Sequence[str], seconds: float, interval: float) -> float | None:
         if not judging or seconds <= interval:

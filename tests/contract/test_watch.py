@@ -129,7 +129,7 @@ def test_a_hold_whose_series_vanishes_stays_and_ends_with_data(
     alert = GuardAlert("shop", "TooSlow", True, time.time(), "f", {}, {})
     control.notify(Notification((alert,)), time.monotonic())
     del shop.service.metrics["delay_seconds"]
-    eventually(lambda: seen(control, watcher).guards["TooSlow"].condition in ("waiting", "without data"))
+    eventually(lambda: (seen(control, watcher).guards["TooSlow"].silent_seconds or 0.0) > 0.2)
     resolved = GuardAlert("shop", "TooSlow", False, alert.starts_at, "f", {}, {})
     control.notify(Notification((resolved,)), time.monotonic())
     assert watcher.turn()
@@ -137,6 +137,7 @@ def test_a_hold_whose_series_vanishes_stays_and_ends_with_data(
     shop.service.metrics["delay_seconds"] = "1"
     eventually(lambda: watcher.turn() and not state(control).held)
     assert kinds(control)[:3] == ["start", "hold", "release"]
+    assert seen(control, watcher).guards["TooSlow"].silent_seconds is None
 
 
 def test_a_guard_says_for_what_share_of_the_stage_it_could_judge(

@@ -102,6 +102,24 @@ def test_of_old_news_and_of_what_changes_nothing_nobody_is_told(entries: list[En
     assert notice(Entry(**{**vars(entries[0]), "kind": "acknowledge"}), NOW) is None
 
 
+def test_a_release_is_told_where_it_has_another_reason_than_that_all_is_well(entries: list[Entry]) -> None:
+    def released(**evidence: Any) -> Entry:
+        told = {
+            "kind": "release",
+            "actor": "advance",
+            "reason": "Errors: no data in full",
+            "from_stage": "full",
+        }
+        return Entry(**{**vars(entries[1]), **told, "to_stage": "full", "evidence": evidence})
+
+    assert notice(released(guards=["Errors"]), NOW) is None
+    alert = notice(released(guards=["Errors"], why="no data in full"), NOW) or {}
+    assert alert["annotations"] == {
+        "summary": f"{NAME}, run 1: held no longer in full by advance.",
+        "description": "Errors: no data in full (entry 2 of the ledger)",
+    }
+
+
 def test_a_link_leads_to_the_entry(entries: list[Entry]) -> None:
     alert = notice(entries[2], NOW, "https://rollguard.example") or {}
     assert alert["generatorURL"] == f"https://rollguard.example/api/v1/history?rollout={NAME}&after=2"
