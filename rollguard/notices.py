@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,9 @@ SHOWN_SECONDS = 300.0
 
 OLDEST_SECONDS = 24 * 3600.0
 """Of what happened earlier nobody is told any more."""
+
+HOLD_SECONDS = 3600.0
+"""So often people are told at most that a guard holds: one that comes and goes is one piece of news."""
 
 TIMEOUT_SECONDS = 5.0
 SHORTEST_RETRY_SECONDS = 0.5
@@ -114,6 +118,30 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
+def holds_to_tell(
+    entries: Sequence[Entry], told: Mapping[str, float], scale: float = 1.0
+) -> tuple[list[Entry], dict[str, float]]:
+    """Return entries without the holds of which people were told already, and when they were told of which.
+
+    A hold is told where one of its guards was not told of in this run within the hour.
+
+    Args:
+        entries: of the ledger, in order.
+        told: when people were last told that a guard holds, Unix seconds, by rollout, run and guard.
+        scale: what the hour is divided by.
+    """
+    found, last = [], dict(told)
+    for entry in entries:
+        if entry.kind == "hold":
+            keys = [f"{entry.rollout}/{entry.run}/{guard}" for guard in entry.evidence["guards"]]
+            if all(entry.at < last.get(key, -math.inf) + HOLD_SECONDS / scale for key in keys):
+                continue
+            last |= dict.fromkeys(keys, entry.at)
+        found.append(entry)
+    oldest = entries[-1].at - HOLD_SECONDS / scale if entries else -math.inf
+    return found, {key: at for key, at in last.items() if at > oldest}
+
+
 @dataclass(frozen=True)
 class _Outcome:
     """Of a post to one Alertmanager: what is wrong, empty for nothing, and whether another try may help."""
@@ -134,6 +162,7 @@ class Notices(Listener):
         alertmanagers: base URLs; a notice is told once one of them has taken it.
         memory: up to which entry people were told.
         link: see `notice`.
+        scale: what durations are divided by.
         on_post: is told of each post how many notices it had, and whether it succeeded.
     """
 
@@ -144,12 +173,14 @@ class Notices(Listener):
         memory: Memory,
         *,
         link: str = "",
+        scale: float = 1.0,
         on_post: Callable[[int, bool], None] = lambda _count, _succeeded: None,
     ) -> None:
         self._control = control
         self._urls = [f"{url.rstrip('/')}/api/v2/alerts" for url in alertmanagers]
         self._memory = memory
         self._link = without_login(link.rstrip("/"), "")
+        self._scale = scale
         self._on_post = on_post
         self._client = httpx.Client(timeout=TIMEOUT_SECONDS, trust_env=False)
         self._wake = threading.Event()
@@ -176,9 +207,12 @@ class Notices(Listener):
         """Post what was not told yet, and return whether people were told of everything."""
         try:
             while entries := self._untold():
-                if not self._post(entries):
+                oldest = self._control.clock.wall() - OLDEST_SECONDS
+                fresh = [entry for entry in entries if entry.at >= oldest]
+                news, holds = holds_to_tell(fresh, self._holds(), self._scale)
+                if not self._post(news):
                     return False
-                self._memory.keep({"told": entries[-1].seq, "hash": entries[-1].hash})
+                self._memory.keep({"told": entries[-1].seq, "hash": entries[-1].hash, "holds": holds})
         except RollguardError as error:
             self._failed(str(error))
             return False
@@ -186,6 +220,11 @@ class Notices(Listener):
             log.info("people are told again by Alertmanager")
         self._failures = 0
         return True
+
+    def _holds(self) -> dict[str, float]:
+        known = self._memory.load().get("holds")
+        pairs = known.items() if isinstance(known, dict) else ()
+        return {key: float(at) for key, at in pairs if isinstance(at, int | float)}
 
     def _untold(self) -> Sequence[Entry]:
         told = self._memory.load()

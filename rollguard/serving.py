@@ -208,7 +208,9 @@ def _telling(control: ControlPlane, metrics: Metrics, options: Options) -> Itera
         yield
         return
     memory = Memory(options.memory, "notices")
-    notices = Notices(control, options.alertmanagers, memory, link=options.url, on_post=metrics.posted)
+    notices = Notices(
+        control, options.alertmanagers, memory, link=options.url, scale=options.scale, on_post=metrics.posted
+    )
     control.listen(notices)
     notices.start()
     try:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from rollguard.notices import Notices, notice
-from rollguard.state import Entry
+from rollguard.notices import Notices, holds_to_tell, notice
+from rollguard.notification import GuardAlert, Notification
+from rollguard.state import Entry, Transition
 from rollguard.targets.memory import Memory
 
 if TYPE_CHECKING:
@@ -125,6 +126,54 @@ def test_a_link_leads_to_the_entry(entries: list[Entry]) -> None:
     assert alert["generatorURL"] == f"https://rollguard.example/api/v1/history?rollout={NAME}&after=2"
 
 
+# Holds that come and go
+
+
+def hold(seq: int, minute: float, *guards: str, run: int = 1) -> Entry:
+    known: dict[str, Any] = {"seq": seq, "at": NOW + 60 * minute, "rollout": NAME, "run": run}
+    where = {
+        "from_status": "ROLLING_OUT",
+        "from_stage": "full",
+        "to_status": "ROLLING_OUT",
+        "to_stage": "full",
+    }
+    who = {
+        "kind": "hold",
+        "actor": "guard",
+        "guard": None,
+        "reason": "",
+        "evidence": {"guards": list(guards)},
+    }
+    return Entry(**{**known, **where, **who, "previous_hash": "", "hash": f"h{seq}"})
+
+
+def told(*entries: Entry, scale: float = 1.0) -> list[int]:
+    return [entry.seq for entry in holds_to_tell(entries, {}, scale)[0]]
+
+
+def test_a_guard_that_holds_again_and_again_is_told_of_once_an_hour() -> None:
+    flapping = [hold(seq, 10.0 * seq, "Errors") for seq in range(20)]
+    assert told(*flapping) == [0, 6, 12, 18]
+    assert told(hold(1, 0, "Errors"), hold(2, 59.9, "Errors")) == [1]
+    assert told(hold(1, 0, "Errors"), hold(2, 60, "Errors")) == [1, 2]
+
+
+def test_another_guard_another_run_and_every_other_step_are_told() -> None:
+    other = Entry(**{**vars(hold(3, 2, "Errors")), "kind": "rollback"})
+    assert told(hold(1, 0, "Errors"), hold(2, 1, "Errors", "Latency"), other) == [1, 2, 3]
+    assert told(hold(1, 0, "Errors"), hold(2, 1, "Errors", run=2)) == [1, 2]
+
+
+def test_the_hour_is_scaled() -> None:
+    assert told(hold(1, 0, "Errors"), hold(2, 1, "Errors"), scale=60.0) == [1, 2]
+
+
+def test_when_people_were_told_is_forgotten_in_the_end() -> None:
+    _, holds = holds_to_tell([hold(1, 0, "Errors")], {})
+    assert holds_to_tell([hold(2, 30, "Other")], holds)[1].keys() > holds.keys()
+    assert holds_to_tell([hold(2, 61, "Other")], holds)[1].keys().isdisjoint(holds)
+
+
 # Several Alertmanagers
 
 
@@ -187,6 +236,33 @@ def test_a_notice_that_nobody_took_is_posted_again(
     pair.answers = {"first": 0, "second": 200}
     assert notices.step()
     assert pair.taken == ["second"]
+
+
+def test_a_hold_that_comes_again_after_a_restart_is_in_the_ledger_and_not_told_again(
+    app: App, tmp_path: Path, notices: Notices, pair: Alertmanagers
+) -> None:
+    def fires(firing: bool) -> None:
+        found = GuardAlert(NAME, "WinRateDropNoData", firing, NOW, "f", {}, {})
+        app.control.notify(Notification((found,)), NOW)
+
+    app.control.acknowledge(NAME, actor="ann")
+    app.ledger.append([Transition(NAME, "start", 2, "ROLLING_OUT", "shadow", actor="ann")], NOW)
+    fires(True)
+    assert notices.step()
+    pair.taken.clear()
+    fires(False)
+    app.control.acknowledge(NAME, actor="ann")
+    fires(True)
+    again = Notices(app.control, ["http://first/"], Memory(tmp_path / "memory", "notices"))
+    again._client.close()
+    again._client = httpx.Client(transport=httpx.MockTransport(pair))
+    assert again.step()
+    assert [entry.kind for entry in app.ledger.entries()[-3:]] == ["hold", "acknowledge", "hold"]
+    assert pair.taken == []
+    app.control.rollback(NAME, actor="ann", reason="x")
+    assert again.step()
+    assert pair.taken == ["first"]
+    again._client.close()
 
 
 def test_a_notice_that_both_refuse_keeps_no_other_back(notices: Notices, pair: Alertmanagers) -> None:
