@@ -31,7 +31,7 @@ from rollguard.prometheus import Prometheus
 from rollguard.reconcile import POLL_SECONDS, Reconciler
 from rollguard.server import Server
 from rollguard.spec import Rollout
-from rollguard.state import Entry
+from rollguard.state import Entry, State
 from rollguard.targets import build
 from rollguard.targets.memory import Memory
 from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
@@ -150,10 +150,12 @@ def running(options: Options) -> Iterator[Server]:
 def _tell_files(control: ControlPlane, problems: Sequence[Problem]) -> None:
     for problem in sorted(problems):
         log.error("%s", problem)
-    for name, state in control.shown().items():
-        why = control.file_problems.get(name)
-        if why and state.running:
+    for name, why in control.file_problems.items():
+        state = control.shown().get(name, State(name))
+        if state.running:
             log.error("%s: run %d goes on in %s: %s", name, state.run, state.position, why[0])
+        elif name not in control.rollouts:
+            log.error("%s is not served: %s", name, why[0])
 
 
 class MemoryFolderError(RollguardError):

@@ -331,7 +331,7 @@ def verify(
         with closing(Ledger.open(state, read_only=True)) as ledger:
             faults = [str(fault) for fault in ledger.verify(expected, sorted(archived))]
             seq, digest = ledger.newest()
-            unproven = ledger.unproven(archived)
+            unproven = ledger.unproven(archived) + ledger.undefined()
         found: dict[str, Any] = {"entries": seq, "head": digest, "faults": faults, "unproven": unproven}
     else:
         with _client(server, token_file, ca_file) as client:

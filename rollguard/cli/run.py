@@ -24,7 +24,8 @@ from rollguard.cli.common import (
     scale_option,
 )
 from rollguard.conventions import CONTROL_PLANE_PORT
-from rollguard.loading import load_rollouts, load_sound
+from rollguard.errors import FileProblemsError
+from rollguard.loading import load_sound
 from rollguard.tokens import ROLES, Role
 
 
@@ -192,9 +193,14 @@ def up(
 ) -> None:
     """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C.
 
-    What ends by itself is started again.
+    What ends by itself is started again. A broken rollout file keeps no other rollout from being guarded.
     """
-    settings = stack.Settings(load_rollouts(rollouts), folder, root, scale, free_ports, load_routing(routing))
+    sound, problems, _ = load_sound(rollouts)
+    if not sound:
+        raise FileProblemsError(problems)
+    for problem in sorted(problems):
+        click.echo(problem, err=True)
+    settings = stack.Settings(sound, folder, root, scale, free_ports, load_routing(routing))
     stack.run(settings, click.echo, partial(click.echo, err=True))
 
 

@@ -212,6 +212,14 @@ class Ledger:
             " name all archives by --archive, and the entries are folded again"
         ]
 
+    def undefined(self) -> list[str]:
+        """Return in words which runs go on whose definition is not noted, so that their files are needed."""
+        return [
+            f"run {state.run} of {name} notes no definition: without its rollout file nothing could be served"
+            for name, state in self.states().items()
+            if state.running and not state.definition
+        ]
+
     def archive(self, before: float, folder: Path, now: float, actor: str) -> Path | None:
         """Move the oldest entries into a new file, and remove them once that is on disk.
 

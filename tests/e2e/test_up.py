@@ -138,6 +138,26 @@ def ready(url: str) -> bool:
         return False
 
 
+def test_a_broken_file_is_told_and_keeps_no_other_rollout_from_starting(tmp_path: Path) -> None:
+    rollouts = tmp_path / "rollouts"
+    rollouts.mkdir()
+    (rollouts / "broken.yaml").write_text("rollout: broken\noops: 1\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that it ends by itself, once it has begun
+        port = taken.getsockname()[1]
+        text = ROLLOUT.read_text().replace("127.0.0.1:9841", f"127.0.0.1:{port}")
+        (rollouts / "model-canary.yaml").write_text(text)
+        ended = subprocess.run(
+            [sys.executable, "-m", "rollguard", "up"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert "rollouts/broken.yaml:2: oops is not a known key" in ended.stderr
+    assert f"exporter of model-canary cannot listen on 127.0.0.1:{port}" in ended.stderr
+
+
 def test_a_process_that_cannot_start_ends_the_stack_and_is_named(tmp_path: Path) -> None:
     text = ROLLOUT.read_text()
     with socket.create_server(("127.0.0.1", 0)) as taken:

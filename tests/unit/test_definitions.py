@@ -287,6 +287,13 @@ def lost_app(make_app: Callable[..., App], folder: Path, ledger: Ledger, canary:
     return make_app(rollout, ledger=ledger)
 
 
+def test_verify_says_which_run_needs_its_file(undefined: ControlPlane, ledger: Ledger) -> None:
+    said = "run 1 of model notes no definition: without its rollout file nothing could be served"
+    assert ledger.undefined() == [said]
+    undefined.start("other", actor="ann")
+    assert ledger.undefined() == [said]
+
+
 def test_the_api_says_it(lost_app: App) -> None:
     row = lost_app.get(f"/api/v1/rollouts/{NAME}").json()
     assert (row["file_problems"], row["percent"], row["run"]) == (["no rollout file"], 10, 1)
@@ -341,6 +348,16 @@ def test_a_rollback_writes_the_targets_that_were_noted(
         assert f"model: run 1 goes on in canary: {control.file_problems[NAME][0]}" in caplog.text
         control.rollback(NAME, actor="ann", reason="its file is gone")
         polling.eventually(lambda: mode_of(tmp_path) == "no")
+
+
+def test_a_file_that_may_not_take_over_a_flag_is_logged(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with served(folder, tmp_path) as control:
+        control.start(NAME, actor="ann")
+    renamed(folder / "model.yaml")
+    with served(folder, tmp_path):
+        assert "model-2 is not served: flag.key is model-flag, which run 1 of model serves" in caplog.text
 
 
 def test_without_any_sound_file_and_any_run_nothing_is_served(folder: Path, tmp_path: Path) -> None:
