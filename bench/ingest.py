@@ -84,7 +84,7 @@ def _celery(folder: Path, lines: int, runs: int) -> None:
     with log.open("w") as file:
         file.writelines(_log(lines))
     program.write_text(_PROGRAM)
-    ours = [sys.executable, "-m", "rollguard", "export", "screener", "--log", str(log), "--once"]
+    ours = [sys.executable, "-Pm", "rollguard", "export", "screener", "--log", str(log), "--once"]
     theirs = [peer("mtail"), "-one_shot", "-one_shot_format", "prometheus"]
     theirs += ["-progs", str(program), "-logs", str(log), "-log_dir", str(folder)]
     pairs = [(run(ours), run(theirs)) for _ in range(runs)]

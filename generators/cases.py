@@ -12,7 +12,7 @@ from typing import Any
 from generators import expressions, promql
 from generators.expressions import ExpressionError
 from generators.rules import STAGE_LOOKBACK_SECONDS, Condition, RenderingError, conditions, other_stages
-from generators.series import STALE, Sample, expanded
+from generators.series import MOST_STEPS, STALE, Sample, expanded, require_notation
 from generators.timing import Timing
 from rollguard import durations
 from rollguard.series import Series
@@ -73,7 +73,12 @@ class Watched:
         self.rollout, self.guard = rollout, guard
         self.template = template_of(guard)
         self.parts = conditions(rollout, guard, timing)
-        self.timing = _pace(self.parts, guard, timing, bool(other_stages(rollout, guard)))
+        windows = [window for part in self.parts for window in _windows(part)]
+        self.timing = _pace(windows, guard, timing, bool(other_stages(rollout, guard)))
+        longest = max([timing.seconds(guard.for_), *windows])
+        if longest > MOST_STEPS * self.timing.interval:
+            words = f"`for` or a window is {longest:g} s, expected {MOST_STEPS:,} intervals at most"
+            raise RenderingError(f"{rollout.name}: guard {guard.name}", ExpressionError(words), "for")
         self.waits = self.timing.steps(self.timing.seconds(guard.for_))
 
     def written(self, part: Condition) -> Iterator[tuple[TestCase, RenderedCase]]:
@@ -118,9 +123,12 @@ class Watched:
     def number(self, part: Condition, text: str) -> float:
         """Return a number of a template; it may name what `known` returns, and the template's own numbers."""
         try:
-            return float(expressions.render(text, self._names(part)))
+            seconds = float(expressions.render(text, self._names(part)))
+            if not abs(seconds) <= MOST_STEPS * self.timing.interval:
+                raise ExpressionError(f"a test of {seconds:g} s, expected {MOST_STEPS:,} intervals at most")
         except (ExpressionError, ValueError) as error:
             raise self._error(error) from error
+        return seconds
 
     def series(self, part: Condition, case: TestCase, longer: int = 0) -> dict[str, str]:
         """Return a case's series, and what keeps the guard's other conditions silent.
@@ -151,7 +159,9 @@ class Watched:
                     (label, "=", expressions.render(text, names)) for label, text in series.labels.items()
                 )
                 name = str(replace(example, matchers=(*example.matchers, *more)))
-                yield name, values if "x" in values else f"{values}x{steps}"
+                values = values if "x" in values else f"{values}x{steps}"
+                require_notation(values)
+                yield name, values
             except (ExpressionError, ValueError) as error:
                 raise self._error(error) from error
 
@@ -180,18 +190,19 @@ class Watched:
         return RenderingError(where, error, "with" if self.guard.use else "tests")
 
 
-def _pace(parts: Sequence[Condition], guard: Guard, timing: Timing, staged: bool) -> Timing:
+def _windows(part: Condition) -> Iterator[float]:
+    """Yield the seconds of every duration that an expression names."""
+    for token in promql.parse(part.expr).tokens:
+        if token.kind == "duration":
+            yield durations.parse(token.text)
+
+
+def _pace(windows: Sequence[float], guard: Guard, timing: Timing, staged: bool) -> Timing:
     """Return the timing of a guard's tests: a guard that looks back for days is not tested every 15 s.
 
     The shortest window still spans three steps, so that nothing that the guard sees goes unseen; and each
     window a whole number of them where that is possible, as counters are extrapolated over the rest.
     """
-    windows = [
-        durations.parse(token.text)
-        for part in parts
-        for token in promql.parse(part.expr).tokens
-        if token.kind == "duration"
-    ]
     shortest = min(
         [*windows, *([timing.seconds(STAGE_LOOKBACK_SECONDS)] if staged else []),
          *([2 * timing.seconds(guard.for_)] if guard.for_ else [])],

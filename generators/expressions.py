@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NoReturn
@@ -19,6 +19,7 @@ from generators.timing import Timing
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.errors import RollguardError
+from rollguard.jinja_texts import JinjaError, Sandbox, condition_tree, text_tree
 from rollguard.model import Value
 from rollguard.series import Series
 from rollguard.templates import Template
@@ -27,8 +28,14 @@ _OVER = {"average": "avg", "maximum": "max", "minimum": "min", "deviation": "std
 _TEST_STEP_RATIO = 0.005
 _UNDEFINED = re.compile(r"'(\w+)' is undefined")
 _NO_FILTER = re.compile(r"No filter named '(\w+)'")
-_REFUSED = (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
+_REFUSED = (
+    *(jinja2.TemplateError, JinjaError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError),
+    *(MemoryError, RecursionError),
+)
 """What Jinja, or a filter that is given what it does not take, may raise."""
+
+_LONGEST = 65_536
+"""Characters that a text may render to."""
 
 
 class ExpressionError(RollguardError):
@@ -113,19 +120,30 @@ def render(text: str, names: Mapping[str, Any]) -> str:
         ExpressionError: it names something unknown, or a value that may not stand there.
     """
     try:
-        return _template(text).render(names).strip()
+        return _rendered(_template(text), names).strip()
     except _REFUSED as error:
         raise _error(error, names) from error
 
 
+def _rendered(template: jinja2.Template, names: Mapping[str, Any]) -> str:
+    found, length = [], 0
+    for part in template.generate(names):
+        found.append(part)
+        length += len(part)
+        if length > _LONGEST:
+            raise ExpressionError(f"it gives more than {_LONGEST // 1024} kB of text")
+    return "".join(found)
+
+
 def _error(error: Exception, names: Mapping[str, Any]) -> ExpressionError:
     """Return what Jinja says without its full stop, with what is known where it knows no such name."""
-    message = str(error).removesuffix(".")
+    message = str(error).removesuffix(".") or type(error).__name__
+    message = f"expected {message}" if isinstance(error, JinjaError) else message
     known: list[str] = []
     if match := _UNDEFINED.fullmatch(message):
         known = list(names)
     elif match := _NO_FILTER.fullmatch(message):
-        known = sorted(_environment().filters.keys() - jinja2.filters.FILTERS.keys())
+        known = sorted(_environment().filters)
     elif isinstance(error, KeyError):
         message = f"{message} is not known"
     near = difflib.get_close_matches(match[1], known, n=1) if match else []
@@ -136,26 +154,17 @@ def _error(error: Exception, names: Mapping[str, Any]) -> ExpressionError:
 @lru_cache(maxsize=1024)
 def _template(text: str) -> jinja2.Template:
     """Compiling takes longer than rendering, and thousands of guards share few texts."""
-    return _environment().from_string(text)
+    return _environment().from_string(text_tree(text, _environment(), library=True))
 
 
 @lru_cache(maxsize=1024)
-def _expression(text: str) -> Callable[..., object]:
-    return _environment().compile_expression(text, undefined_to_none=False)
+def _condition(text: str) -> jinja2.Template:
+    return _environment().from_string(condition_tree(text, _environment(), library=True))
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(  # noqa: S701 - PromQL, not HTML; finalize escapes
-        variable_start_string="<<",
-        variable_end_string=">>",
-        block_start_string="<%",
-        block_end_string="%>",
-        comment_start_string="<#",
-        comment_end_string="#>",
-        undefined=jinja2.StrictUndefined,
-        finalize=finalize,
-    )
+def _environment() -> Sandbox:
+    environment = Sandbox(finalize)
     environment.globals["refuse"] = _refuse
     environment.filters |= {
         "now": _now,
@@ -168,7 +177,7 @@ def _environment() -> jinja2.Environment:
         "rate": lambda series, window: _ranged("rate", series, window),
         "changes": lambda series, window: _ranged("changes", series, window),
         "suffixed": lambda series, suffix: series.suffixed(suffix),
-        "promql": PromQL,
+        "promql": _promql,
         "labels": lambda labels: PromQL(", ".join((ROLLOUT_LABEL, *(labels or ())))),
         "beside": _beside,
         "power_of_two": lambda count: 2 ** math.ceil(math.log2(count)),
@@ -183,7 +192,15 @@ def _environment() -> jinja2.Environment:
 
 def _refuse(words: str, *values: float) -> NoReturn:
     """What a template says of parameters that do not go together; each ``{}`` is a value."""
-    raise ExpressionError(words.format(*map(number, values)))
+    for value in values:
+        words = words.replace("{}", number(value), 1)
+    raise ExpressionError(words)
+
+
+def _promql(text: Series | str) -> PromQL:
+    if not isinstance(text, Series | str):
+        raise TypeError(f"{type(text).__name__} is no PromQL")
+    return PromQL(text)
 
 
 @jinja2.pass_context
@@ -236,6 +253,6 @@ def holds(text: str, names: Mapping[str, Any]) -> bool:
         ExpressionError: it is none, or names something unknown.
     """
     try:
-        return bool(_expression(text)(**names))
+        return _rendered(_condition(text), names) == "true"
     except _REFUSED as error:
         raise _error(error, names) from error

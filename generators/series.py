@@ -14,7 +14,11 @@ Sample: TypeAlias = float | str | None
 
 _NUMBER = r"[-+]?(?:[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|[0-9]+\.|Inf|NaN)"
 _ITEM = re.compile(rf"(?P<first>{_NUMBER})(?P<step>[-+](?![-+]){_NUMBER})?(?:x(?P<times>[0-9]+))?")
+_NOTHING = re.compile(r"_(?:x(?P<times>[0-9]+))?")
 _TOLERANCE = 1e-12
+
+MOST_STEPS = 1_000_000
+"""So many samples a series may have, and so many intervals a test may last."""
 
 
 def expanded(text: str) -> list[Sample]:
@@ -28,16 +32,32 @@ def expanded(text: str) -> list[Sample]:
     return [sample for item in text.split() for sample in _item(item)]
 
 
+def require_notation(text: str) -> None:
+    """Raise ValueError where a text is not promtool's notation, or has more than `MOST_STEPS` samples."""
+    total = 0
+    for item in text.split():
+        match = _NOTHING.fullmatch(item) or _matched(item)
+        total += int((match["times"] or "0")[:20]) + 1 if match else 1
+    if total > MOST_STEPS:
+        raise ValueError(f"a series of {total:,} samples, expected {MOST_STEPS:,} at most")
+
+
+def _matched(item: str) -> re.Match[str] | None:
+    """Return the parts of an item; None of `STALE`."""
+    match = _ITEM.fullmatch(item)
+    if match is None and item != STALE:
+        raise ValueError(f"{item} is not promtool's notation of a series")
+    return match
+
+
 def _item(item: str) -> Iterator[Sample]:
     if item.startswith("_"):
         yield from [None] * int(item[2:] or 1)
         return
-    if item == STALE:
+    match = _matched(item)
+    if match is None:
         yield STALE
         return
-    match = _ITEM.fullmatch(item)
-    if match is None:
-        raise ValueError(f"{item} is not promtool's notation of a series")
     value, step = float(match["first"]), float(match["step"] or 0)
     for _ in range(int(match["times"] or 0) + 1):
         yield value

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,9 @@ _PLAIN_WORDS: Mapping[str, str] = {
     ".* should have (at .*?)( after validation, not .*)?$": r"\1",
 }
 """Pydantic's words (regular expressions), and what a person who writes YAML calls it."""
+
+_MOST_PROBLEMS = 200
+"""So many mistakes of one file are translated; the rest shows once these are mended."""
 
 _LIMITS: Mapping[str, str] = {
     "greater_than": "more than {}",
@@ -218,7 +221,7 @@ def translated(document: Document, error: ValidationError, model: type[BaseModel
         found[location] = details
     unread = {problem.key for problem in document.problems}
     renamed = _renamed(found)
-    for location, details in found.items():
+    for location, details in islice(found.items(), _MOST_PROBLEMS):
         if location in renamed:
             continue  # the wrong key is reported, with this one as its hint
         if details["input"] is None and dotted(location) in unread:
@@ -361,12 +364,14 @@ def _dicts(items: object) -> list[dict[str, Any]]:
 
 
 def _check_stages(document: Document, stages: Sequence[Any]) -> Iterator[Problem]:
+    seen: set[str] = set()  # as texts, as a wrong one may be a list
     for index, name in enumerate(stages):
         here = ("stages", index, "name")
-        if name in stages[:index]:
+        if repr(name) in seen:
             yield document.problem(here, f"is {name}, which an earlier stage has.", "Give each its own name.")
         if name in (*STATES_WITHOUT_STAGE, FALLBACK, PREVIOUS):
             yield document.problem(here, f"is {name}, which names a state.", "Call the stage otherwise.")
+        seen.add(repr(name))
 
 
 def _check_flag(document: Document, flag: object) -> Iterator[Problem]:

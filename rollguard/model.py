@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationInfo
 
-from rollguard.errors import without_login
+from rollguard.errors import RollguardError, without_login
 
 Value: TypeAlias = bool | int | float | str
 
@@ -57,6 +58,59 @@ def _one_line(text: str) -> str:
 
 Text: TypeAlias = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
 Path: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+LIBRARY: Mapping[str, bool] = {"library": True}
+"""Context in which files of Rollguard's own are validated: their Jinja is checked when rendered."""
+
+MAX_EXPRESSION_BYTES = 4096
+_MAX_BRACKETS = 50
+_JINJA = re.compile(r"<[<%#]")
+
+
+def _bounded(text: str) -> str:
+    if len(text.encode(errors="replace")) > MAX_EXPRESSION_BYTES:
+        raise ValueError(f"expected {MAX_EXPRESSION_BYTES // 1024} kB of text at most")
+    depth = deepest = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > _MAX_BRACKETS:
+        raise ValueError(f"expected brackets that are nested {_MAX_BRACKETS} deep at most")
+    return text
+
+
+def _harmless(text: str, info: ValidationInfo) -> str:
+    """Refuse Jinja that a rollout file has no need of; texts of the library are trusted with more."""
+    if info.context != LIBRARY and _JINJA.search(_bounded(text)):
+        from rollguard import jinja_texts  # noqa: PLC0415 - seldom needed, and slow to import
+
+        return _allowed(text, jinja_texts.text_tree)
+    return text
+
+
+def _harmless_condition(text: str, info: ValidationInfo) -> str:
+    if info.context != LIBRARY:
+        from rollguard import jinja_texts  # noqa: PLC0415 - as above
+
+        return _allowed(_bounded(text), jinja_texts.condition_tree)
+    return text
+
+
+def _allowed(text: str, tree: Callable[[str], object]) -> str:
+    try:
+        tree(text)
+    except RollguardError as error:
+        raise ValueError(f"expected {error}") from error
+    return text
+
+
+PromQLText: TypeAlias = Annotated[str, Field(min_length=1), AfterValidator(_bounded)]
+JinjaText: TypeAlias = Annotated[str, AfterValidator(_harmless)]
+"""Text with `<< >>`."""
+
+JinjaCondition: TypeAlias = Annotated[str, AfterValidator(_harmless_condition)]
+"""A bare Jinja expression that is true or false."""
 
 
 def _without_password(url: str) -> str:

@@ -13,7 +13,7 @@ from rollguard.conventions import PLATFORM
 from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
 from rollguard.guards import all_guards
-from rollguard.model import AlertName, Listed, Model, Text
+from rollguard.model import LIBRARY, AlertName, Listed, Model, Text
 from rollguard.spec import Action, Equivalent, Guard, Rollout, Severity
 from rollguard.templates import GuardError
 from rollguard.yamlfile import read
@@ -100,7 +100,7 @@ def load_platform(path: Path) -> tuple[PlatformAlert, ...]:
         document = read(path)
         if document.problems:
             raise FileProblemsError(document.problems)
-        found = Platform.model_validate(document.data, by_alias=True, by_name=False).alerts
+        found = Platform.model_validate(document.data, by_alias=True, by_name=False, context=LIBRARY).alerts
     except (FileProblemsError, ValidationError) as error:
         raise GuardError(f"{path}: {error}") from error
     names = [alert.alert for alert in found]

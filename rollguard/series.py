@@ -5,6 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Annotated
+
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic_core import SchemaError
 
 from rollguard.conventions import ROLLOUT_LABEL
 
@@ -113,11 +118,21 @@ def _is_plain(value: object) -> bool:
 
 
 def _selects(op: str, value: str, label: str) -> bool:
+    if op in {"=", "!="}:
+        return (label == value) == (op == "=")
     try:
-        same = label == value if op in {"=", "!="} else re.fullmatch(value, label) is not None
-    except re.error:
+        _pattern(value).validate_python(label)
+    except SchemaError:
         return False
-    return same == (op in {"=", "=~"})
+    except ValidationError:
+        return op == "!~"
+    return op == "=~"
+
+
+@lru_cache(maxsize=256)
+def _pattern(value: str) -> TypeAdapter[str]:
+    """Return a regular expression, of an engine that never backtracks, as that of Prometheus."""
+    return TypeAdapter(Annotated[str, StringConstraints(pattern=f"^(?s:{value})$")])
 
 
 def _matchers(text: str) -> Iterator[tuple[str, str, str]]:

@@ -22,10 +22,13 @@ from rollguard.model import (
     PARAMETER,
     AlertName,
     DatabaseURL,
+    JinjaCondition,
+    JinjaText,
     Listed,
     Model,
     Name,
     Path,
+    PromQLText,
     StageName,
     Text,
     Value,
@@ -221,8 +224,8 @@ class TestSeries(Model):
 
     of: str = Field(description="A parameter of type metric; left out where the guard does not give it.")
     suffix: Literal["", "_bucket", "_count", "_sum"] = Field("", description="Of a histogram's series.")
-    labels: dict[str, str] = Field({}, description="Labels beside those that the guard selects; Jinja.")
-    values: str = Field(description="Jinja; a number to hold, or promtool's notation.")
+    labels: dict[str, JinjaText] = Field({}, description="Labels beside those that the guard selects; Jinja.")
+    values: JinjaText = Field(description="Jinja; a number to hold, or promtool's notation.")
 
 
 class TestCase(Model):
@@ -234,18 +237,20 @@ class TestCase(Model):
     about: Text
     given: Listed[str] = Field((), description="Left out where one of these is not given.")
     unless: Listed[str] = Field((), description="Left out where one of these is given.")
-    when: str | None = Field(None, description="A Jinja expression; left out where it is false.")
+    when: JinjaCondition | None = Field(None, description="A Jinja expression; left out where it is false.")
     series: Listed[TestSeries] = ()
-    starts: str = Field("0", description="Jinja; seconds from which on the condition holds.")
-    lasts: str = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
-    needs: str = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
+    starts: JinjaText = Field("0", description="Jinja; seconds from which on the condition holds.")
+    lasts: JinjaText = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
+    needs: JinjaText = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
     keeps: bool = Field(False, description="true: it goes on firing when one of its series goes.")
 
 
 class Equivalent(Model):
     """A mutant of a rule that no test can notice, and why."""
 
-    mutation: str = Field(description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty.")
+    mutation: JinjaText = Field(
+        description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty."
+    )
     reason: Text
     tolerated: bool = Field(False, description="true: no equivalent, but unnoticed for the reason.")
 
@@ -267,16 +272,16 @@ class Guard(Model):
         alias="with",
         description="The template's parameters; a list fires when any of its items does.",
     )
-    expr: str | None = Field(
+    expr: JinjaText | None = Field(
         None, description="Instead of `use`: PromQL, with << >> around names of metrics."
     )
     metrics: dict[Annotated[str, Field(pattern=PARAMETER)], str] = Field(
         {}, description="The series that `expr` and `tests` name."
     )
     window: str | None = Field(None, description="How far back `expr` looks; it may name << window >>.")
-    condition: str | None = Field(None, description="What `expr` says, in words; Jinja.")
+    condition: JinjaText | None = Field(None, description="What `expr` says, in words; Jinja.")
     raw: Listed[str] = Field((), description="The metrics of `expr` whose absence is no data.")
-    let: dict[Annotated[str, Field(pattern=PARAMETER)], str] = Field(
+    let: dict[Annotated[str, Field(pattern=PARAMETER)], JinjaText] = Field(
         {}, description="Numbers that `tests` name: Jinja, in order."
     )
     tests: Listed[TestCase] = Field((), description="promtool's tests of `expr`; the last one is healthy.")
@@ -324,7 +329,7 @@ class Criterion(Model):
     """What must hold before a stage may end."""
 
     name: Text
-    expr: str = Field(min_length=1, description="PromQL; true where it yields a sample.")
+    expr: PromQLText = Field(description="PromQL; true where it yields a sample.")
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
     when: Literal["end", "throughout"] = "end"
 

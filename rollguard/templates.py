@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from rollguard import durations
 from rollguard.errors import RollguardError
-from rollguard.model import Listed, Model, Name, Text, Value
+from rollguard.model import LIBRARY, Listed, Model, Name, Text, Value
 from rollguard.series import Series
 from rollguard.spec import Equivalent, Guard, TestCase
 from rollguard.yamlfile import read
@@ -194,7 +194,7 @@ def _load(path: Path) -> Template:
     if document.problems:
         raise GuardError("\n".join(map(str, document.problems)))
     try:
-        return Template.model_validate(document.data)
+        return Template.model_validate(document.data, context=LIBRARY)
     except ValidationError as error:
         raise GuardError(f"{path}: {error}") from error
 

@@ -15,8 +15,11 @@ from rollguard.errors import FileProblemsError, Problem
 
 _PREFIX = "tag:yaml.org,2002:"
 MAX_BYTES = 1 << 20
-_DEEPEST = 500
-"""Within what nesting libyaml composes; it ends the whole process where there is too much."""
+_DEEPEST = 100
+"""How deep values may be nested: whoever reads them calls itself for each level."""
+
+_MOST_VALUES = 50_000
+"""How many keys, values and items a file may have: what is wrong with each is told."""
 
 Location = tuple[str | int, ...]
 """Path from the root to a value: keys and list indexes."""
@@ -129,7 +132,7 @@ def dump(data: Mapping[str, Any]) -> str:
 def parse(path: Path, text: str) -> Document:
     """Return YAML text as a document; like `read`, for text at hand."""
     try:
-        node = _compose(text)
+        node = _compose(path, text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
@@ -142,31 +145,29 @@ def parse(path: Path, text: str) -> Document:
     except (ValueError, OverflowError) as error:  # PyYAML makes a character of the number, whatever it is
         message = "is not YAML: an escape in it names no character."
         raise FileProblemsError([Problem(path, 0, "", message)]) from error
-    except RecursionError as error:
-        raise FileProblemsError([Problem(path, 0, "", "is nested too deeply.")]) from error
     builder = _Builder(Document(path, None))
-    try:
-        data = builder.build(node, ()) if node else None
-    except RecursionError as error:
-        raise FileProblemsError([Problem(path, 0, "", "is nested too deeply.")]) from error
+    data = builder.build(node, ()) if node else None
     return Document(path, data, builder.document.lines, tuple(builder.problems))
 
 
-def _compose(text: str) -> yaml.Node | None:
+def _compose(path: Path, text: str) -> yaml.Node | None:
     with suppress(yaml.YAMLError, ValueError, OverflowError):
-        if _is_shallow(text):
-            return yaml.compose(text, Loader=_FastLoader)
+        _require_small(path, text)
+        return yaml.compose(text, Loader=_FastLoader)
     return yaml.compose(text, Loader=_Loader)
 
 
-def _is_shallow(text: str) -> bool:
-    """Return whether nothing is nested too deeply; reading events alone does not nest."""
-    depth = 0
+def _require_small(path: Path, text: str) -> None:
+    """Raise FileProblemsError where too much is nested or listed; reading events alone keeps none of it."""
+    depth = values = 0
     for event in yaml.parse(text, Loader=_FastLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        values += isinstance(event, yaml.NodeEvent)
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if depth > _DEEPEST:
-            return False
-    return True
+            raise FileProblemsError([Problem(path, line, "", f"is nested over {_DEEPEST} deep.")])
+        if values > _MOST_VALUES:
+            raise FileProblemsError([Problem(path, line, "", f"has over {_MOST_VALUES:,} keys and values.")])
 
 
 class _Builder:
@@ -207,12 +208,18 @@ class _Builder:
         kind = node.tag.removeprefix(_PREFIX)
         try:
             if kind == "int":
-                return int(node.value)
+                return self._whole(int(node.value), location)
             if kind in {"str", "null", "bool", "float"}:
                 return self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError):
             pass
         self._report(location, f"is {shown(node.value)} with the tag {node.tag}, expected a plain value.")
+        return None
+
+    def _whole(self, number: int, location: Location) -> int | None:
+        if number.bit_length() <= 64:
+            return number
+        self._report(location, f"is {shown(number)}, expected a number that fits into 64 bits.")
         return None
 
     def _report(self, location: Location, message: str, hint: str = "") -> None:

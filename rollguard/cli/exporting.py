@@ -23,6 +23,9 @@ _MADE = {
 """Files that `rollguard baseline save` makes: without one, what is not measured; and what it is made from."""
 
 
+ROLLGUARD = (sys.executable, "-Pm", "rollguard")
+"""Begins every command of a child; by -P it imports nothing from the working directory."""
+
 Scaled: TypeAlias = Callable[[float], float]
 """What becomes of a duration, in seconds, where time is scaled."""
 
@@ -38,7 +41,7 @@ def command(scrape: Scrape, root: Path, scaled: Scaled, note: Callable[[str], No
     """
     exporter = scrape.exporter
     assert exporter is not None
-    start = [sys.executable, "-m", "rollguard", "export", exporter.kind, "--listen", scrape.targets[0]]
+    start = [*ROLLGUARD, "export", exporter.kind, "--listen", scrape.targets[0]]
     found = options(exporter, root, scaled, note)
     return [*start, *(part for name, text in found for part in (f"--{name}", text))]
 

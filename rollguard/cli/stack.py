@@ -6,7 +6,6 @@ import os
 import secrets
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -140,7 +139,7 @@ class Stack:
     def _control_plane(self) -> Child:
         at = self.addresses
         command = [
-            *(sys.executable, "-m", "rollguard", "serve", "--listen", at.control_plane),
+            *(*exporting.ROLLGUARD, "serve", "--listen", at.control_plane),
             *(
                 "--rollouts",
                 str(self.folder / "rollouts"),

@@ -76,7 +76,8 @@ def test_text_cannot_leave_its_quotes(text: str) -> None:
         ("<< limit | nothing >>", "No filter named 'nothing'"),
         ("<< limit", "unexpected"),
         ("<% if limit %>", "Unexpected end of template"),
-        ("<< limit + 'a' >>", "unsupported operand"),
+        ("<< limit + 'a' >>", r"without \+ of texts or lists"),
+        ("<< limit + text >>", "unsupported operand types of \\+: float and str"),
         ("x < << limit > 1 >>", "does not belong into an expression"),
         ("<< limit / 0 >>", "division by zero"),
         ("<< limit | suffixed('_x') >>", "has no attribute 'suffixed'"),
@@ -85,7 +86,7 @@ def test_text_cannot_leave_its_quotes(text: str) -> None:
 )
 def test_a_broken_template_is_an_error(text: str, message: str) -> None:
     with pytest.raises(ExpressionError, match=message):
-        render(text, {"limit": 0.5})
+        render(text, {"limit": 0.5, "text": "a"})
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_a_broken_template_is_an_error(text: str, message: str) -> None:
         ("<< limt >>", "'limt' is undefined", "Did you mean limit?"),
         ("<< other >>", "'other' is undefined", "Known here: limit."),
         ("<< limit | nov >>", "No filter named 'nov'", "Did you mean now?"),
-        ("<< limit", "unexpected end of template, expected 'end of print statement'", ""),
+        ("<< limit", "expected Jinja: unexpected end of template, expected 'end of print statement'", ""),
     ],
 )
 def test_a_name_that_nobody_knows_has_a_hint(text: str, message: str, hint: str) -> None:

@@ -112,6 +112,17 @@ def test_a_number_of_five_thousand_digits_is_named() -> None:
     assert "expected a plain value" in told(parse(PATH, "key: " + "1" * 5000))[0]
 
 
+def test_a_number_that_no_other_program_would_take_is_named() -> None:
+    document = parse(PATH, "small: 18446744073709551615\nlarge: " + "1" * 4000)
+    assert document.data == {"small": 2**64 - 1, "large": None}
+    assert "expected a number that fits into 64 bits" in told(document)[0]
+
+
+def test_aliases_that_would_grow_without_end_are_refused() -> None:
+    laughs = "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 60))
+    assert len(parse(PATH, f"a0: &a0 [x, x]\n{laughs}").problems) == 118
+
+
 @pytest.mark.parametrize(
     ("text", "line", "message"),
     [
@@ -121,7 +132,8 @@ def test_a_number_of_five_thousand_digits_is_named() -> None:
         ("a: 1\n---\nb: 2\n", 2, "is not YAML"),
         ("a: *nobody", 1, "undefined alias"),
         ('a: "\\UFFFFFFFF"', 0, "an escape in it names no character"),
-        ("[" * 5000, 0, "nested too deeply"),
+        ("a: 1\nb: " + "[" * 5000, 2, "nested over 100 deep"),
+        ("a:\n" + "- 1\n" * 60_000, 49_999, "over 50,000 keys and values"),
     ],
 )
 def test_what_is_not_yaml_is_named_with_its_line(text: str, line: int, message: str) -> None:
@@ -153,7 +165,7 @@ def test_no_text_brings_anything_but_a_document_or_problems(text: str) -> None:
     )
     | st.from_regex(r"[-+.0-9eEx_:]{1,6}", fullmatch=True)
     | st.floats(allow_nan=False)
-    | st.integers()
+    | st.integers(-(2**64) + 1, 2**64 - 1)
     | st.booleans()
     | st.none()
 )
@@ -208,14 +220,13 @@ SHIPPED = [*(ROOT / "rollouts").glob("*.yaml"), *(ROOT / "alerts").rglob("*.yaml
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_libyaml_reads_the_same_data_and_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = path.read_text(encoding="utf-8")
-    monkeypatch.setattr(yamlfile, "_DEEPEST", 500)
     fast = yamlfile.parse(path, text)
-    monkeypatch.setattr(yamlfile, "_DEEPEST", -1)
+    monkeypatch.setattr(yamlfile, "_FastLoader", yamlfile._Loader)
     slow = yamlfile.parse(path, text)
     assert (fast.data, fast.lines) == (slow.data, slow.lines)
 
 
 def test_a_nesting_that_would_end_libyaml_is_said() -> None:
     depth = 400_000
-    with pytest.raises(FileProblemsError, match="nested too deeply"):
+    with pytest.raises(FileProblemsError, match="nested over 100 deep"):
         yamlfile.parse(Path("a.yaml"), "[" * depth + "]" * depth)
