@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import promql_parser as parser
 
 from generators.promql import PromQLError
+from rollguard.falsifiable import number
 
 _RISING, _FALLING = (">", ">="), ("<", "<=")
 _MILLISECONDS = re.compile(r"\dms\b")
@@ -42,7 +43,7 @@ class Compared:
     @property
     def limit(self) -> float | None:
         """The right side, where it is a number."""
-        return _number(self.node.rhs)
+        return number(self.node.rhs)
 
     @property
     def moving(self) -> str:
@@ -54,7 +55,7 @@ def parsed(expr: str) -> parser.Expr:
     """Return an expression's tree; raises PromQLError."""
     try:
         return parser.parse(expr)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromQLError(expr, f"is not PromQL: {error}") from error
 
 
@@ -124,7 +125,7 @@ def _moving_ratio(one: Compared, left: str, how: str) -> str:
     """Return how close something is to a limit that moves: by its margin where the limit has one."""
     right, rises = one.node.rhs, one.operator in _RISING
     if isinstance(right, parser.BinaryExpr) and str(right.op) == ("+" if rises else "-"):
-        margin = _number(right.rhs)
+        margin = number(right.rhs)
         if margin:
             return f"(({left}) - {how} ({written(right.lhs)})) / {margin if rises else -margin:.12g}"
     share = f"({left}) / {how} ({written(right)})"
@@ -145,15 +146,3 @@ def written(node: parser.Expr) -> str:
     """Return an expression as PromQL on one line; the parser's own str loses what is under a second."""
     pretty = " ".join(node.prettify().split())
     return pretty if _MILLISECONDS.search(pretty) else str(node)
-
-
-def _number(node: parser.Expr) -> float | None:
-    match node:
-        case parser.NumberLiteral():
-            return float(node.val)
-        case parser.ParenExpr():
-            return _number(node.expr)
-        case parser.UnaryExpr():
-            inner = _number(node.expr)
-            return None if inner is None else -inner
-    return None

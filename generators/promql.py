@@ -146,7 +146,10 @@ def parse(text: str) -> Expression:
         PromQLError: the text ends too early, or goes on after its end.
     """
     parser = _Parser(text)
-    parser.expression()
+    try:
+        parser.expression()
+    except RecursionError as error:
+        raise PromQLError(text, "is nested too deeply") from error
     if parser.position < len(parser.tokens):
         raise PromQLError(text[parser.tokens[parser.position].start :], "follows the end")
     return parser.found

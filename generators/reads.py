@@ -66,7 +66,7 @@ def reading(expr: str) -> Reading:
     nodes: list[parser.Expr] = []
     try:
         parser.walk(parser.parse(expr), pre_visit=nodes.append)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PromQLError(expr, f"is not PromQL: {error}") from error
     series = tuple(_read(node) for node in nodes if isinstance(node, parser.VectorSelector))
     limits = tuple(limit for node in nodes if isinstance(node, parser.BinaryExpr) for limit in _limits(node))

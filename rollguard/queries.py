@@ -119,7 +119,7 @@ def _range(seconds: float) -> str:
 def _parsed(expression: str) -> parser.Expr:
     try:
         return parser.parse(expression)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise QueryError(f"{expression!r} is not PromQL: {error}.") from error
 
 

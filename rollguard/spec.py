@@ -329,7 +329,7 @@ class Criterion(Model):
     """What must hold before a stage may end."""
 
     name: Text
-    expr: PromQLText = Field(description="PromQL; true where it yields a sample.")
+    expr: PromQLText = Field(description="PromQL that compares; true where it yields a sample.")
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
     when: Literal["end", "throughout"] = "end"
 

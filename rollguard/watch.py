@@ -12,6 +12,7 @@ from rollguard import queries
 from rollguard.control import ControlPlane
 from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS
 from rollguard.errors import RollguardError
+from rollguard.falsifiable import criterion_fault
 from rollguard.guards import NO_DATA
 from rollguard.periodic import Periodic
 from rollguard.prometheus import Prometheus, PrometheusError, QueryRefusedError, Rule, SeveralSeriesError
@@ -133,6 +134,8 @@ class Observer:
         query, failed_at = criterion.expr, None
         try:
             query = queries.within(query, rollout.name)
+            if fault := criterion_fault(criterion.expr):
+                return CriterionSeen(criterion.name, query, error=f"always holds: {fault.why}")
             value = self._prometheus.value(queries.measured(query))
             holds = self._prometheus.value(query) is not None
             if criterion.when == "throughout":

@@ -10,6 +10,7 @@ from generators.checks import (
     conventions,
     coverage,
     drift,
+    falsifiable,
     metrics,
     routes,
     rules,
@@ -31,7 +32,7 @@ CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType
     {
         module.NAME: module.check
         for module in (
-            rules, metrics, variants, units, timing, versions, conventions,
+            rules, falsifiable, metrics, variants, units, timing, versions, conventions,
             stages, runbooks, routes, coverage, budget, drift,
         )
     }
@@ -51,8 +52,8 @@ def run(material: Material) -> list[Finding]:
     for check in CHECKS.values():
         try:
             found += check(material)
-        except PromQLError:  # what cannot be read is not checked further: the check of rules said where
-            if not any(finding.check == rules.NAME for finding in found):
+        except PromQLError:  # what cannot be read is not checked further: one of the first checks said where
+            if not any(finding.check in (rules.NAME, falsifiable.NAME) for finding in found):
                 raise
     order = ("error", "warning", "note")
     return sorted(dict.fromkeys(found), key=lambda item: (order.index(item.severity), item.problem))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,6 +16,7 @@ from rollguard.notification import GuardAlert, Notification
 from rollguard.processes import free_port
 from rollguard.prometheus import Prometheus, PrometheusError, QueryRefusedError, SeveralSeriesError
 from rollguard.seen import Observation
+from rollguard.spec import Criterion
 from rollguard.state import State
 from rollguard.watch import Watcher
 from tests.contract.shop import SCALE, Shop
@@ -105,6 +107,28 @@ def test_the_clock_begins_anew_when_a_criterion_fails_that_must_hold_throughout(
     assert seen(control, Watcher(control, prometheus, scale=SCALE)).clock_seconds < 1.0, (
         "a restart forgets nothing"
     )
+
+
+@pytest.mark.parametrize("when", ["end", "throughout"])
+def test_a_criterion_that_always_yields_a_sample_is_unmet_and_says_why(
+    shop: Shop,
+    control: ControlPlane,
+    watcher: Watcher,
+    prometheus: Prometheus,
+    when: Literal["end", "throughout"],
+) -> None:
+    criteria = tuple(
+        Criterion(name=f"number {number}", when=when, expr=expr)
+        for number, expr in enumerate(("rating >= bool 5", "rating", "rating > 5 or vector(0)"))
+    )
+    rollout = shop.rollout.model_copy(update={"advance": criteria})
+    control.start("shop", actor="ann")
+    found = watcher._observer.observe(rollout, state(control), prometheus.rules()).criteria
+    assert [(one.holds, one.error) for one in found] == [
+        (False, "always holds: bool yields 0 where the comparison fails, and 0 is a sample, too"),
+        (False, "always holds: rating is compared with nothing, so that any sample of it counts"),
+        (False, "always holds: vector(0) is compared with nothing, so that any sample of it counts"),
+    ]
 
 
 def test_several_series_where_one_is_meant_are_an_error(

@@ -14,6 +14,7 @@ from generators.checks import (
     conventions,
     coverage,
     drift,
+    falsifiable,
     metrics,
     runbooks,
     stages,
@@ -113,6 +114,37 @@ def only(check: Check, material: Material) -> Finding:
 )
 def test_a_file_that_is_right_finds_every_check_silent(check: Check, make: Make) -> None:
     assert said(check, make()) == []
+
+
+# falsifiable
+
+
+def test_a_criterion_that_always_holds_has_a_caret_and_a_hint(make: Make) -> None:
+    found = only(falsifiable.check, make(('error_ratio{route="pay"} <', 'error_ratio{route="pay"} < bool')))
+    assert (found.severity, found.problem.line, found.problem.key) == ("error", 26, "advance[0].expr")
+    assert found.problem.message.splitlines() == [
+        "always holds: bool yields 0 where the comparison fails, and 0 is a sample, too.",
+        '    error_ratio{route="pay"} < bool 0.02',
+        "                               ^",
+    ]
+    assert found.problem.hint == "Take out bool, and compare series in place of scalars."
+
+
+def test_a_guard_that_always_fires_is_an_error(make: Make) -> None:
+    own = (
+        "    metrics: {m: crashes_total}\n    expr: << m | now >> or vector(0)\n    condition: always\n"
+        "    tests:\n      - {case: fires, about: always}\n"
+    )
+    template = "    use: increases\n    with: {metric: crashes_total, window: 5m}\n"
+    found = only(falsifiable.check, make((template, own)))
+    assert found.problem.key == "guards[1].expr"
+    assert found.problem.message.startswith("fires whenever there is data: last_over_time(crashes_total")
+
+
+def test_what_is_joined_endlessly_is_an_error_and_no_crash(make: Make) -> None:
+    long = "'x" + " or x" * 800 + "'"
+    found = only(falsifiable.check, make(("'error_ratio{route=\"pay\"} < 0.02'", long)))
+    assert found.problem.key == "advance[0].expr"
 
 
 # metrics
