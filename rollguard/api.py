@@ -106,7 +106,9 @@ class Api:
             raise HTTPException(400, f"head is {text[:80]!r}, expected NUMBER:HASH")
         faults = await self._run(ledger.verify, head)
         seq, digest = await self._run(ledger.newest)
-        unproven = await self._run(ledger.unproven) + await self._run(ledger.undefined)
+        unproven = await self._run(ledger.unproven)
+        if not faults:  # a ledger that lost its tail cannot be read on
+            unproven += await self._run(ledger.undefined)
         told = [str(fault) for fault in faults]
         return JSONResponse({"entries": seq, "head": digest, "faults": told, "unproven": unproven})
 
