@@ -11,7 +11,11 @@ request for another rollout; between two rounds all rollouts start anew, which i
 The storm is 10,000 notifications of one alert each, for 100 rollouts in random order. Measured are the time
 from a rollout's first alert to the reply that its flag is off, what was lost or decided twice, and memory.
 
+With `--strangers 40`, so many callers without a token sit on every open path in every second round, and ask
+again as soon as it is answered: the times with them and without are of one run.
+
     python -m bench webhook --rounds 5
+    python -m bench webhook --strangers 40
 """
 
 from __future__ import annotations
@@ -20,11 +24,14 @@ import asyncio
 import json
 import platform
 import random
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -189,6 +196,38 @@ class _Peer:
         """Do nothing: its script has ended."""
 
 
+@contextmanager
+def _strangers(server: _Rollguard, count: int) -> Iterator[None]:
+    """Have callers without a token at work."""
+    command = [sys.executable, "-m", "bench.strangers", str(server.port), str(count), NAMES[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+def _with_strangers(server: _Rollguard, count: int, rounds: int) -> Iterator[str]:
+    """Yield the times of alerts without and with strangers, by turns in one run."""
+    for connections in (1, 16):
+        took: dict[int, list[float]] = {0: [], count: []}
+        for _ in range(rounds):
+            for present, times in took.items():
+                server.prepare()
+                bodies = [(name, server.body(name)) for name in NAMES]
+                with _strangers(server, present) if present else nullcontext():
+                    replies = asyncio.run(_send_all(server, bodies, connections))
+                times += [after - before for _, before, after in replies]
+        for present, times in took.items():
+            p50, p99 = (sorted(times)[round(len(times) * share) - 1] * 1000 for share in (0.5, 0.99))
+            who = f"{connections:>2} connections, {present:>3} strangers a path"
+            yield f"{who}: p50 {p50:6.1f} ms   p99 {p99:6.1f} ms"
+        ratio = statistics.median(took[count]) / statistics.median(took[0])
+        yield f"{connections:>2} connections: {ratio:.2f} times as long with strangers, at the median"
+
+
 Server = TypeVar("Server", _Rollguard, _Peer)
 
 
@@ -273,8 +312,9 @@ def _storm(server: _Rollguard) -> str:
 
 @click.command(help=__doc__)
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True, help="Of 100 requests.")
-def webhook(rounds: int) -> None:
-    """Print rates and times of Rollguard and its peer, then those of a storm."""
+@click.option("--strangers", type=click.IntRange(min=1), help="Callers without a token on each open path.")
+def webhook(rounds: int, strangers: int | None) -> None:
+    """Print rates and times of Rollguard and its peer, then those of a storm; or those with strangers."""
     click.echo(
         f"{platform.machine()}, Python {platform.python_version()}; {rounds} rounds of {len(NAMES)} alerts"
     )
@@ -282,6 +322,10 @@ def webhook(rounds: int) -> None:
         tempfile.TemporaryDirectory(prefix="rollguard-bench-") as folder,
         _running(_Rollguard(Path(folder))) as ours,
     ):
+        if strangers:
+            for line in _with_strangers(ours, strangers, rounds):
+                click.echo(line)
+            return
         for connections in (1, 16):
             click.echo(_line("rollguard", connections, *_rounds(ours, connections, rounds)))
         idle = ours.memory()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rollguard.tokens import Role, Tokens
+from rollguard.tokens import Bearer, Role, Tokens
 
 audit = logging.getLogger("rollguard.audit")
 
@@ -51,13 +52,25 @@ class Rates:
 
     def allows(self, caller: str) -> bool:
         """Return whether a caller may come once more, and count it if so."""
+        return self.delay(caller, 0.0) is not None
+
+    def delay(self, caller: str, patience: float, cost: float = 1.0) -> float | None:
+        """Return after how many seconds a caller may come once more, and count it; None if that is too long.
+
+        Args:
+            caller: any name.
+            patience: how long it may wait at most, seconds.
+            cost: for how many calls this one counts.
+        """
         now = self._clock()
         left, seen = self._left.pop(caller, (float(self._burst), now))
         left = min(float(self._burst), left + (now - seen) * self._per_second)
-        self._left[caller] = (left - 1 if left >= 1 else left, now)
+        after = left - cost
+        comes = after >= -patience * self._per_second
+        self._left[caller] = (after if comes else left, now)
         if len(self._left) > self._most:
             self._left.popitem(last=False)
-        return left >= 1
+        return max(0.0, -after / self._per_second) if comes else None
 
 
 class Access:
@@ -84,6 +97,15 @@ class Access:
 
         return guarded
 
+    def bearer(self, scope: Scope) -> Bearer | None:
+        """Return whose token a call carries, looked up once; None for a stranger's."""
+        state = scope.setdefault("state", {})
+        if "bearer" not in state:
+            given = Headers(scope=scope).get("authorization", "")
+            state["bearer"] = self._tokens.bearer(given) if given else None
+        found: Bearer | None = state["bearer"]
+        return found
+
     def require(self, role: Role, request: Request) -> None:
         """Let a caller in who presents a token of a role.
 
@@ -91,15 +113,25 @@ class Access:
             HTTPException: 401 without a known token, 429 after too many such calls from one address, 403
                 with a token of other roles.
         """
-        bearer = self._tokens.bearer(request.headers.get("authorization", ""))
+        bearer = self.bearer(request.scope)
         if bearer is None:
-            address = request.client.host if request.client else ""
-            if not self._strangers.allows(address):
+            if not self._strangers.allows(caller(request.scope)):
                 raise HTTPException(429, "too many calls without a token", {"retry-after": "10"})
             raise HTTPException(401, "a bearer token is needed", {"www-authenticate": "Bearer"})
         request.state.token = bearer.file
         if role not in bearer.allows:
             raise HTTPException(403, f"a token with the role {role} is needed")
+
+
+def caller(scope: Scope) -> str:
+    """Return the address that a call is counted for: of IPv6 its network, as a host has a whole one."""
+    host = str(scope["client"][0]) if scope.get("client") else ""
+    if ":" not in host:
+        return host
+    try:
+        return str(ipaddress.ip_network(f"{host.partition('%')[0]}/64", strict=False))
+    except ValueError:
+        return host
 
 
 class Audit:

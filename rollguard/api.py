@@ -40,6 +40,8 @@ class Api:
         self._applier = applier
         self._access = access
         self._threads: anyio.CapacityLimiter | None = None
+        rollouts = control.rollouts
+        self._openapi = JSONResponse(openapi.document({name: of.flag.key for name, of in rollouts.items()}))
 
     def routes(self) -> list[Route]:
         """Return them, each with the role that it asks for."""
@@ -58,8 +60,7 @@ class Api:
         ]
 
     async def _document(self, _: Request) -> Response:
-        rollouts = self._control.rollouts
-        return JSONResponse(openapi.document({name: of.flag.key for name, of in rollouts.items()}))
+        return self._openapi
 
     async def _rollouts(self, _: Request) -> Response:
         return JSONResponse(await self._run(status.overview, self._control, self._applier))

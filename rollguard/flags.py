@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -182,10 +182,11 @@ class FlagEvaluator:
         """
         return _evaluate(self._flags, key, _context(context))
 
-    def evaluate_all(self, context: Mapping[str, Any]) -> list[Evaluation]:
-        """Return what every flag of one set of definitions is for a context; raises as `evaluate` does."""
+    def evaluate_all(self, context: Mapping[str, Any]) -> Iterator[Evaluation]:
+        """Yield what every flag of one set of definitions is for a context; raises as `evaluate` does."""
         known, prepared = self._flags, _context(context)
-        return [_evaluate(known, key, prepared) for key in known]
+        for key in known:
+            yield _evaluate(known, key, prepared)
 
 
 def _context(context: Mapping[str, Any]) -> EvaluationContext:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -18,30 +16,49 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from rollguard import bodies, flags
+from rollguard.access import caller
 
 MAX_STREAMS = 500
+MAX_STREAMS_OF_ADDRESS = 50
+"""Of callers without a token."""
+
+FLAGS_PER_TURN = 5
+"""Evaluated one after the other, before others have their turn; one takes about 60 µs."""
+
 KEEPALIVE_SECONDS = 15.0
 INACTIVITY_SECONDS = 120
 """After which a web client in the background may close its stream."""
 
 _PATH = "/ofrep/v1"
+ALL_FLAGS = f"{_PATH}/evaluate/flags"
+"""Where all flags are asked for at once."""
+
 _REFETCH = b'data: {"type": "refetchEvaluation"}\n\n'
 _STATUS_OF_CODE = {"FLAG_NOT_FOUND": 404}
 
 
 class Streams:
-    """The open event streams; `publish` and `close` may be called from any thread.
+    """The open event streams of one event loop; `publish` and `close` may be called from any thread.
 
     Args:
         boundaries: Unix seconds at which flags change by themselves.
         clock: Unix seconds.
+        turn: waited for before each client is told of a change: hundreds would delay what is more urgent.
     """
 
-    def __init__(self, boundaries: Sequence[int], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        boundaries: Sequence[int],
+        clock: Callable[[], float],
+        turn: Callable[[], Awaitable[None]] = lambda: asyncio.sleep(0),
+    ) -> None:
         self._boundaries = sorted(boundaries)
         self._clock = clock
-        self._lock = threading.Lock()
+        self._turn = turn
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open: set[_Stream] = set()
+        self._untold: dict[_Stream, None] = {}
+        self._telling: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
@@ -49,22 +66,45 @@ class Streams:
         """How many are open."""
         return len(self._open)
 
+    def count_of(self, address: str) -> int:
+        """Return how many an address has open."""
+        return sum(stream.address == address for stream in self._open)
+
     def publish(self) -> None:
         """Have every client ask again."""
-        with self._lock:
-            for stream in self._open:
-                stream.wake()
+        self._soon(self._begin_to_tell)
 
     def close(self) -> None:
         """End all streams: a server that stops need not wait for them."""
         self._closed = True
-        self.publish()
+        self._soon(self._wake_all)
 
-    async def events(self) -> AsyncIterator[bytes]:
-        """Yield what one client is to be sent, until it goes or the server stops."""
-        stream = _Stream(self._passed())
-        with self._lock:
-            self._open.add(stream)
+    def _soon(self, work: Callable[[], object]) -> None:
+        """Do something in the streams' loop; harmless where that has ended."""
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    def _wake_all(self) -> None:
+        for stream in self._open:
+            stream.wake()
+
+    def _begin_to_tell(self) -> None:
+        self._untold |= dict.fromkeys(self._open)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        while self._untold:
+            await self._turn()
+            stream = next(iter(self._untold))
+            del self._untold[stream]
+            stream.wake()
+
+    async def events(self, address: str = "") -> AsyncIterator[bytes]:
+        """Yield what one client, at an address, is to be sent, until it goes or the server stops."""
+        self._loop = asyncio.get_running_loop()
+        stream = _Stream(address, self._passed())
+        self._open.add(stream)
         try:
             yield b"retry: 1000\n" + _REFETCH  # what changed before it listened, it has missed
             while not self._closed:
@@ -73,8 +113,7 @@ class Streams:
                 if not self._closed:
                     yield _REFETCH if changed or stream.passed != before else b": alive\n\n"
         finally:
-            with self._lock:
-                self._open.discard(stream)
+            self._open.discard(stream)
 
     def _pause(self) -> float:
         """Return how long there is nothing to say unless a flag changes."""
@@ -88,17 +127,16 @@ class Streams:
 
 
 class _Stream:
-    """One client: whether it is to be told, and how many boundaries had passed when it last was."""
+    """One client: its address, whether it is to be told, how many boundaries had passed when it last was."""
 
-    def __init__(self, passed: int) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, address: str, passed: int) -> None:
         self._event = asyncio.Event()
+        self.address = address
         self.passed = passed
 
     def wake(self) -> None:
-        """Tell it soon; harmless where its loop has ended."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._event.set)
+        """Tell it soon."""
+        self._event.set()
 
     async def wait(self, seconds: float) -> bool:
         """Wait to be woken, and return whether it was in time."""
@@ -116,12 +154,20 @@ class Ofrep:
     Args:
         evaluator: of the flags.
         streams: to whom changes are told.
+        turn: waited for between the flags of one call.
         origins: web origins whose pages may ask; ``*`` for any.
     """
 
-    def __init__(self, evaluator: flags.FlagEvaluator, streams: Streams, origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        evaluator: flags.FlagEvaluator,
+        streams: Streams,
+        turn: Callable[[], Awaitable[None]],
+        origins: Sequence[str] = (),
+    ) -> None:
         self._evaluator = evaluator
         self._streams = streams
+        self._turn = turn
         self._origins = origins
 
     def mount(self) -> Mount:
@@ -150,12 +196,14 @@ class Ofrep:
         return JSONResponse(_shown(found))
 
     async def _all(self, request: Request) -> Response:
+        listed: list[dict[str, Any]] = []
         try:
-            context = await _context(request)
-            found = await run_in_threadpool(self._evaluator.evaluate_all, context)
+            for found in self._evaluator.evaluate_all(await _context(request)):
+                listed.append(_shown(found))
+                if len(listed) % FLAGS_PER_TURN == 0:
+                    await self._turn()
         except flags.FlagError as error:
             return _refused(error)
-        listed = [_shown(evaluation) for evaluation in found]
         digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()[:32]
         headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}
         if digest in request.headers.get("if-none-match", ""):
@@ -167,12 +215,17 @@ class Ofrep:
         }
         return JSONResponse({"flags": listed, "eventStreams": [stream]}, headers=headers)
 
-    async def _events(self, _: Request) -> Response:
-        if self._streams.count >= MAX_STREAMS:
-            said = {"errorDetails": f"over {MAX_STREAMS} event streams are open"}
-            return JSONResponse(said, status_code=429, headers={"retry-after": "30"})
+    async def _events(self, request: Request) -> Response:
+        address = caller(request.scope)
+        many = request.state.bearer is None and self._streams.count_of(address) >= MAX_STREAMS_OF_ADDRESS
+        if many or self._streams.count >= MAX_STREAMS:
+            said = f"{MAX_STREAMS_OF_ADDRESS} of {address}" if many else str(MAX_STREAMS)
+            told = {"errorDetails": f"{said} event streams are open"}
+            return JSONResponse(told, status_code=429, headers={"retry-after": "30"})
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        return StreamingResponse(self._streams.events(), media_type="text/event-stream", headers=headers)
+        return StreamingResponse(
+            self._streams.events(address), media_type="text/event-stream", headers=headers
+        )
 
 
 def _shown(found: flags.Evaluation) -> dict[str, Any]:

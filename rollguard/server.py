@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 
 import msgspec
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -20,16 +19,19 @@ from rollguard.access import Access, Audit
 from rollguard.api import Api
 from rollguard.applier import Applier
 from rollguard.batches import Batches
+from rollguard.connections import Room
 from rollguard.control import ControlPlane
 from rollguard.decisions import UnknownRolloutError
 from rollguard.errors import RollguardError
+from rollguard.exposition import Exposition
 from rollguard.ledger import ConflictError, LedgerError
 from rollguard.lifecycle import RefusedError
 from rollguard.metrics import Metrics
 from rollguard.notification import MAX_BYTES, NotificationError, parse_webhook
-from rollguard.ofrep import Ofrep, Streams
+from rollguard.ofrep import ALL_FLAGS, FLAGS_PER_TURN, Ofrep, Streams
 from rollguard.probe import LedgerProbe
 from rollguard.tokens import Tokens
+from rollguard.turns import MOST_COST, Admission, Turns
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class Server:
         tokens: of callers that change or read anything but flags, metrics and health.
         wake: asks for a poll of Alertmanager.
         origins: web origins whose pages may ask for flags; ``*`` for any.
+        proxies: networks whose word about whom they stand for is believed.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Server:
         *,
         wake: Callable[[], None] = lambda: None,
         origins: Sequence[str] = (),
+        proxies: Sequence[str] = (),
     ) -> None:
         self._control = control
         self._notified = Batches(control.take)
@@ -72,10 +76,14 @@ class Server:
         self._deciding = 0
         schedules = (rollout.flag.schedule for rollout in control.rollouts.values() if rollout.flag.schedule)
         times = (time for item in schedules for time in (item.enable_time, item.disable_time))
-        self.streams = Streams([time for time in times if time is not None], control.clock.wall)
+        self._turns = Turns()
+        boundaries = [time for time in times if time is not None]
+        self.streams = Streams(boundaries, control.clock.wall, self._turns.enter)
         control.evaluator.on_change = self.streams.publish
-        self._ofrep = Ofrep(control.evaluator, self.streams, origins)
+        self._ofrep = Ofrep(control.evaluator, self.streams, self._turns.enter, origins)
+        self.room = Room(lambda given: tokens.bearer(given) is not None, proxies)
         self._access = Access(tokens, control.clock.monotonic)
+        self._texts = Exposition(metrics.registry)
         self._api = Api(control, applier, self._access)
 
     def app(self) -> Starlette:
@@ -83,6 +91,13 @@ class Server:
         audit = Middleware(
             Audit,
             refused=lambda code: self._metrics.refused.labels(str(code)).inc(),
+            clock=self._control.clock.monotonic,
+        )
+        admission = Middleware(
+            Admission,
+            access=self._access,
+            turns=self._turns,
+            costs={ALL_FLAGS: 1 + min(MOST_COST, len(self._control.rollouts) / FLAGS_PER_TURN)},
             clock=self._control.clock.monotonic,
         )
         return Starlette(
@@ -94,7 +109,7 @@ class Server:
                 Route("/livez", _alive),
                 Route("/readyz", self._ready),
             ],
-            middleware=[audit],
+            middleware=[audit, admission],
             exception_handlers={HTTPException: _told, RollguardError: _failed, Exception: _broken},
         )
 
@@ -128,8 +143,8 @@ class Server:
         return Response(msgspec.json.encode({"decided": entries}), media_type="application/json")
 
     async def _exposition(self, request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        text = await run_in_threadpool(encode, self._metrics.registry)
+        fresh = request.state.bearer is not None
+        text, content_type = await self._texts.text(request.headers.get("accept", ""), fresh=fresh)
         return Response(text, headers={"content-type": content_type})
 
     async def _ready(self, _: Request) -> Response:

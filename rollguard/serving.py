@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +25,7 @@ from rollguard.errors import FileProblemsError, Problem, RollguardError
 from rollguard.ledger import Ledger, LedgerError
 from rollguard.metrics import Metrics
 from rollguard.notices import Notices
-from rollguard.ofrep import MAX_STREAMS, Streams
+from rollguard.ofrep import Streams
 from rollguard.periodic import Periodic
 from rollguard.pool import TargetPool
 from rollguard.probe import PROBE_SECONDS, LedgerProbe
@@ -38,6 +40,12 @@ from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
 from rollguard.watch import WATCH_SECONDS, Watcher
 
 log = logging.getLogger(__name__)
+
+SWITCH_SECONDS = 0.001
+"""How long a thread computes before another may; a decision wakes many times within its commit."""
+
+OPEN_FILES = 4096
+"""Of connections, files and databases at once, where the system allows it."""
 
 FOLLOW_SECONDS = 0.2
 """How soon flags and targets follow another control plane on the same ledger."""
@@ -62,6 +70,7 @@ class Options:
         poll_seconds: between two polls of Alertmanager.
         watch_seconds: between two looks at Prometheus.
         origins: web origins whose pages may ask for flags.
+        proxies: networks whose `X-Forwarded-For` is believed.
         url: how people reach it; stands in the notices that they get. Empty for none.
         tls: files of the certificate and its key, for HTTPS; None for HTTP.
     """
@@ -80,6 +89,7 @@ class Options:
     poll_seconds: float = POLL_SECONDS
     watch_seconds: float = WATCH_SECONDS
     origins: Sequence[str] = ()
+    proxies: Sequence[str] = ()
     url: str = ""
     tls: tuple[Path, Path] | None = None
 
@@ -142,7 +152,16 @@ def running(options: Options) -> Iterator[Server]:
                 _reconciling(control, metrics, options) as reconciler,
             ):
                 wake = reconciler.wake if reconciler else lambda: None
-                yield Server(control, applier, metrics, probe, tokens, wake=wake, origins=options.origins)
+                yield Server(
+                    control,
+                    applier,
+                    metrics,
+                    probe,
+                    tokens,
+                    wake=wake,
+                    origins=options.origins,
+                    proxies=options.proxies,
+                )
         finally:
             pool.stop()
 
@@ -285,17 +304,20 @@ def serve(options: Options) -> None:
         ListenError, TlsError, and what `running` raises: before anything was started.
     """
     certificate, key = _tls(options.tls)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    _allow_open_files()
     with _socket(options.listen) as listening, running(options) as server:
         config = uvicorn.Config(
             server.app(),
-            http=Connection,
+            http=partial(Connection, room=server.room),  # type: ignore[arg-type]
             log_config=None,  # as everything else is logged
             log_level="warning",
             access_log=False,
             server_header=False,
             timeout_keep_alive=65,
             timeout_graceful_shutdown=5,
-            limit_concurrency=256 + MAX_STREAMS,
+            proxy_headers=bool(options.proxies),
+            forwarded_allow_ips=list(options.proxies),
             ssl_certfile=certificate,
             ssl_keyfile=key,
         )
@@ -304,6 +326,13 @@ def serve(options: Options) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         _Uvicorn(config, server.streams).run(sockets=[listening])
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _tls(files: tuple[Path, Path] | None) -> tuple[Path | None, Path | None]:

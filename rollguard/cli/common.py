@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import re
@@ -93,6 +94,20 @@ class OriginType(click.ParamType[str]):
             self.fail(
                 f"{value!r}, expected one such as https://app.example, without a path, or *.", param, ctx
             )
+        return value
+
+
+class NetworkType(click.ParamType[str]):
+    """An address or a network of IPv4 or IPv6."""
+
+    name = "network"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it is, or fail with what was expected."""
+        try:
+            ipaddress.ip_network(value)
+        except ValueError as error:
+            self.fail(f"{error}, expected one such as 10.0.0.7 or 10.0.0.0/24.", param, ctx)
         return value
 
 

@@ -15,6 +15,7 @@ from rollguard.cli.common import (
     STATE_FOLDER,
     TOKEN_FILE,
     DurationType,
+    NetworkType,
     OriginType,
     UrlType,
     examples,
@@ -117,6 +118,14 @@ from rollguard.tokens import ROLES, Role
     help="Web origin whose pages may ask for flags, such as https://app.example; may be given several times.",
 )
 @click.option(
+    "--trusted-proxy",
+    "proxies",
+    type=NetworkType(),
+    multiple=True,
+    metavar="NETWORK",
+    help="Address or network of a proxy whose X-Forwarded-For is believed; may be given several times.",
+)
+@click.option(
     "--url",
     type=UrlType(),
     help="How people reach this control plane: a link in the notices that Alertmanager sends them.",
@@ -137,6 +146,7 @@ def serve(
     poll: float,
     watch: float,
     origins: tuple[str, ...],
+    proxies: tuple[str, ...],
     url: str | None,
     scale: float,
 ) -> None:
@@ -164,6 +174,7 @@ def serve(
             poll_seconds=poll,
             watch_seconds=watch,
             origins=origins,
+            proxies=proxies,
             url=url or "",
         )
     )

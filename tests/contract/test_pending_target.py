@@ -71,7 +71,8 @@ class Served:
 
     def pending_metric(self) -> float:
         """Return the metric that says the target is behind."""
-        text = httpx.get(f"{self._url}/metrics").text
+        headers = {"authorization": f"Bearer {TOKEN}"}  # so that it is made anew
+        text = httpx.get(f"{self._url}/metrics", headers=headers).text
         line = next(line for line in text.splitlines() if line.startswith("rollguard_target_pending{"))
         return float(line.rsplit(" ", 1)[1])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -47,6 +49,57 @@ def test_a_token_is_replaced_without_a_restart(served: Served) -> None:
     served.token_file.write_text(READER)
     assert (answered(served, TOKEN), answered(served, READER)) == (401, 200)
     assert served.notify().status_code == 401
+
+
+# Strangers
+
+
+@pytest.fixture
+def hold(served: Served) -> Iterator[Callable[[str, int, bytes], None]]:
+    """Return a function that opens connections from an address, says something on each, and keeps them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    place = ("127.0.0.1", int(served.url.rpartition(":")[2]))
+    with ExitStack() as stack:
+
+        def held(address: str, count: int, said: bytes) -> None:
+            for _ in range(count):
+                connection = socket.create_connection(place, timeout=30, source_address=(address, 0))
+                stack.enter_context(connection).sendall(said)
+
+        yield held
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"GET /ofrep/v1/events HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /ofrep/v1/evaluate/flags HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n",
+    ],
+    ids=["silent", "streams", "bodies that do not come"],
+)
+def test_strangers_on_all_connections_keep_no_notification_out(
+    served: Served, hold: Callable[[str, int, bytes], None], said: bytes
+) -> None:
+    served.take_to("full")
+    for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+        hold(address, 400, said)
+    assert httpx.get(f"{served.url}/livez", timeout=30).status_code == 200
+    assert answered(served, TOKEN) == 200
+    answer = served.notify()
+    assert [entry["kind"] for entry in answer.json()["decided"]] == ["rollback"]
+
+
+def test_the_word_of_a_proxy_counts_only_where_it_is_trusted(served: Served, tmp_path: Path) -> None:
+    told = {"x-forwarded-for": "192.0.2.7"}
+    httpx.get(f"{served.url}/api/v1/rollouts", headers=told)
+    with another(tmp_path / "behind", "--trusted-proxy", "127.0.0.0/8") as (behind, child):
+        child.wait_until_ready(30)
+        httpx.get(f"{behind.url}/api/v1/rollouts", headers=told)
+        assert '"from": "192.0.2.7"' in behind.log()
+    assert '"from": "127.0.0.1"' in served.log()
 
 
 # Roles and TLS by options

@@ -172,6 +172,11 @@ def test_a_burst_is_followed_by_a_steady_rate() -> None:
     assert [rates.allows("a") for _ in range(4)] == [True] * 3 + [False]
 
 
+def test_who_may_wait_comes_later_at_the_steady_rate() -> None:
+    rates = Rates(per_second=2, burst=1, clock=lambda: 0.0)
+    assert [rates.delay("a", patience=1.0) for _ in range(5)] == [0.0, 0.5, 1.0, None, None]
+
+
 def test_callers_are_counted_apart_and_the_oldest_is_forgotten() -> None:
     rates = Rates(per_second=1, burst=1, clock=lambda: 0.0, most=2)
     assert [rates.allows(caller) for caller in "aabbc"] == [True, False, True, False, True]

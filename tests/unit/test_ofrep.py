@@ -230,6 +230,12 @@ def test_streams_beyond_the_limit_are_asked_to_come_again(app: App, monkeypatch:
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
 
 
+def test_an_address_has_so_many_streams(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollguard.ofrep.MAX_STREAMS_OF_ADDRESS", 0)
+    answer = app.get("/ofrep/v1/events", token=None)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "30")
+
+
 def test_boundaries_are_those_of_the_rollouts_schedules(
     make_app: Callable[..., App], rollout: Rollout
 ) -> None:

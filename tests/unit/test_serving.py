@@ -11,6 +11,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 
 from rollguard import connections
+from rollguard.connections import Room
 from rollguard.processes import free_port
 from rollguard.serving import ListenError, _socket
 
@@ -79,6 +80,53 @@ def test_a_caller_that_trickles_its_head_is_cut_off(address: tuple[str, int]) ->
             except OSError:
                 said = b"closed"
     assert said == b"closed"
+
+
+class Silent:
+    """A connection that says nothing."""
+
+    def __init__(self, address: str) -> None:
+        self.client = (address, 1)
+        self.transport = self
+        self.aborted = False
+
+    def abort(self) -> None:
+        """End at once."""
+        self.aborted = True
+
+
+def held(room: Room, *addresses: str) -> list[Silent]:
+    found = [Silent(address) for address in addresses]
+    for connection in found:
+        room.heard(connection)  # type: ignore[arg-type]
+    return found
+
+
+def test_a_new_stranger_takes_the_place_of_who_was_silent_longest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 3)
+    room = Room(lambda _: False)
+    first, second, *_ = strangers = held(room, "a", "b", "c")
+    room.heard(first)  # type: ignore[arg-type]
+    held(room, "d")
+    assert [connection.aborted for connection in strangers] == [False, True, False]
+    assert second.aborted
+
+
+def test_an_address_has_so_many_connections_unless_it_is_a_proxys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST_OF_ADDRESS", 2)
+    room = Room(lambda _: False, ["10.0.0.0/24"])
+    held_by = {address: held(room, *[address] * 3) for address in ("10.0.0.9", "10.0.1.9")}
+    aborted = {address: sum(one.aborted for one in listed) for address, listed in held_by.items()}
+    assert aborted == {"10.0.0.9": 0, "10.0.1.9": 1}
+
+
+def test_who_presented_a_token_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "MOST", 1)
+    room = Room(lambda _: True)
+    (known,) = held(room, "a")
+    room.forget(known)  # type: ignore[arg-type]
+    held(room, "a", "a")
+    assert not known.aborted
 
 
 def test_a_connection_that_was_used_may_rest(
