@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -12,11 +11,11 @@ from typing import Any
 from generators import expressions, promql
 from generators.expressions import ExpressionError
 from generators.rules import STAGE_LOOKBACK_SECONDS, Condition, RenderingError, conditions, other_stages
-from generators.series import MOST_STEPS, STALE, Sample, expanded, require_notation
+from generators.series import MOST_STEPS, STALE, Sample, differ, expanded, require_notation, shortened
 from generators.timing import Timing
 from rollguard import durations
 from rollguard.series import Series
-from rollguard.spec import Guard, Rollout, TestCase
+from rollguard.spec import Guard, Rollout, TestCase, TestSeries
 from rollguard.templates import template_of
 
 FIRES, SILENT, ABSENT, RESOLVES = "fires", "silent", "absent", "resolves"
@@ -140,26 +139,48 @@ class Watched:
         """
         steps = self.begins(part, case) + self.waits + 1 + longer
         found: dict[str, str] = {}
+        sets = self._label_sets(part, case)
         for other in self.parts:
-            if other is not part and self.fires_on_absence(other):
-                found |= dict(self._rendered(other, self.healthy(other), steps))
-        return found | dict(self._rendered(part, case, steps))
+            if other is not part and (self.template.judges_absence or self.fires_on_absence(other)):
+                for labels in sets:
+                    found |= dict(self._rendered(other, self.healthy(other), steps, labels))
+        if self.template.judges_absence and isinstance(part.names.get("metric"), Series):
+            own = TestSeries(of="metric", values="1")
+            for labels in sets:
+                found.pop(self._name(part, own, labels), None)
+        return found | dict(self._rendered(part, case, steps, {}))
 
-    def _rendered(self, part: Condition, case: TestCase, steps: int) -> Iterator[tuple[str, str]]:
+    def _label_sets(self, part: Condition, case: TestCase) -> list[Mapping[str, str]]:
+        """Return the labels, beside those that the guard selects, by which a case tells its series apart."""
+        found = [self._labels(part, one) for one in case.series if part.names[one.of] is not None]
+        return list({str(labels): labels for labels in found}.values()) or [{}]
+
+    def _labels(self, part: Condition, series: TestSeries) -> dict[str, str]:
+        names = self._names(part)
+        return {
+            expressions.render(label, names): expressions.render(text, names)
+            for label, text in series.labels.items()
+        }
+
+    def _name(self, part: Condition, series: TestSeries, labels: Mapping[str, str]) -> str:
+        metric = part.names[series.of]
+        assert isinstance(metric, Series)
+        example = metric.suffixed(series.suffix).example()
+        more = [(label, "=", text) for label, text in {**labels, **self._labels(part, series)}.items()]
+        return str(replace(example, matchers=(*example.matchers, *more)))
+
+    def _rendered(
+        self, part: Condition, case: TestCase, steps: int, labels: Mapping[str, str]
+    ) -> Iterator[tuple[str, str]]:
         names = {**self._names(part), "steps": steps}
         for series in case.series:
-            metric = part.names[series.of]
-            if metric is None:
+            if part.names[series.of] is None:
                 continue
-            assert isinstance(metric, Series)
             try:
                 values = expressions.render(series.values, names)
-                example = metric.suffixed(series.suffix).example()
-                more = (
-                    (label, "=", expressions.render(text, names)) for label, text in series.labels.items()
-                )
-                name = str(replace(example, matchers=(*example.matchers, *more)))
-                values = values if "x" in values else f"{values}x{steps}"
+                name = self._name(part, series, labels)
+                if "x" not in values:
+                    values = shortened([float(values)] * (steps + 1))
                 require_notation(values)
                 yield name, values
             except (ExpressionError, ValueError) as error:
@@ -231,7 +252,7 @@ def are_twins(fires: RenderedCase, silent: RenderedCase) -> bool:
     if fires.condition != silent.condition or fires.series.keys() != silent.series.keys():
         return False
     pairs = [(expanded(fires.series[name]), expanded(silent.series[name])) for name in fires.series]
-    differing = [(one, other) for one, other in pairs if any(map(operator.ne, one, other))]
+    differing = [(one, other) for one, other in pairs if any(map(differ, one, other))]
     if not differing:
         apart = fires.expected[0][0] - silent.expected[0][0]
         return bool(fires.series) and abs(apart) <= _TWIN_STEPS
@@ -244,7 +265,7 @@ def are_twins(fires: RenderedCase, silent: RenderedCase) -> bool:
 def are_same(one: RenderedCase, other: RenderedCase) -> bool:
     """Return whether two cases show the same samples, as far as both go."""
     return one.series.keys() == other.series.keys() and all(
-        not any(map(operator.ne, expanded(values), expanded(other.series[name])))
+        not any(map(differ, expanded(values), expanded(other.series[name])))
         for name, values in one.series.items()
     )
 

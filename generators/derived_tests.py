@@ -38,13 +38,17 @@ def derived(watched: Watched, part: Condition) -> Iterator[RenderedCase]:
     written = list(watched.written(part))
     healthy = watched.healthy(part)
     absence = watched.fires_on_absence(part)
+    unjudged = (
+        watched.template.judges_absence and part.names.get("counter") is part.names.get("single") is None
+    )
     for case, fires in written:
         if fires.kind != FIRES:
             continue
         then = next((twin for twin, silent in written if _is_twin(fires, silent)), None)
         cases = _Following(watched, part, case, fires)
-        if absence:
-            yield from cases.resolves(healthy)
+        if absence or unjudged:
+            if not unjudged or _ends_as_any(part, case):
+                yield from cases.resolves(healthy)
             continue
         if then is not None:
             yield from cases.resolves(then)
@@ -54,11 +58,30 @@ def derived(watched: Watched, part: Condition) -> Iterator[RenderedCase]:
             yield from cases.loses_scrapes()
             yield from _others(part, fires)
         else:
-            yield from _mislabelled(part, fires, f"{SILENT} for other labels")
-    yield from _beside_others(watched, part, written)
-    if absence:
-        fires = written[-1][1].varied(FIRES, "", written[-1][1].series, (watched.waits, True))
-        yield from _mislabelled(part, fires, f"{FIRES} for other labels")
+            yield from _mislabelled(_named(part), fires, f"{SILENT} for other labels")
+    if unjudged:
+        yield from _unjudged(watched, part, written)
+    else:
+        yield from _beside_others(watched, part, written)
+
+
+def _ends_as_any(part: Condition, case: TestCase) -> bool:
+    """Return whether missing data ends by the healthy case, which has no label sets, as another case ends."""
+    return part.names["metric"] is None or not any(one.labels or one.values == "NaN" for one in case.series)
+
+
+def _unjudged(
+    watched: Watched, part: Condition, written: Sequence[tuple[TestCase, RenderedCase]]
+) -> Iterator[RenderedCase]:
+    """Yield what a guard on missing data says of series with other labels: it misses its own only."""
+    breach = next(case for _, case in written if case.kind == FIRES and case.series)
+    healthy = written[-1][1].varied(FIRES, "", written[-1][1].series, (watched.waits, True))
+    expected = part.names["metric"]
+    others = [item for item in _named(part) if item is not expected]
+    if expected is not None:
+        yield from _mislabelled([expected], healthy, f"{FIRES} for other labels")
+    if others and (expected is None or len(watched.parts) == 1):
+        yield from _mislabelled(others, breach, f"{SILENT} for other labels")
 
 
 def _is_twin(fires: RenderedCase, silent: RenderedCase) -> bool:
@@ -207,7 +230,7 @@ def stage_series(rollout: str, stage: str) -> str:
 
 def _others(part: Condition, fires: RenderedCase) -> Iterator[RenderedCase]:
     """Series that a guard must not read: of another rollout, or with another label."""
-    yield from _mislabelled(part, fires, f"{SILENT} for other labels")
+    yield from _mislabelled(_named(part), fires, f"{SILENT} for other labels")
     moved = {
         _with_label(name, ROLLOUT_LABEL, "another", f'replica="{replica}"'): values
         for name, values in fires.series.items()
@@ -265,8 +288,7 @@ def _named(part: Condition) -> list[Series]:
     return [value for value in part.names.values() if isinstance(value, Series)]
 
 
-def _mislabelled(part: Condition, case: RenderedCase, kind: str) -> Iterator[RenderedCase]:
-    series = _named(part)
+def _mislabelled(series: Sequence[Series], case: RenderedCase, kind: str) -> Iterator[RenderedCase]:
     at = case.expected[0][0]
     if any(not item.foreign for item in series):
         own = [name for name in case.series if any(_is_of(item, name) for item in series)]

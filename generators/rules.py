@@ -178,12 +178,16 @@ def shown_in(guard: Guard) -> str:
 def _no_data_sort(rollout: Rollout, parts: list[Condition]) -> str:
     """Return what sort of missing data it is; for a missing series, Prometheus finds out when it fires."""
     names = parts[0].names
-    if names["metric"] is None:
+    if names["counter"] is not None or names["single"] is not None:
         return "no traffic" if names["counter"] is not None else "several series"
-    ever = " or ".join(f"present_over_time({part.names['metric']}[1d])" for part in parts)
+    metrics = dict.fromkeys(part.names["metric"] for part in parts if part.names["metric"] is not None)
+    never = " or ".join(f"absent_over_time({metric}[1d])" for metric in metrics)
+    if not never:
+        return "not a number"
     return (
-        f'{{{{ if query `up{{rollout="{rollout.name}"}} == 0` }}}}target down'
-        f"{{{{ else if query `{ever}` }}}}vanished{{{{ else }}}}never existed{{{{ end }}}}"
+        "{{ if ne $value $value }}not a number"
+        f'{{{{ else if query `up{{rollout="{rollout.name}"}} == 0` }}}}target down'
+        f"{{{{ else if query `{never}` }}}}never existed{{{{ else }}}}vanished{{{{ end }}}}"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
@@ -50,6 +51,11 @@ def _matched(item: str) -> re.Match[str] | None:
     return match
 
 
+def differ(one: Sample, other: Sample) -> bool:
+    """Return whether two samples differ; NaN does not from NaN."""
+    return one != other and (one == one or other == other)  # noqa: PLR0124
+
+
 def _item(item: str) -> Iterator[Sample]:
     if item.startswith("_"):
         yield from [None] * int(item[2:] or 1)
@@ -78,7 +84,8 @@ def _run(samples: Sequence[Sample], start: int) -> int:
     """Return how many samples from a place on make one item."""
     first = samples[start]
     end = start + 1
-    if first == STALE:
+    # What is not finite, promtool repeats no more than a marker of staleness.
+    if first == STALE or (isinstance(first, float) and not math.isfinite(first)):
         return 1
     if first is None or not isinstance(first, float) or samples[end : end + 1] == [first]:
         while end < len(samples) and samples[end] == first:
@@ -104,6 +111,8 @@ def _written(run: Sequence[Sample]) -> str:
     if not isinstance(first, float):
         text = first or "_"
         return text if len(run) == 1 else f"{text}x{len(run)}"
+    if not math.isfinite(first):
+        return "NaN" if math.isnan(first) else f"{first:+}".title()
     if len(run) == 1:
         return f"{first:.12g}"
     step = _difference(run, 1) or 0.0

@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 from rollguard import durations
 from rollguard.model import Value
+from rollguard.needs import BY, MIN_SAMPLE, SAMPLE, Read, counted, reads
 from rollguard.series import Series
 from rollguard.spec import Action, Guard, Rollout
-from rollguard.templates import SERIES_TYPES, Template, template_of
+from rollguard.templates import SERIES_TYPES, template_of
 
 NO_DATA = "NoData"
 """Ends the names of the guards that see another guard's data go."""
@@ -34,15 +35,16 @@ class DerivedGuard(Guard):
 
 
 class NoDataGuard(DerivedGuard):
-    """The guard that sees the data of others go."""
+    """The guard that sees the data of others go: series missing, still counters, or many series."""
 
     watched: tuple[str, ...]
+    sort: str
 
 
-_Items: TypeAlias = tuple[tuple[tuple[str, Value], ...], ...]
-"""What the template `no-data` is given: for each condition, its parameters."""
+_Item: TypeAlias = tuple[tuple[str, Value], ...]
+"""What the template `no-data` is given: the parameters of a condition."""
 
-_Watch: TypeAlias = tuple[str, Action, tuple[str, ...] | None, _Items]
+_Watch: TypeAlias = tuple[str, Action, tuple[str, ...] | None, _Item]
 """Of what sort, what happens without data, in which stages, and what is watched."""
 
 MISSING, NO_TRAFFIC, SEVERAL = "", "-no-traffic", "-several"
@@ -55,20 +57,21 @@ def all_guards(rollout: Rollout) -> list[Guard]:
     Args:
         rollout: a checked rollout.
     Returns:
-        The guards as written, or for each scope; and those derived from their ``no_data``. Guards that read
-        the same series in the same stages share one.
+        The guards as written, or for each scope; and those derived from their ``no_data``. What several
+        guards read in the same stages is watched by that of the first.
     """
     guards = [scoped for written in rollout.guards for scoped in _in_scopes(rollout, written)]
-    alike: dict[_Watch, list[Guard]] = {}
+    readers: dict[_Watch, list[Guard]] = {}
     for guard in guards:
         for sort, items in _no_data_items(guard):
             action = guard.no_traffic or guard.no_data if sort == NO_TRAFFIC else guard.no_data
             if action != "ignore":
-                alike.setdefault((sort, action, guard.stages, items), []).append(guard)
+                for item in items:
+                    readers.setdefault((sort, action, guard.stages, item), []).append(guard)
     found: list[Guard] = []
     for guard in guards:
         found.append(guard)
-        found += [_no_data_guard(rollout, key, who) for key, who in alike.items() if who[0] is guard]
+        found += _no_data_guards(rollout, [(key, who) for key, who in readers.items() if who[0] is guard])
     return found
 
 
@@ -145,65 +148,85 @@ def _narrow(text: str, match: Mapping[str, Sequence[str]]) -> str:
     return str(Series.parse(text).narrowed(match))
 
 
-def _no_data_guard(rollout: Rollout, watch: _Watch, watched: Sequence[Guard]) -> NoDataGuard:
-    first, names = watched[0], tuple(guard.name for guard in watched)
-    sort, action, stages, items = watch
-    alert = f"{first.alert}{NO_DATA}"
-    return NoDataGuard.model_construct(
-        alert=alert,
-        called=f"{alert}{first.name.removeprefix(first.alert)}{sort}",
-        origin=first.written,
-        watched=names,
-        use="no-data",
-        with_=tuple(dict(item) for item in items),
-        # Just after its own start, Prometheus has no data of anything.
-        for_=_NO_DATA_INTERVALS * rollout.scrape.interval,
-        stages=stages,
-        severity="warning",
-        action=action,
-        no_data="ignore",
-        summary=f"No data for {', '.join(names)}.",
-    )
+def _no_data_guards(
+    rollout: Rollout, watches: Sequence[tuple[_Watch, Sequence[Guard]]]
+) -> Iterator[NoDataGuard]:
+    """Yield the guards, one for each sort, of what a guard is the first to read."""
+    for sort in dict.fromkeys(watch[0] for watch, _ in watches):
+        alike = [(watch, who) for watch, who in watches if watch[0] == sort]
+        (_, action, stages, _), (first, *_) = alike[0]
+        names = tuple(dict.fromkeys(guard.name for _, who in alike for guard in who))
+        alert = f"{first.alert}{NO_DATA}"
+        yield NoDataGuard.model_construct(
+            alert=alert,
+            called=f"{alert}{first.name.removeprefix(first.alert)}{sort}",
+            origin=first.written,
+            watched=names,
+            sort=sort,
+            use="no-data",
+            with_=tuple(dict(watch[-1]) for watch, _ in alike),
+            # Just after its own start, Prometheus has no data of anything.
+            for_=_NO_DATA_INTERVALS * rollout.scrape.interval,
+            stages=stages,
+            severity="warning",
+            action=action,
+            no_data="ignore",
+            summary=f"No data for {', '.join(names)}.",
+        )
 
 
-def _no_data_items(guard: Guard) -> Iterator[tuple[str, _Items]]:
+def _no_data_items(guard: Guard) -> Iterator[tuple[str, list[_Item]]]:
     """Yield what the template `no-data` is to watch, by sort."""
     template = template_of(guard)
     missing: dict[tuple[tuple[str, Value], ...], None] = {}
     still, several = dict(missing), dict(missing)
-    for values in guard.bindings:
-        raw = [name for name in template.raw if name in values][:1]
-        raw += [name for given, name in template.raw_with.items() if given in values]
-        for series in _narrowest([_counted(template, name, values) for name in raw]):
-            missing[("metric", series),] = None
+    for values, found in reads(guard):
+        missing |= dict.fromkeys(tuple(item.items()) for item in _missing(values, found))
         if template.counter is not None and template.counter in values:
             quiet = template.quiet or template.window or ""
             window = max(_QUIET_SECONDS, float(template.bind(values)[quiet] or 0))
-            counter = _counted(template, template.counter, values)
+            counter = counted(template, template.counter, values)
             still[("counter", counter), ("window", durations.render(window))] = None
-        for name in template.single if "by" not in values else ():
+        for name in template.single if BY not in values else ():
             if name in values:
                 several[("single", str(values[name])),] = None
-    for sort, found in ((MISSING, missing), (NO_TRAFFIC, still), (SEVERAL, several)):
-        if found:
-            yield sort, tuple(found)
+    for sort, items in ((MISSING, missing), (NO_TRAFFIC, still), (SEVERAL, several)):
+        if items:
+            yield sort, list(items)
 
 
-def _narrowest(found: Sequence[str]) -> Iterator[str]:
-    """Yield the series without those that are there whenever another one is."""
-    parsed = {text: Series.parse(text) for text in found}
-    for text, series in parsed.items():
-        wider = (
-            series.name == other.name and set(series.matchers) < set(other.matchers)
-            for other in parsed.values()
-        )
-        if not any(wider):
-            yield text
+def _missing(values: Mapping[str, Value], found: Sequence[Read]) -> Iterator[dict[str, Value]]:
+    """Yield the parameters of `no-data` for each series that one condition of a guard reads."""
+    by = {BY: values[BY]} if BY in values else {}
+    enough = {name: values[name] for name in (SAMPLE, MIN_SAMPLE) if name in values and SAMPLE in values}
+    there = [read.series for read in found if read.presence == "always"]
+    for read in found:
+        if read.presence in {"optional", "scarce"} or _is_wider(read.series, there):
+            if not any(_is_wider(other, [read.series]) for other in there):
+                yield {"number": read.series, **_averaged(values, read)}
+            continue
+        item: dict[str, Value] = {"metric": read.series, **_averaged(values, read)}
+        match read.presence:
+            case "always":
+                yield {**item, **by}
+                if by and read.parameter == SAMPLE:
+                    yield from (
+                        {**item, **by, "beside": other.series}
+                        for other in found
+                        if other.presence == "sampled"
+                    )
+            case "beside":
+                yield {**item, **by, **enough, "beside": read.beside}
+            case "sampled":
+                yield {**item, **by, **enough}
 
 
-def _counted(template: Template, name: str, values: Mapping[str, Value]) -> str:
-    """Return a parameter's series; of a histogram, the count of its observations."""
-    series = str(values[name])
-    if template.parameters[name].type == "histogram":
-        return str(Series.parse(series).suffixed("_count"))
-    return series
+def _averaged(values: Mapping[str, Value], read: Read) -> dict[str, Value]:
+    return {"aggregate": values.get("aggregate", "average"), "span": read.averaged} if read.averaged else {}
+
+
+def _is_wider(series: str, others: Sequence[str]) -> bool:
+    """Return whether a series is there whenever one of the others is, as that one is a part of it."""
+    mine = Series.parse(series)
+    parsed = map(Series.parse, others)
+    return any(mine.name == other.name and set(mine.matchers) < set(other.matchers) for other in parsed)

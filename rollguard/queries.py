@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 
 import promql_parser as parser
 
@@ -54,19 +55,51 @@ def measured(expression: str) -> str:
     return _line(node)
 
 
-def armed(rule: str) -> str | None:
+def armed(rule: str, optional: Collection[str] = ()) -> str | None:
     """Return the query that yields a sample where a rule can judge: its series are there, its samples enough.
+
+    NaN is no data: what a rule compares must be numbers, of every series.
 
     Args:
         rule: a rule's expression. `and … >= number` is taken as its minimal sample, what stands right of
             `unless` as where the guard is not meant.
+        optional: selectors of series that may be absent.
     Returns:
         PromQL, or None for a rule that reads no series, or their absence.
     Raises:
         QueryError: it is not PromQL.
     """
+    absent = {_line(_parsed(selector)) for selector in optional}
     needs = list(dict.fromkeys(_needs(_parsed(rule))))
-    return " and on () ".join(f"group({need})" for need in needs) or None
+    there = [f"group({need.query})" for need in needs if not need.operand and need.selector not in absent]
+    odd = [f"({need.query} != {need.query})" for need in needs if need.operand]
+    return " unless on () ".join([" and on () ".join(there), *odd]) if there else None
+
+
+def waiting(rule: str) -> str | None:
+    """Return the query that yields a sample where one of a rule's samples is there, and below its minimum.
+
+    Args:
+        rule: a rule's expression.
+    Returns:
+        PromQL, or None for a rule without a minimal sample.
+    Raises:
+        QueryError: it is not PromQL.
+    """
+    few = dict.fromkeys(need.below for need in _needs(_parsed(rule)) if need.below)
+    return " or ".join(f"group({below})" for below in few) or None
+
+
+def scarce(raw: str, metric: str, seconds: float) -> str:
+    """Return the query that yields a sample where a metric is not there, but what it is made of is.
+
+    Args:
+        raw: selector of what is there however little there is.
+        metric: selector.
+        seconds: for how long a sample counts.
+    """
+    there, left_out = (f"last_over_time({one}[{_range(seconds)}])" for one in (raw, metric))
+    return f"group({there}) unless on () group({left_out})"
 
 
 def evaluated_samples(rollout: str, seconds: float, ago: float = 0.0) -> str:
@@ -128,7 +161,24 @@ def _line(node: parser.Expr) -> str:
     return " ".join(line.strip() for line in node.prettify().split("\n"))
 
 
-def _needs(node: parser.Expr) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Need:
+    """What a rule needs to judge.
+
+    Args:
+        query: yields a sample where it is given; of an operand, its values.
+        selector: of one series; empty where it is none.
+        operand: whether it is an operand of a comparison, which must not be NaN.
+        below: of a minimal sample, the query for where it is not reached.
+    """
+
+    query: str
+    selector: str = ""
+    operand: bool = False
+    below: str = ""
+
+
+def _needs(node: parser.Expr) -> Iterator[_Need]:
     match node:
         case parser.ParenExpr():
             yield from _needs(node.expr)
@@ -136,27 +186,59 @@ def _needs(node: parser.Expr) -> Iterator[str]:
             yield from _needs(node.lhs)
         case parser.BinaryExpr() if str(node.op) == "and":
             yield from _needs(node.lhs)
-            yield from [_line(node.rhs)] if _asks_for_a_sample(node.rhs) else _needs(node.rhs)
+            sample = _minimal_sample(node.rhs)
+            yield from [sample] if sample else _needs(node.rhs)
         case _:
             yield from _series(node)
+            yield from _operands(node)
 
 
-def _asks_for_a_sample(node: parser.Expr) -> bool:
-    """Return whether a condition is a number that must be reached, and not part of the breach."""
+def _minimal_sample(node: parser.Expr) -> _Need | None:
+    """Return a condition that is a number which must be reached, and not part of the breach."""
+    inner = _inner(node)
+    if not isinstance(inner, parser.BinaryExpr) or str(inner.op) != ">=":
+        return None
+    if not isinstance(inner.rhs, parser.NumberLiteral):
+        return None
+    return _Need(_line(node), below=f"{_line(inner.lhs)} < {_line(inner.rhs)}")
+
+
+def _operands(node: parser.Expr) -> Iterator[_Need]:
+    node = _inner(node)
+    if isinstance(node, parser.BinaryExpr) and str(node.op) in _COMPARATORS:
+        for side in (node.lhs, node.rhs):
+            compared = list(_operands(side))
+            yield from compared
+            if not compared and not _is_scalar(side):
+                text = _line(side)
+                yield _Need(f"({text})" if isinstance(side, parser.BinaryExpr) else text, operand=True)
+
+
+def _is_scalar(node: parser.Expr) -> bool:
+    match node:
+        case parser.ParenExpr() | parser.UnaryExpr():
+            return _is_scalar(node.expr)
+        case parser.BinaryExpr():
+            return _is_scalar(node.lhs) and _is_scalar(node.rhs)
+        case parser.Call():
+            return node.func.name in {"time", "scalar", "pi"}
+        case _:
+            return isinstance(node, parser.NumberLiteral)
+
+
+def _inner(node: parser.Expr) -> parser.Expr:
     while isinstance(node, parser.ParenExpr):
         node = node.expr
-    if not isinstance(node, parser.BinaryExpr) or str(node.op) != ">=":
-        return False
-    return isinstance(node.rhs, parser.NumberLiteral)
+    return node
 
 
-def _series(node: parser.Expr) -> Iterator[str]:
+def _series(node: parser.Expr) -> Iterator[_Need]:
     """Yield what an operand reads: each selector, within its range."""
     match node:
         case parser.VectorSelector():
-            yield _line(node)
+            yield _Need(_line(node), _line(node))
         case parser.MatrixSelector():
-            yield f"last_over_time({_line(node)})"
+            yield _Need(f"last_over_time({_line(node)})", _bare(node))
         case parser.ParenExpr() | parser.SubqueryExpr() | parser.UnaryExpr() | parser.AggregateExpr():
             yield from _series(node.expr)
         case parser.BinaryExpr() if str(node.op) == "or":
@@ -168,3 +250,10 @@ def _series(node: parser.Expr) -> Iterator[str]:
         case parser.Call() if not node.func.name.startswith("absent"):
             for argument in node.args:
                 yield from _series(argument)
+
+
+def _bare(node: parser.MatrixSelector) -> str:
+    """Return a selector without its range, and without an offset."""
+    selector = node.vector_selector
+    selector.offset = None
+    return _line(parser.parse(str(selector)))

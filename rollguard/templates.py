@@ -147,8 +147,13 @@ class Template(Model):
     either: Listed[str] = Field((), description="Exactly one of these is given.")
     order: Listed[str] = Field((), description="If given together, in rising order.")
     together: Listed[str] = Field((), description="All of these are given, or none.")
-    raw: Listed[str] = Field((), description="Series whose absence is no data; the first given.")
+    raw: Listed[str] = Field((), description="Series whose absence is no data; default: all.")
     raw_with: dict[str, str] = Field({}, description="Where one parameter is given, another is raw, too.")
+    beside: dict[str, str] = Field({}, description="Series that must be there where another one is.")
+    averaged: dict[str, str] = Field({}, description="Series that are averaged -> over which parameter.")
+    judges_absence: bool = Field(
+        False, description="Absence says something to it, so that it has no missing data."
+    )
     counter: str | None = Field(None, description="The counter that stands still where there is no traffic.")
     single: Listed[str] = Field((), description="Metrics of which one series is meant.")
     instant: dict[str, str] = Field({}, description="Parameters with which a guard may have no `for`.")

@@ -10,11 +10,13 @@ from dataclasses import replace
 
 from rollguard import queries
 from rollguard.control import ControlPlane
-from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS
+from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS, PLATFORM
 from rollguard.errors import RollguardError
 from rollguard.falsifiable import criterion_fault
-from rollguard.guards import NO_DATA
+from rollguard.guards import SEVERAL, NoDataGuard
+from rollguard.needs import reads
 from rollguard.periodic import Periodic
+from rollguard.platform import acting_guards
 from rollguard.prometheus import Prometheus, PrometheusError, QueryRefusedError, Rule, SeveralSeriesError
 from rollguard.seen import (
     CriterionSeen,
@@ -28,12 +30,17 @@ from rollguard.seen import (
     state_of,
     troubled,
 )
-from rollguard.spec import Criterion, Rollout
+from rollguard.series import Series
+from rollguard.spec import Criterion, Guard, Rollout
 from rollguard.state import State
+from rollguard.templates import template_of
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 15.0
+_LOOKBACK_INTERVALS = 4
+"""For so many intervals a sample counts, as failed scrapes take none away."""
+
 LEASE_TURNS = 4
 """For so many turns one of several control planes may advance rollouts without asking again."""
 
@@ -102,7 +109,7 @@ class Observer:
             guards=self._silences(
                 rollout,
                 {
-                    guard.name: self._guard(rules, guard.name, now - state.entered_at, interval)
+                    guard.name: self._guard(rollout, guard, rules, now - state.entered_at)
                     for guard in guards_of(rollout, state.position)
                 },
                 now,
@@ -163,23 +170,24 @@ class Observer:
         self._failures[rollout.name] = (state.seq, {**known, name: (asked_until, failed_at)})
         return failed_at
 
-    def _guard(self, rules: Rules, name: str, seconds: float, interval: float) -> GuardSeen:
-        own = rules.guards.get(name, ())
+    def _guard(self, rollout: Rollout, guard: Guard, rules: Rules, seconds: float) -> GuardSeen:
+        own, interval = rules.guards.get(guard.name, ()), self.interval(rollout)
         state, why = state_of(own)
+        try:
+            judging, waiting = _asked(rollout, guard, own, _LOOKBACK_INTERVALS * interval)
+        except queries.QueryError as error:
+            why = why or f"cannot be read: {error}"
         if why:
             return GuardSeen("without data", why)
-        try:
-            judging = [query for rule in own if (query := queries.armed(rule.query))]
-        except queries.QueryError as error:
-            return GuardSeen("without data", f"cannot be read: {error}")
         share = self._share(judging, seconds, interval)
         if state != "inactive":
             return GuardSeen("breached", "fires" if state == "firing" else "is pending", share)
+        if _misses(rollout, guard, rules):
+            return GuardSeen("without data", _NO_DATA, share)
         if all(self._prometheus.query(query) for query in judging):
             return GuardSeen("armed", "", share)
-        if _missing(rules, name):
-            return GuardSeen("without data", _NO_DATA, share)
-        return GuardSeen("waiting", "", share)
+        waits = any(self._prometheus.query(query) for query in waiting)
+        return GuardSeen("waiting", "", share) if waits else GuardSeen("without data", _NO_DATA, share)
 
     def _silences(
         self, rollout: Rollout, guards: Mapping[str, GuardSeen], now: float
@@ -201,12 +209,36 @@ class Observer:
         return round(min(1.0, min(counted) * step / seconds), 3)
 
 
-def _missing(rules: Rules, name: str) -> bool:
-    """Return whether a guard that sees this one's data go says so."""
-    alike = [
-        found for other, found in rules.guards.items() if other.startswith(name) and other.endswith(NO_DATA)
+def _asked(
+    rollout: Rollout, guard: Guard, own: Sequence[Rule], seconds: float
+) -> tuple[list[str], list[str]]:
+    """Return the queries that all yield where a guard can judge, and of which one does where it waits."""
+    ours = guard.use != PLATFORM
+    if ours and template_of(guard).judges_absence:
+        return [], []
+    found = [read for _, condition in reads(guard) for read in condition] if ours else []
+
+    def selector(series: str) -> str:
+        return str(Series.parse(series).within(rollout.name))
+
+    optional = [selector(read.series) for read in found if read.presence == "optional"]
+    judging = [query for rule in own if (query := queries.armed(rule.query, optional))]
+    waiting = [query for rule in own if (query := queries.waiting(rule.query))]
+    waiting += [
+        queries.scarce(selector(read.beside), selector(read.series), seconds)
+        for read in found
+        if read.presence == "scarce"
     ]
-    return any(state_of(found)[0] != "inactive" for found in alike)
+    return judging, waiting
+
+
+def _misses(rollout: Rollout, guard: Guard, rules: Rules) -> bool:
+    """Return whether a guard that sees this one's data go says so."""
+    return any(
+        state_of(rules.guards.get(other.name, ()))[0] != "inactive"
+        for other in acting_guards(rollout)
+        if isinstance(other, NoDataGuard) and guard.name in other.watched and other.sort != SEVERAL
+    )
 
 
 class Watcher:

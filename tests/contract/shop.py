@@ -40,12 +40,29 @@ guards:
     for: 1h
     severity: critical
     action: rollback
+  - alert: WorseThanBefore
+    use: trails-baseline
+    with:
+      metric: error_ratio
+      baseline: error_ratio_before
+      delta_ratio: 0.95
+      worse: higher
+      sample: orders
+      min_sample: 50
+    severity: critical
+    action: rollback
 advance:
   - {{name: enough, stages: [canary], when: end, expr: orders >= 100}}
   - {{name: well rated, stages: [canary], when: throughout, expr: rating > 3}}
   - {{name: of one, stages: [half], expr: by_country > 0}}
 """
-HEALTHY = {"delay_seconds": "1", "error_ratio": "0", "orders": "100", "rating": "4"}
+HEALTHY = {
+    "delay_seconds": "1",
+    "error_ratio": "0",
+    "error_ratio_before": "0",
+    "orders": "100",
+    "rating": "4",
+}
 
 
 class Service:

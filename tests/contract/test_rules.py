@@ -182,6 +182,24 @@ GUARDS: dict[str, dict[str, Any]] = {
         "use": "no-data",
         "with": [{"metric": "m"}, {"metric": "n"}],
     },
+    "no-data-beside": {
+        "use": "no-data",
+        "with": {"metric": 'm{arm="off"}', "beside": 'm{arm="on"}', **SAMPLE},
+    },
+    "no-data-sample": {"use": "no-data", "with": {"metric": "m", **SAMPLE}, "for": "1m"},
+    "no-data-by": {
+        "use": "no-data",
+        "with": [
+            {"metric": "n", "by": "symbol, x"},
+            {"metric": "m", "by": "symbol, x", **SAMPLE},
+            {"metric": "b", "by": "symbol, x", "beside": "m"},
+        ],
+    },
+    "no-data-number": {
+        "use": "no-data",
+        "with": [{"number": 'm{route="x"}'}, {"number": "k", "aggregate": "average", "span": "30m"}],
+        "for": "1m",
+    },
     "no-traffic": {"use": "no-data", "with": {"counter": "c_total", "window": "1h"}},
     "several-series": {"use": "no-data", "with": {"single": "b"}, "for": "1m"},
     "absent": {**ABSENT, "with": {"metric": "m"}},
@@ -189,7 +207,10 @@ GUARDS: dict[str, dict[str, Any]] = {
 }
 
 
-WATCHED_FOR_NO_DATA = ("below", "either", "staged", "trails-sample", "ratio-above")
+WATCHED_FOR_NO_DATA = (
+    "below", "either", "staged", "trails-sample", "trails-by", "ratio-above", "quantile-baseline",
+    "burn-rate-lax",
+)  # fmt: skip
 AT_A_TIME_SCALE = ("outside", "staged", "trails-sample", "deviation", "ratio-above", "quantile", "existing",
                    "increases-much", "changes-since", "no-data", "absent-for")  # fmt: skip
 

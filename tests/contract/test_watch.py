@@ -164,6 +164,47 @@ def test_a_hold_whose_series_vanishes_stays_and_ends_with_data(
     assert seen(control, watcher).guards["TooSlow"].silent_seconds is None
 
 
+def condition(control: ControlPlane, watcher: Watcher, guard: str) -> str | None:
+    return seen(control, watcher).guards[guard].condition
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("error_ratio_before", None), ("error_ratio_before", "NaN"), ("error_ratio", "NaN"), ("orders", "NaN")],
+)
+def test_a_rollback_guard_whose_baseline_or_sample_is_gone_or_nan_keeps_the_stage(
+    shop: Shop, control: ControlPlane, watcher: Watcher, metric: str, value: str | None
+) -> None:
+    control.start("shop", actor="ann")
+    shop.service.metrics.pop(metric)
+    shop.service.metrics |= {metric: value} if value else {}
+    eventually(lambda: condition(control, watcher, "WorseThanBefore") == "without data")
+    eventually(lambda: seen(control, watcher).clock_seconds >= 1.0)
+    assert "WorseThanBefore, which has no data" in control.waits_for(shop.rollout, state(control))
+    assert state(control).stage == "canary"
+    eventually(lambda: shop.fires("WorseThanBeforeNoData") or shop.fires("TooWrongNoData"))
+
+
+@pytest.mark.parametrize("left_out", ["error_ratio_before", None])
+def test_a_guard_waits_below_its_minimal_sample_only(
+    shop: Shop, control: ControlPlane, watcher: Watcher, left_out: str | None
+) -> None:
+    shop.service.metrics["orders"] = "49"
+    if left_out:
+        del shop.service.metrics[left_out]
+    control.start("shop", actor="ann")
+    eventually(lambda: condition(control, watcher, "WorseThanBefore") == "waiting")
+    del shop.service.metrics["orders"]
+    eventually(lambda: condition(control, watcher, "WorseThanBefore") == "without data")
+
+
+def test_infinity_is_data(shop: Shop, control: ControlPlane, watcher: Watcher) -> None:
+    shop.service.metrics["error_ratio"] = "-Inf"
+    control.start("shop", actor="ann")
+    eventually(lambda: watcher._prometheus.value("error_ratio") == float("-inf"))
+    assert condition(control, watcher, "WorseThanBefore") == "armed"
+
+
 def test_a_guard_says_for_what_share_of_the_stage_it_could_judge(
     control: ControlPlane, watcher: Watcher
 ) -> None:

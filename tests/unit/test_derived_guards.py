@@ -53,12 +53,55 @@ def test_a_guard_that_ignores_absence_has_no_second(rollout: Rollout) -> None:
     assert len(guards.all_guards(changed)) == 1
 
 
-def test_the_series_that_is_there_whenever_there_is_data_is_watched(rollout: Rollout) -> None:
-    metric = {"metric": "a", "above": 1}
-    changed = with_guards(
-        rollout, {"with": [{**metric, "sample": "n", "raw": "r"}, {**metric, "sample": "n"}, metric]}
-    )
-    assert guards.all_guards(changed)[1].with_ == ({"metric": "r"}, {"metric": "n"}, {"metric": "a"})
+ENOUGH = {"sample": "n", "min_sample": 500}
+
+
+@pytest.mark.parametrize(
+    ("given", "watched"),
+    [
+        ({}, [{"metric": "a"}]),
+        (ENOUGH, [{"metric": "a", **ENOUGH}, {"metric": "n"}]),
+        ({"raw": "r"}, [{"number": "a"}, {"metric": "r"}]),
+        ({"baseline": "b"}, [{"metric": "a"}, {"metric": "b", "beside": "a"}]),
+        (
+            {"baseline": "b", **ENOUGH},
+            [{"metric": "a", **ENOUGH}, {"metric": "b", **ENOUGH, "beside": "a"}, {"metric": "n"}],
+        ),
+        (
+            {"baseline": "b", "by": "x"},
+            [{"metric": "a", "by": "x"}, {"metric": "b", "by": "x", "beside": "a"}],
+        ),
+        (
+            {**ENOUGH, "by": "x"},
+            [
+                {"metric": "a", "by": "x", **ENOUGH},
+                {"metric": "n", "by": "x"},
+                {"metric": "n", "by": "x", "beside": "a"},
+            ],
+        ),
+        (
+            {"aggregate": "maximum", "window": "30m"},
+            [{"metric": "a", "aggregate": "maximum", "span": "30m"}],
+        ),
+    ],
+)
+def test_every_series_that_a_guard_reads_is_watched(
+    rollout: Rollout, given: dict[str, Any], watched: list[dict[str, Any]]
+) -> None:
+    changed = with_guards(rollout, {"with": {**METRIC, **given}})
+    assert list(guards.all_guards(changed)[1].with_) == watched
+
+
+def test_a_series_of_several_guards_is_watched_by_that_of_the_first(rollout: Rollout) -> None:
+    first = {"with": {**METRIC, "raw": "r"}}
+    second = {"alert": "Other", "with": {"metric": "b", "above": 1, "raw": "r"}}
+    found = guards.all_guards(with_guards(rollout, first, second))
+    assert [guard.with_ for guard in found if isinstance(guard, guards.NoDataGuard)] == [
+        ({"number": "a"}, {"metric": "r"}),
+        ({"number": "b"},),
+    ]
+    assert isinstance(found[1], guards.NoDataGuard)
+    assert found[1].watched == ("Some", "Other")
 
 
 def test_a_series_that_several_conditions_read_is_watched_once(rollout: Rollout) -> None:
@@ -131,7 +174,7 @@ def test_counters_that_stand_still_are_told_of(rollout: Rollout) -> None:
     share = {"numerator": "e_total", "denominator": "r_total", "above": 0.1, "window": "10m"}
     found = guards.all_guards(with_guards(rollout, {"use": "ratio", "with": share}))
     assert {guard.name: guard.with_ for guard in found[1:]} == {
-        "SomeNoData": ({"metric": "r_total"},),
+        "SomeNoData": ({"number": "e_total"}, {"metric": "r_total"}),
         "SomeNoData-no-traffic": ({"counter": "r_total", "window": "10m"},),
     }
 
@@ -152,14 +195,17 @@ def test_traffic_is_missed_after_the_short_one_of_two_windows(rollout: Rollout) 
 def test_what_is_there_whenever_something_else_is_is_not_watched(rollout: Rollout) -> None:
     share = {"numerator": 'x_total{result="ok"}', "denominator": "x_total", "below": 0.9}
     found = guards.all_guards(with_guards(rollout, {"use": "ratio", "with": share}))
-    assert found[1].with_ == ({"metric": 'x_total{result="ok"}'},)
+    assert found[1].with_ == ({"metric": 'x_total{result="ok"}'}, {"number": "x_total"})
 
 
-def test_of_a_histogram_its_count_is_watched(rollout: Rollout) -> None:
+def test_of_a_histogram_its_count_is_watched_and_its_buckets_beside_it(rollout: Rollout) -> None:
     found = guards.all_guards(
         with_guards(rollout, {"use": "quantile", "with": {"metric": "d_seconds", "above": 2}})
     )
-    assert found[1].with_ == ({"metric": "d_seconds_count"},)
+    assert found[1].with_ == (
+        {"metric": "d_seconds_count"},
+        {"metric": "d_seconds_bucket", "beside": "d_seconds_count"},
+    )
 
 
 def test_several_baselines_are_told_of(rollout: Rollout) -> None:
@@ -178,15 +224,24 @@ def test_an_alert_that_exists_has_no_missing_data(rollout: Rollout) -> None:
     assert names(with_guards(rollout, {"use": "existing", "with": {"alert": "Slow"}})) == ["Some"]
 
 
-def test_of_an_own_expression_what_is_raw_is_watched(rollout: Rollout) -> None:
+@pytest.mark.parametrize(
+    ("raw", "watched"),
+    [
+        (["b"], ({"number": "a_ratio"}, {"metric": "b_ratio"})),
+        ([], ({"metric": "a_ratio"}, {"metric": "b_ratio"})),
+    ],
+)
+def test_of_an_own_expression_what_is_raw_is_watched_or_all(
+    rollout: Rollout, raw: list[str], watched: tuple[dict[str, str], ...]
+) -> None:
     own = {
         "use": None,
         "expr": "<< a | now >> > 1",
         "metrics": {"a": "a_ratio", "b": "b_ratio"},
-        "raw": ["b"],
+        "raw": raw,
     }
     found = guards.all_guards(with_guards(rollout, {**own, "condition": "a is over 1"}))
-    assert found[1].with_ == ({"metric": "b_ratio"},)
+    assert found[1].with_ == watched
 
 
 # Scopes
