@@ -13,6 +13,7 @@ from bench.flags import flags
 from bench.flips import flips
 from bench.generation import generate
 from bench.growth import growth
+from bench.healthy import healthy
 from bench.ingest import ingest
 from bench.scrape import scrape
 from bench.webhook import webhook
@@ -26,6 +27,7 @@ cli = click.Group(
         flips,
         generate,
         growth,
+        healthy,
         ingest,
         scrape,
         seeds,

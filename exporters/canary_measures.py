@@ -73,7 +73,7 @@ class CanaryMeasures:
         self._cohort = Cohort()
         self._window = RollingSums(window_seconds, len(CELLS), LAYOUT)
         self._drift = DriftWindow(reference, window_seconds, min_sample) if reference else None
-        self._operations = Operations(window_seconds)
+        self._operations = Operations()
         self._decoder = RowDecoder(self._drift.names if self._drift else ())
         self._intake: Intake[Any] = Intake(Event, window_seconds, clock, self._decoder)
         self._pending = _Pending()

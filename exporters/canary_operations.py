@@ -31,11 +31,14 @@ from exporters.tallies import Counter, Tally, restore
 from exporters.windowed import AGGREGATES, Window
 from exporters.windows import RollingSums, WindowState
 
-MIN_OUTCOMES = 50
-"""Closed trades with a score below which their Brier score is silent."""
+OUTCOMES_SECONDS = 86400.0
+"""Window of the Brier scores and the calibration error: half an hour holds too few trades for them."""
 
-MIN_CALIBRATED = 100
-"""The same of the expected calibration error, which has ten bins to fill."""
+MIN_OUTCOMES = 2500
+"""Closed trades with a score below which their Brier score is silent: 0.01 is 3 errors of a difference."""
+
+MIN_CALIBRATED = 1000
+"""The same of the expected calibration error: what is over its noise by 0.05 is no chance then."""
 
 MIN_HOURS = 24
 """Hours of a release below which they have no 95th percentile."""
@@ -117,13 +120,9 @@ class OperationsState(msgspec.Struct):
 
 
 class Operations:
-    """Takes events in and yields metrics; the canary's exporter holds it.
+    """Takes events in and yields metrics; the canary's exporter holds it."""
 
-    Args:
-        window_seconds: of calibration, in event time.
-    """
-
-    def __init__(self, window_seconds: float) -> None:
+    def __init__(self) -> None:
         last = AGGREGATES["last"]
         self._ladder = Counter(metrics.LADDER, product(BUCKETS))
         self._counters = {
@@ -149,7 +148,7 @@ class Operations:
         )
         self._slots: dict[str, str] = {}
         self._throughput = Throughput()
-        self._outcomes = RollingSums(window_seconds, len(_CELLS), "canary outcomes 1")
+        self._outcomes = RollingSums(OUTCOMES_SECONDS, len(_CELLS), "canary outcomes 1")
 
     def take(self, event: Any, late: bool) -> None:
         """Let an event move what it moves.

@@ -72,7 +72,7 @@ class Served:
         while entry["to_stage"] != stage:
             entry = self.post(f"/api/v1/rollouts/{NAME}/promote", json={"actor": "ann", "early": True}).json()
 
-    def notify(self, guard: str = "WinRateDrop", **changes: Any) -> httpx.Response:
+    def notify(self, guard: str = "DriftDetected", **changes: Any) -> httpx.Response:
         """Tell it of an alert as Alertmanager does."""
         labels = {"rollout": NAME, "guard": guard, "alertname": guard, **changes.pop("labels", {})}
         now = datetime.now(UTC).isoformat()

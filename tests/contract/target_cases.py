@@ -90,7 +90,7 @@ STATES = (
     State("model-canary", "ROLLING_OUT", "canary", run=1, seq=2),
     State("model-canary", "ROLLING_OUT", "ramp-25", run=1, seq=3),
     State("model-canary", "ENABLED", run=1, seq=5),
-    State("model-canary", "ROLLBACK", run=1, reason="WinRateDrop", seq=6),
+    State("model-canary", "ROLLBACK", run=1, reason="DriftDetected", seq=6),
 )
 OFF, SHADOW, CANARY, RAMP, FULL, BACK = STATES
 

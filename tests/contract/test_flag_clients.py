@@ -30,7 +30,7 @@ NAME = "model-canary"
 USERS = [f"user-{number}" for number in range(2_000)]
 CANARY = State(NAME, "ROLLING_OUT", "canary", run=1, seq=2)
 FULL = State(NAME, "ENABLED", run=1, seq=5)
-BACK = State(NAME, "ROLLBACK", run=1, reason="WinRateDrop", seq=6)
+BACK = State(NAME, "ROLLBACK", run=1, reason="DriftDetected", seq=6)
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "boolean": {"candidate": True, "active": False},

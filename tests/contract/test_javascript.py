@@ -86,7 +86,7 @@ def test_a_web_client_sees_every_flip_by_the_event_stream(
     assert web()["value"] is False
     served.take_to("full")
     assert web()["value"] is True
-    served.notify("WinRateDrop")
+    served.notify("DriftDetected")
     after = web()
     assert (after["value"], after["variant"]) == (False, "active")
 

@@ -73,16 +73,16 @@ def test_after_a_rollback_a_client_reads_the_fallback_and_why(served: Served, co
     client = connect(served)
     served.take_to("full")
     assert client.get_boolean_value(NAME, False, user())
-    assert served.notify("WinRateDrop").status_code == 200
+    assert served.notify("DriftDetected").status_code == 200
     found = client.get_boolean_details(NAME, True, user())
     assert (found.value, found.variant) == (False, "active")
-    assert found.flag_metadata["reason"] == "WinRateDrop"
+    assert found.flag_metadata["reason"] == "DriftDetected"
 
 
 def test_after_a_kill_and_a_restart_it_is_still_off(served: Served, connect: Connect) -> None:
     client = connect(served)
     served.take_to("full")
-    served.notify("WinRateDrop")
+    served.notify("DriftDetected")
     served.process.kill()
     served.start()
     assert client.get_boolean_value(NAME, True, user()) is False

@@ -17,7 +17,7 @@ from tests.contract.target_cases import BACK, CANARY, FULL, MODES, OFF, RAMP, SH
 from tests.servers import RedisServer
 
 NOW = 1_700_000_000.0
-FALLEN = replace(BACK, guard="WinRateDrop", entered_at=NOW)
+FALLEN = replace(BACK, guard="DriftDetected", entered_at=NOW)
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_a_critical_guard_is_told_urgently_and_once(target: RedisStreamTarget, t
         target.apply(FALLEN)
     urgent = told()[2:]
     assert [(event["event"], event["severity"], event["reason"]) for event in urgent] == [
-        ("ALERT", "CRIT", "WinRateDrop")
+        ("ALERT", "CRIT", "DriftDetected")
     ]
     assert urgent[0]["id"] == told()[1]["id"] == "model-canary/1/6"
 
@@ -104,7 +104,7 @@ def test_a_critical_guard_is_told_urgently_and_once(target: RedisStreamTarget, t
         replace(FALLEN, guard="CanaryWinrateRollback"),
         replace(FALLEN, guard=None),
         replace(FALLEN, entered_at=NOW - 10_000),
-        replace(CANARY, guard="WinRateDrop", entered_at=NOW, seq=6),
+        replace(CANARY, guard="DriftDetected", entered_at=NOW, seq=6),
     ],
     ids=["a warning", "a person", "long ago", "no rollback"],
 )

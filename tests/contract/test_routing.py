@@ -263,7 +263,7 @@ def test_people_hear_of_every_step_although_alertmanager_was_down_meanwhile(
         alertmanager(generated(tmp_path, receiver), url)
         assert served.notify(annotations={"description": "Value 0.41."}).status_code == 200
         chat = receiver.chat
-        wanted = ("started from disabled", "promoted from shadow", "by guard WinRateDrop. Value 0.41.")
+        wanted = ("started from disabled", "promoted from shadow", "by guard DriftDetected. Value 0.41.")
         eventually(lambda: all(text in "".join(chat) for text in wanted), "three notices in chat")
         assert not [text for text in chat if "RESOLVED" in text]
     finally:

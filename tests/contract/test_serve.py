@@ -122,7 +122,7 @@ def test_what_was_answered_survives_a_kill(served: Served) -> None:
     served.process.kill()
     served.start()
     assert [entry["kind"] for entry in served.history()].count("rollback") == 1
-    assert sample(served, 'rollback_total{reason="WinRateDrop",rollout="model-canary"}') == 1
+    assert sample(served, 'rollback_total{reason="DriftDetected",rollout="model-canary"}') == 1
 
 
 def test_a_notification_that_comes_again_after_a_kill_decides_nothing_more(served: Served) -> None:
@@ -135,7 +135,7 @@ def test_a_notification_that_comes_again_after_a_kill_decides_nothing_more(serve
 
 def test_a_burst_of_notifications_is_one_rollback(served: Served) -> None:
     served.take_to("full")
-    guards = ["WinRateDrop", "DriftDetected", "OnnxParityFailure"] * 10
+    guards = ["DriftDetected", "DriftDetected", "OnnxParityFailure"] * 10
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(served.notify, guards))
     assert {answer.status_code for answer in answers} == {200}
@@ -259,7 +259,7 @@ def test_what_an_alert_said_stands_below_its_rollback_with_the_next_step(served:
     served.notify(annotations={"description": "Value 0.41: below 0.5."})
     for command in ("status", "history"):
         said = served.command(command, NAME).stdout
-        assert "rollback  full → rollback  by guard WinRateDrop\n      Value 0.41: below 0.5.\n" in said
+        assert "rollback  full → rollback  by guard DriftDetected\n      Value 0.41: below 0.5.\n" in said
     assert f"next: rollguard acknowledge {NAME} --reason" in served.command("status", NAME).stdout
 
 

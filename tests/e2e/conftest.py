@@ -20,7 +20,7 @@ from tests.polling import eventually
 
 ROLLOUT = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
-GUARDS = ("CanaryWinrateRollback", "WinRateDrop", "OnnxParityFailure", "DriftDetected")
+GUARDS = ("CanaryWinrateRollback", "DriftDetected", "OnnxParityFailure", "DriftDetected")
 """Those of the shipped guards that have data before the first event."""
 
 SCALE = 60.0

@@ -69,7 +69,7 @@ def with_guard(name: str, seen: GuardSeen) -> Observation:
 def test_a_stage_whose_conditions_are_all_met_ends_with_what_was_seen_as_evidence() -> None:
     (promotion,) = decided()
     assert (promotion.kind, promotion.to_stage, promotion.actor) == ("promote", "ramp-25", "advance")
-    assert promotion.evidence["guards"]["WinRateDrop"] == {"condition": "armed", "armed_share": None}
+    assert promotion.evidence["guards"]["DriftDetected"] == {"condition": "armed", "armed_share": None}
 
 
 def test_after_the_last_stage_the_release_is_enabled() -> None:
@@ -88,7 +88,7 @@ def test_what_was_seen_of_another_state_says_nothing() -> None:
 
 
 def test_a_guard_that_fires_comes_before_every_promotion() -> None:
-    assert [found.kind for found in decided(ROLLOUT, CANARY, alert("WinRateDrop"))] == ["rollback"]
+    assert [found.kind for found in decided(ROLLOUT, CANARY, alert("DriftDetected"))] == ["rollback"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_a_guard_that_fires_comes_before_every_promotion() -> None:
             replace(SEEN, problems=("its rules were last evaluated 3m ago",)),
             "its rules were last evaluated 3m ago",
         ),
-        (replace(SEEN, ahead=("WinRateDrop is pending",)), "WinRateDrop is pending in the next stage"),
+        (replace(SEEN, ahead=("DriftDetected is pending",)), "DriftDetected is pending in the next stage"),
         (
             replace(SEEN, criteria=(CriterionSeen("enough", "q", 499.0),)),
             "enough: 499",
@@ -109,10 +109,10 @@ def test_a_guard_that_fires_comes_before_every_promotion() -> None:
             replace(SEEN, criteria=(CriterionSeen("enough", "q", error="several series"),)),
             "enough: several series",
         ),
-        (with_guard("WinRateDrop", GuardSeen("breached", "is pending")), "WinRateDrop, which is pending"),
+        (with_guard("DriftDetected", GuardSeen("breached", "is pending")), "DriftDetected, which is pending"),
         (
-            with_guard("WinRateDrop", GuardSeen("without data", "has no data")),
-            "WinRateDrop, which has no data",
+            with_guard("DriftDetected", GuardSeen("without data", "has no data")),
+            "DriftDetected, which has no data",
         ),
     ],
 )
@@ -122,22 +122,22 @@ def test_what_prometheus_shows_keeps_a_stage(seen: Observation, reason: str) -> 
 
 
 def test_a_guard_that_waits_for_its_sample_keeps_no_stage() -> None:
-    assert waits(seen=with_guard("WinRateDrop", GuardSeen("waiting"))) == []
+    assert waits(seen=with_guard("DriftDetected", GuardSeen("waiting"))) == []
 
 
 def test_a_guard_that_nobody_has_looked_at_keeps_a_stage() -> None:
-    guards = {name: seen for name, seen in GUARDS.items() if name != "WinRateDrop"}
-    assert waits(seen=replace(SEEN, guards=guards)) == ["WinRateDrop, which has not been looked at"]
+    guards = {name: seen for name, seen in GUARDS.items() if name != "DriftDetected"}
+    assert waits(seen=replace(SEEN, guards=guards)) == ["DriftDetected, which has not been looked at"]
 
 
 def test_a_guard_whose_missing_data_is_ignored_keeps_no_stage() -> None:
     listed = tuple(
-        guard.model_copy(update={"no_data": "ignore"}) if guard.name == "WinRateDrop" else guard
+        guard.model_copy(update={"no_data": "ignore"}) if guard.name == "DriftDetected" else guard
         for guard in ROLLOUT.guards
     )
     rollout = changed(guards=listed)
     guards = {guard.name: GuardSeen("armed") for guard in guards_of(rollout, "canary")}
-    guards["WinRateDrop"] = GuardSeen("without data", "has no data")
+    guards["DriftDetected"] = GuardSeen("without data", "has no data")
     assert waits(rollout, seen=replace(SEEN, guards=guards)) == []
 
 

@@ -28,7 +28,7 @@ from rollguard.targets.yaml_file import YamlFileTarget
 ROOT = Path(__file__).parents[2]
 NOW = 1_700_000_000.0
 CANARY = State("model", "ROLLING_OUT", "canary", run=1, entered_at=NOW + 10, seq=1)
-BACK = State("model", "ROLLBACK", run=1, entered_at=NOW + 20, reason="WinRateDrop", seq=2)
+BACK = State("model", "ROLLBACK", run=1, entered_at=NOW + 20, reason="DriftDetected", seq=2)
 
 
 def rollout_named(name: str, mode: str = "guard") -> Rollout:

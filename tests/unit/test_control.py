@@ -82,7 +82,7 @@ def control(build: Build) -> ControlPlane:
     return build()
 
 
-def alert(guard: str = "WinRateDrop", *, starts_at: float = NOW, **changes: Any) -> GuardAlert:
+def alert(guard: str = "DriftDetected", *, starts_at: float = NOW, **changes: Any) -> GuardAlert:
     known = {"rollout": NAME, "guard": guard, "firing": True, "starts_at": starts_at, "fingerprint": guard}
     return GuardAlert(**{**known, "labels": {}, "annotations": {}, **changes})
 
@@ -108,7 +108,7 @@ def test_a_guard_that_fires_is_a_rollback_in_the_ledger(control: ControlPlane, l
     take_to(control, "canary")
     (entry,) = notify(control, alert())
     assert ledger.entries()[-1] == entry
-    assert (entry.kind, entry.guard, entry.actor) == ("rollback", "WinRateDrop", "guard")
+    assert (entry.kind, entry.guard, entry.actor) == ("rollback", "DriftDetected", "guard")
 
 
 def test_the_flag_shows_a_rollback_as_soon_as_it_is_decided(control: ControlPlane) -> None:
@@ -133,7 +133,7 @@ def test_what_resolves_leaves_the_flag_off(control: ControlPlane) -> None:
 
 def test_what_was_never_notified_is_decided_by_a_poll(control: ControlPlane) -> None:
     take_to(control, "canary")
-    assert control.polled([alert()], NOW)[0].reason == "WinRateDrop"
+    assert control.polled([alert()], NOW)[0].reason == "DriftDetected"
 
 
 def test_an_alert_from_a_stage_without_its_guard_counts_when_the_stage_arms_it(
@@ -313,7 +313,7 @@ def test_a_promotion_is_refused_while_a_guard_holds(control: ControlPlane) -> No
 
 def test_a_start_is_refused_while_a_guard_of_the_first_stage_fires(control: ControlPlane) -> None:
     notify(control, alert())
-    with pytest.raises(RefusedError, match=r"WinRateDrop fires in shadow \(action rollback\)"):
+    with pytest.raises(RefusedError, match=r"DriftDetected fires in shadow \(action rollback\)"):
         control.start(NAME, actor="ann")
 
 
@@ -332,7 +332,7 @@ def test_a_start_is_refused_during_the_cooldown(control: ControlPlane, time: Tim
     notify(control, alert(firing=False))
     control.acknowledge(NAME, actor="ann")
     time.now += 60
-    with pytest.raises(RefusedError, match="was rolled back by WinRateDrop; its cooldown ends in 29m"):
+    with pytest.raises(RefusedError, match="was rolled back by DriftDetected; its cooldown ends in 29m"):
         control.start(NAME, actor="ann")
 
 
@@ -444,7 +444,7 @@ def in_ramp(control: ControlPlane, **changes: Any) -> None:
         ({"clock_seconds": 0.0}, "its hold, 4h left"),
         ({"criteria": (CriterionSeen("enough", "q", 3.0),)}, "enough: 3"),
         ({"criteria": (CriterionSeen("enough", "q"),)}, "enough: no data"),
-        ({"guards": {}}, "WinRateDrop, which has not been looked at"),
+        ({"guards": {}}, "DriftDetected, which has not been looked at"),
     ],
 )
 def test_what_keeps_a_stage_refuses_a_promotion_unless_early(
@@ -459,9 +459,9 @@ def test_what_keeps_a_stage_refuses_a_promotion_unless_early(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"ahead": ("WinRateDrop is pending",)},
+        {"ahead": ("DriftDetected is pending",)},
         {"problems": ("its rules were last evaluated 3m ago",)},
-        {"guards": {"WinRateDrop": GuardSeen("breached", "is pending")}},
+        {"guards": {"DriftDetected": GuardSeen("breached", "is pending")}},
     ],
 )
 def test_early_passes_over_no_guard_that_is_about_to_fire(
@@ -528,7 +528,7 @@ def act_on(control: ControlPlane, command: str) -> None:
         (("start", "rollback", "acknowledge", "day"), "rollguard start model-canary"),
         (("holds",), "wait: model-canary: WinRateDropNoData fires in canary"),
         (("holds", "silent"), "wait: model-canary is held by WinRateDropNoData"),
-        (("fires",), "wait: model-canary: WinRateDrop fires in shadow"),
+        (("fires",), "wait: model-canary: DriftDetected fires in shadow"),
     ],
 )
 def test_the_next_step_is_never_one_that_is_refused(
@@ -645,7 +645,7 @@ def test_the_flag_shows_what_another_process_decided(control: ControlPlane, ledg
 
 def test_a_decision_that_another_process_took_first_is_shown(control: ControlPlane, ledger: Ledger) -> None:
     take_to(control, "full")
-    ledger.append([Transition(NAME, "rollback", 1, "ROLLBACK", guard="WinRateDrop", reason="x")], NOW)
+    ledger.append([Transition(NAME, "rollback", 1, "ROLLBACK", guard="DriftDetected", reason="x")], NOW)
     assert notify(control, alert()) == []
     assert served(control) == "active"
 
@@ -675,7 +675,7 @@ def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_the_fallback_where_no
 
 def test_many_notifications_at_once_are_one_rollback(control: ControlPlane, ledger: Ledger) -> None:
     take_to(control, "canary")
-    names = ["WinRateDrop", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback"] * 4
+    names = ["DriftDetected", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback"] * 4
     threads = [threading.Thread(target=notify, args=(control, alert(name))) for name in names]
     for thread in threads:
         thread.start()

@@ -31,20 +31,20 @@ def with_guard(guard: str, **changes: Any) -> Rollout:
 
 
 def test_a_guard_that_fires_rolls_back_with_its_name_as_the_reason() -> None:
-    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop")])
+    (transition,) = decide(ROLLOUT, CANARY, [alert("DriftDetected")])
     assert (transition.kind, transition.to_status, transition.guard, transition.reason, transition.run) == (
         "rollback",
         "ROLLBACK",
-        "WinRateDrop",
-        "WinRateDrop",
+        "DriftDetected",
+        "DriftDetected",
         1,
     )
 
 
 def test_the_evidence_holds_what_was_known() -> None:
-    found = decide(ROLLOUT, CANARY, [alert("WinRateDrop"), alert("OnnxParityFailure")])[0].evidence
+    found = decide(ROLLOUT, CANARY, [alert("DriftDetected"), alert("OnnxParityFailure")])[0].evidence
     assert found == {
-        "alert": {"guard": "WinRateDrop", "rollout": "model-canary"},
+        "alert": {"guard": "DriftDetected", "rollout": "model-canary"},
         "annotations": {"summary": "x"},
         "starts_at": 150.0,
         "also_firing": ["OnnxParityFailure"],
@@ -52,7 +52,7 @@ def test_the_evidence_holds_what_was_known() -> None:
 
 
 def test_the_evidence_holds_the_query_where_it_is_known() -> None:
-    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop", query="winrate < 0.5")])
+    (transition,) = decide(ROLLOUT, CANARY, [alert("DriftDetected", query="winrate < 0.5")])
     assert transition.evidence["query"] == "winrate < 0.5"
 
 
@@ -62,25 +62,25 @@ def test_nothing_that_fires_is_nothing_to_decide() -> None:
 
 @pytest.mark.parametrize("status", ["DISABLED", "ROLLBACK"])
 def test_without_a_run_nothing_is_decided(status: Any) -> None:
-    assert decide(ROLLOUT, State(ROLLOUT.name, status, run=1), [alert("WinRateDrop")]) == []
+    assert decide(ROLLOUT, State(ROLLOUT.name, status, run=1), [alert("DriftDetected")]) == []
 
 
 def test_a_release_that_is_fully_on_still_falls() -> None:
     enabled = State(ROLLOUT.name, "ENABLED", run=1)
-    assert decide(ROLLOUT, enabled, [alert("WinRateDrop")])[0].to_status == "ROLLBACK"
+    assert decide(ROLLOUT, enabled, [alert("DriftDetected")])[0].to_status == "ROLLBACK"
 
 
 def test_a_resolved_alert_decides_nothing() -> None:
-    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", firing=False)]) == []
+    assert decide(ROLLOUT, CANARY, [alert("DriftDetected", firing=False)]) == []
 
 
 def test_a_resolved_alert_does_not_undo_a_rollback() -> None:
-    back = State(ROLLOUT.name, "ROLLBACK", run=1, reason="WinRateDrop")
-    assert decide(ROLLOUT, back, [alert("WinRateDrop", firing=False)]) == []
+    back = State(ROLLOUT.name, "ROLLBACK", run=1, reason="DriftDetected")
+    assert decide(ROLLOUT, back, [alert("DriftDetected", firing=False)]) == []
 
 
 def test_an_alert_of_another_rollout_decides_nothing() -> None:
-    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", rollout="other")]) == []
+    assert decide(ROLLOUT, CANARY, [alert("DriftDetected", rollout="other")]) == []
 
 
 def test_an_alert_of_no_guard_decides_nothing() -> None:
@@ -89,13 +89,13 @@ def test_an_alert_of_no_guard_decides_nothing() -> None:
 
 @pytest.mark.parametrize(("action", "kinds"), [("hold", ["hold"]), ("notify", [])])
 def test_the_action_is_the_files_whatever_a_label_says(action: str, kinds: list[str]) -> None:
-    rollout = with_guard("WinRateDrop", action=action)
-    found = decide(rollout, CANARY, [alert("WinRateDrop", labels={"action": "rollback"})])
+    rollout = with_guard("DriftDetected", action=action)
+    found = decide(rollout, CANARY, [alert("DriftDetected", labels={"action": "rollback"})])
     assert [transition.kind for transition in found] == kinds
 
 
 def test_a_label_cannot_take_a_rollback_away() -> None:
-    assert decide(ROLLOUT, CANARY, [alert("WinRateDrop", labels={"action": "notify"})]) != []
+    assert decide(ROLLOUT, CANARY, [alert("DriftDetected", labels={"action": "notify"})]) != []
 
 
 def test_a_vanished_series_that_holds_does_not_roll_back() -> None:
@@ -103,7 +103,7 @@ def test_a_vanished_series_that_holds_does_not_roll_back() -> None:
 
 
 def test_a_vanished_series_rolls_back_where_the_file_says_so() -> None:
-    rollout = with_guard("WinRateDrop", no_data="rollback")
+    rollout = with_guard("DriftDetected", no_data="rollback")
     assert decide(rollout, CANARY, [alert("WinRateDropNoData")])[0].reason == "WinRateDropNoData"
 
 
@@ -124,8 +124,8 @@ def test_the_most_severe_guard_is_the_reason() -> None:
 
 
 def test_among_equals_the_first_to_fire_is_the_reason() -> None:
-    fires = [alert("DriftDetected", starts_at=2.0), alert("WinRateDrop", starts_at=1.0)]
-    assert decide(ROLLOUT, CANARY, fires)[0].reason == "WinRateDrop"
+    fires = [alert("DriftDetected", starts_at=2.0), alert("DriftDetected", starts_at=1.0)]
+    assert decide(ROLLOUT, CANARY, fires)[0].reason == "DriftDetected"
 
 
 # Mode observe
@@ -134,26 +134,24 @@ OBSERVED = ROLLOUT.model_copy(update={"mode": "observe"})
 
 
 def test_observing_notes_and_changes_nothing() -> None:
-    (note,) = decide(OBSERVED, CANARY, [alert("WinRateDrop")])
+    (note,) = decide(OBSERVED, CANARY, [alert("DriftDetected")])
     assert (note.kind, note.to_status, note.to_stage) == ("would_rollback", "ROLLING_OUT", "canary")
 
 
 def test_observing_notes_a_guard_once_in_a_run() -> None:
-    noted = replace(CANARY, noted=frozenset({"WinRateDrop"}))
-    assert decide(OBSERVED, noted, [alert("WinRateDrop")]) == []
+    noted = replace(CANARY, noted=frozenset({"DriftDetected"}))
+    assert decide(OBSERVED, noted, [alert("DriftDetected")]) == []
 
 
 def test_observing_notes_each_guard() -> None:
-    noted = replace(CANARY, noted=frozenset({"WinRateDrop"}))
-    (note,) = decide(OBSERVED, noted, [alert("WinRateDrop"), alert("DriftDetected")])
-    assert note.guard == "DriftDetected"
+    noted = replace(CANARY, noted=frozenset({"DriftDetected"}))
+    (note,) = decide(OBSERVED, noted, [alert("DriftDetected"), alert("OnnxParityFailure")])
+    assert note.guard == "OnnxParityFailure"
 
 
 # However it became known
 
-_NAMES = st.sampled_from(
-    ["WinRateDrop", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback", "Nobody"]
-)
+_NAMES = st.sampled_from(["DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback", "Nobody"])
 _ALERTS = st.builds(
     lambda guard, starts_at, mark: alert(guard, starts_at=starts_at, fingerprint=mark),
     _NAMES,
@@ -172,7 +170,7 @@ def test_any_order_and_repetition_gives_the_same_single_rollback(fires: list[Gua
 
 
 def test_armed_names_each_alert_with_its_guard() -> None:
-    found = armed(ROLLOUT, "canary", [alert("WinRateDrop"), alert("WinRateDropNoData")], "hold")
+    found = armed(ROLLOUT, "canary", [alert("DriftDetected"), alert("WinRateDropNoData")], "hold")
     assert [(guard.name, fires.guard) for guard, fires in found] == [
         ("WinRateDropNoData", "WinRateDropNoData")
     ]
@@ -204,8 +202,8 @@ def test_a_rollout_that_is_only_observed_does_not_go_back() -> None:
 
 
 def test_what_fires_counts_before_blindness() -> None:
-    (transition,) = decide(ROLLOUT, CANARY, [alert("WinRateDrop")], blind=True)
-    assert transition.reason == "WinRateDrop"
+    (transition,) = decide(ROLLOUT, CANARY, [alert("DriftDetected")], blind=True)
+    assert transition.reason == "DriftDetected"
 
 
 @pytest.mark.parametrize(("blind", "kinds"), [(True, []), (None, []), (False, ["release"])])

@@ -148,6 +148,6 @@ def test_a_rollback_goes_before_a_drill(control: ControlPlane, time: Time) -> No
     while control.state(NAME).stage != "full":
         control.promote(NAME, actor="ann", early=True)
     control.drill(NAME, actor="ann")
-    alerts = [GuardAlert(NAME, name, True, time.now, name, {}, {}) for name in (DRILL, "WinRateDrop")]
+    alerts = [GuardAlert(NAME, name, True, time.now, name, {}, {}) for name in (DRILL, "DriftDetected")]
     assert [entry.kind for entry in control.notify(Notification(tuple(alerts)), time.now)] == ["rollback"]
     assert [entry.kind for entry in fires(control, time)] == ["drill_flip"]

@@ -64,7 +64,7 @@ def served(rollout: Rollout, state: State) -> set[str]:
 
 @pytest.mark.parametrize(
     "state",
-    [State("model-canary"), State("model-canary", "ROLLBACK", run=1, reason="WinRateDrop"), in_stage(0)],
+    [State("model-canary"), State("model-canary", "ROLLBACK", run=1, reason="DriftDetected"), in_stage(0)],
     ids=["disabled", "rollback", "stage of 0 %"],
 )
 def test_a_flag_that_is_off_is_enabled_with_the_fallback_and_no_targeting(state: State) -> None:

@@ -80,23 +80,23 @@ def test_a_paused_rollout_is_not_rolled_back_by_a_guard(control: ControlPlane) -
     take_to(control, "canary")
     entry = control.pause(NAME, actor="ann", reason="a test session")
     assert (entry.kind, entry.actor, entry.reason) == ("pause", "ann", "a test session")
-    assert fires(control, "WinRateDrop") == []
+    assert fires(control, "DriftDetected") == []
     assert position(control) == "canary"
 
 
 def test_what_still_fires_on_resuming_rolls_back_at_once(control: ControlPlane) -> None:
     take_to(control, "canary")
     control.pause(NAME, actor="ann")
-    fires(control, "WinRateDrop")
+    fires(control, "DriftDetected")
     control.resume(NAME, actor="ann")
-    assert (position(control), control.state(NAME).guard) == ("rollback", "WinRateDrop")
+    assert (position(control), control.state(NAME).guard) == ("rollback", "DriftDetected")
 
 
 def test_what_resolved_during_a_pause_is_over(control: ControlPlane) -> None:
     take_to(control, "canary")
     control.pause(NAME, actor="ann")
-    fires(control, "WinRateDrop")
-    fires(control, "WinRateDrop", firing=False)
+    fires(control, "DriftDetected")
+    fires(control, "DriftDetected", firing=False)
     control.resume(NAME, actor="ann")
     assert position(control) == "canary"
 
@@ -118,7 +118,7 @@ def test_a_paused_rollout_is_rolled_back_by_hand_and_no_longer_paused(control: C
 def test_a_pause_survives_a_restart(build: Build, control: ControlPlane, rollout: Rollout) -> None:
     take_to(control, "canary")
     control.pause(NAME, actor="ann")
-    assert fires(build(rollout), "WinRateDrop") == []
+    assert fires(build(rollout), "DriftDetected") == []
 
 
 @pytest.mark.parametrize(
@@ -146,10 +146,10 @@ def test_a_second_pause_is_refused_with_who_paused_first(control: ControlPlane) 
 
 def test_the_next_run_begins_only_after_somebody_has_looked(control: ControlPlane, time: Time) -> None:
     take_to(control, "canary")
-    fires(control, "WinRateDrop")
-    fires(control, "WinRateDrop", firing=False)
+    fires(control, "DriftDetected")
+    fires(control, "DriftDetected", firing=False)
     time.now += COOLDOWN
-    with pytest.raises(RefusedError, match="went back by WinRateDrop, and nobody has acknowledged it"):
+    with pytest.raises(RefusedError, match="went back by DriftDetected, and nobody has acknowledged it"):
         control.start(NAME, actor="ann")
     control.acknowledge(NAME, actor="bob", reason="INC-17")
     assert control.start(NAME, actor="ann").run == 2
@@ -288,7 +288,7 @@ def test_in_a_freeze_nothing_starts_or_goes_on_but_goes_back(
     with pytest.raises(RefusedError, match="is frozen until 2023-11-16T00:00:00Z: year end"):
         getattr(frozen, verb)(NAME, actor="ann")
     if verb == "promote":
-        assert [entry.kind for entry in fires(frozen, "WinRateDrop")] == ["rollback"]
+        assert [entry.kind for entry in fires(frozen, "DriftDetected")] == ["rollback"]
 
 
 # Back to a stage
@@ -320,7 +320,7 @@ def test_a_person_takes_it_back_to_earlier_stages_only(control: ControlPlane, to
 def test_back_from_the_first_stage_is_the_fallback(build: Build, rollout: Rollout) -> None:
     control = build(going_back(rollout, "previous"))
     control.start(NAME, actor="ann")
-    fires(control, "WinRateDrop")
+    fires(control, "DriftDetected")
     assert position(control) == "rollback"
 
 
@@ -332,7 +332,7 @@ def test_a_stage_that_its_file_lost_leads_back_to_the_fallback(
         update={"stages": tuple(stage for stage in rollout.stages if stage.name != "ramp-50")}
     )
     again = build(without)
-    fires(again, "WinRateDrop")
+    fires(again, "DriftDetected")
     assert position(again) == "rollback"
 
 
@@ -341,19 +341,19 @@ def stepped(build: Build, rollout: Rollout) -> ControlPlane:
     """A rollout that a guard has taken from ramp-25 back to canary, and that still fires."""
     control = build(going_back(rollout, "previous"))
     take_to(control, "ramp-25")
-    (entry,) = fires(control, "WinRateDrop")
+    (entry,) = fires(control, "DriftDetected")
     assert (entry.kind, entry.to_stage) == ("step_back", "canary")
     return control
 
 
 def test_the_echo_of_a_breach_does_not_take_it_back_further(stepped: ControlPlane) -> None:
-    assert fires(stepped, "WinRateDrop") == []
+    assert fires(stepped, "DriftDetected") == []
     assert position(stepped) == "canary"
 
 
 def test_a_breach_that_outlasts_the_cooldown_ends_the_run(stepped: ControlPlane, time: Time) -> None:
     time.now += COOLDOWN
-    assert [entry.kind for entry in fires(stepped, "WinRateDrop")] == ["rollback"]
+    assert [entry.kind for entry in fires(stepped, "DriftDetected")] == ["rollback"]
 
 
 def test_another_breach_after_a_step_back_ends_the_run(stepped: ControlPlane) -> None:
@@ -363,7 +363,7 @@ def test_another_breach_after_a_step_back_ends_the_run(stepped: ControlPlane) ->
 def test_after_a_step_back_a_promotion_needs_somebody_who_looked_and_the_cooldown(
     stepped: ControlPlane, time: Time
 ) -> None:
-    fires(stepped, "WinRateDrop", firing=False)
+    fires(stepped, "DriftDetected", firing=False)
     with pytest.raises(RefusedError, match="nobody has acknowledged it"):
         stepped.promote(NAME, actor="ann", early=True)
     stepped.acknowledge(NAME, actor="ann", reason="x")
@@ -375,12 +375,12 @@ def test_after_a_step_back_a_promotion_needs_somebody_who_looked_and_the_cooldow
 
 def test_the_next_run_may_step_back_again(stepped: ControlPlane, time: Time) -> None:
     fires(stepped, "DriftDetected")
-    fires(stepped, "WinRateDrop", "DriftDetected", firing=False)
+    fires(stepped, "DriftDetected", "DriftDetected", firing=False)
     stepped.acknowledge(NAME, actor="ann")
     time.now += COOLDOWN
     take_to(stepped, "ramp-25")
     time.now += 1
-    alerts = (GuardAlert(NAME, "WinRateDrop", True, time.now, "f", {}, {}),)
+    alerts = (GuardAlert(NAME, "DriftDetected", True, time.now, "f", {}, {}),)
     assert [entry.kind for entry in stepped.notify(Notification(alerts), NOW)] == ["step_back"]
 
 
@@ -400,13 +400,13 @@ def family(build: Build, rollout: Rollout) -> ControlPlane:
 
 
 def test_what_requires_a_rollout_falls_with_it_in_one_transaction(family: ControlPlane) -> None:
-    entries = fires(family, "WinRateDrop")
+    entries = fires(family, "DriftDetected")
     assert [(entry.rollout, entry.kind, entry.actor) for entry in entries] == [
         (NAME, "rollback", "guard"),
         ("child", "rollback", "cascade"),
         ("grandchild", "rollback", "cascade"),
     ]
-    assert entries[1].reason == "requires model-canary, which was rolled back by WinRateDrop"
+    assert entries[1].reason == "requires model-canary, which was rolled back by DriftDetected"
 
 
 def test_a_rollback_by_hand_takes_along_what_requires_it(family: ControlPlane) -> None:
@@ -417,7 +417,7 @@ def test_a_rollback_by_hand_takes_along_what_requires_it(family: ControlPlane) -
 
 def test_a_pause_does_not_keep_a_rollout_up_whose_parent_falls(family: ControlPlane) -> None:
     family.pause("child", actor="ann")
-    fires(family, "WinRateDrop")
+    fires(family, "DriftDetected")
     assert position(family, "child") == "rollback"
 
 
@@ -428,11 +428,11 @@ def test_a_step_back_takes_nothing_along(family: ControlPlane) -> None:
 
 def test_what_has_fallen_already_does_not_fall_again(family: ControlPlane) -> None:
     family.rollback("child", actor="ann", reason="x")
-    assert [entry.rollout for entry in fires(family, "WinRateDrop")] == [NAME]
+    assert [entry.rollout for entry in fires(family, "DriftDetected")] == [NAME]
 
 
 def test_what_falls_by_its_own_guard_and_its_parents_falls_once(family: ControlPlane) -> None:
-    alerts = tuple(GuardAlert(name, "WinRateDrop", True, NOW, "f", {}, {}) for name in (NAME, "child"))
+    alerts = tuple(GuardAlert(name, "DriftDetected", True, NOW, "f", {}, {}) for name in (NAME, "child"))
     entries = family.notify(Notification(alerts), NOW)
     assert [entry.rollout for entry in entries] == [NAME, "child", "grandchild"]
 
@@ -441,7 +441,7 @@ def test_an_observed_rollout_does_not_fall_with_another(build: Build, rollout: R
     control = build(rollout, named(rollout, "child", requires=(NAME,), mode="observe"))
     take_to(control, "enabled")
     take_to(control, "canary", "child")
-    fires(control, "WinRateDrop")
+    fires(control, "DriftDetected")
     assert position(control, "child") == "canary"
 
 
@@ -520,4 +520,4 @@ def test_what_another_control_plane_starts_at_that_moment_falls_with_what_it_req
 ) -> None:
     first, second = planes
     meanwhile(first, lambda: second.start("child", actor="ann"))
-    assert [entry.rollout for entry in fires(first, "WinRateDrop")] == [NAME, "child"]
+    assert [entry.rollout for entry in fires(first, "DriftDetected")] == [NAME, "child"]

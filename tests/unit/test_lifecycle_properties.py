@@ -41,7 +41,7 @@ REQUIRES = ROLLOUT.model_copy(
         "rollback": ROLLOUT.rollback.model_copy(update={"to": "previous"}),
     }
 )
-GUARDS = ("WinRateDrop", "DriftDetected", "CanaryWinrateRollback", "WinRateDropNoData")
+GUARDS = ("DriftDetected", "DriftDetected", "CanaryWinrateRollback", "WinRateDropNoData")
 
 names = st.sampled_from([PARENT, CHILD])
 guards = st.sampled_from(GUARDS)

@@ -21,7 +21,7 @@ from rollguard.targets.memory import Memory
 
 NAME = "model-canary"
 NOW = 1_700_000_000.0
-LABELS = {"alertname": "WinRateDrop", "rollout": NAME, "guard": "WinRateDrop"}
+LABELS = {"alertname": "DriftDetected", "rollout": NAME, "guard": "DriftDetected"}
 
 
 def text(at: float) -> str:
@@ -112,7 +112,7 @@ def test_what_fires_by_prometheus_word_alone_is_decided(
 ) -> None:
     world.firing = True
     reconciler._turn()
-    assert control.state(NAME).reason == "WinRateDrop"
+    assert control.state(NAME).reason == "DriftDetected"
 
 
 def test_what_fires_and_is_silenced_is_not(
@@ -149,7 +149,7 @@ def test_what_fired_since_the_stage_began_and_has_resolved_is_decided(
 ) -> None:
     world.fired_at = [NOW - 1, NOW + 1]
     reconciler._turn()
-    assert control.state(NAME).reason == "WinRateDrop"
+    assert control.state(NAME).reason == "DriftDetected"
 
 
 def test_what_fired_before_the_stage_began_is_not(

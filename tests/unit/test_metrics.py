@@ -31,7 +31,7 @@ TARGETS = tuple(Target(flagd_file=FlagdFile(path=name)) for name in ("a.json", "
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def fire(app: App, guard: str = "WinRateDrop", said: str = "") -> None:
+def fire(app: App, guard: str = "DriftDetected", said: str = "") -> None:
     alert = GuardAlert(NAME, guard, True, NOW, guard, {}, {"description": said})
     app.control.notify(Notification((alert,)), NOW)
 
@@ -198,7 +198,7 @@ def test_a_guards_rollback_shows_its_evidence(app: App) -> None:
         "run": "1",
         "decision": "rollback",
         "led_to": "rollback",
-        "decided_by": "WinRateDrop",
+        "decided_by": "DriftDetected",
         "evidence": "Value 0.41: rolling_precision is below 0.5.",
     }
 
@@ -222,7 +222,7 @@ def test_a_mark_that_decides_nothing_leaves_the_last_decision(app: App) -> None:
     app.control.start(NAME, actor="ann")
     fire(app)
     app.control.acknowledge(NAME, actor="ann")
-    assert decision(app)["decided_by"] == "WinRateDrop"
+    assert decision(app)["decided_by"] == "DriftDetected"
 
 
 def test_the_last_decision_is_there_after_a_restart(make_app: Callable[..., App]) -> None:
@@ -245,7 +245,7 @@ def test_a_rollback_is_counted_by_its_guard(app: App) -> None:
     app.control.start(NAME, actor="ann")
     fire(app)
     fire(app)
-    assert rollbacks(app)["WinRateDrop"] == 1
+    assert rollbacks(app)["DriftDetected"] == 1
     assert app.sample("mode_switch_total", rollout=NAME) == 2
 
 
@@ -277,7 +277,7 @@ def test_a_guard_that_the_file_lost_keeps_its_count(make_app: Callable[..., App]
     first.control.start(NAME, actor="ann")
     fire(first)
     less = rollout.model_copy(update={"guards": rollout.guards[2:]})
-    assert rollbacks(make_app(less, ledger=first.ledger))["WinRateDrop"] == 1
+    assert rollbacks(make_app(less, ledger=first.ledger))["DriftDetected"] == 1
 
 
 def test_a_pause_shows_and_switches_nothing(app: App) -> None:

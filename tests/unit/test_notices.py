@@ -47,10 +47,10 @@ def test_each_step_is_an_alert_of_its_name(entries: list[Entry]) -> None:
 
 def test_a_guard_is_named_with_what_its_alert_said(app: App, entries: list[Entry]) -> None:
     said = {"description": "Value 0.41.", "runbook_url": "https://r", "summary": "S.", "other": "x"}
-    changes = {"guard": "WinRateDrop", "reason": "WinRateDrop", "evidence": {"annotations": said}}
+    changes = {"guard": "DriftDetected", "reason": "DriftDetected", "evidence": {"annotations": said}}
     alert = notice(Entry(**{**vars(entries[-1]), **changes}), NOW) or {}
     assert alert["annotations"] == {
-        "summary": f"{NAME}, run 1: rolled back from canary to fallback by guard WinRateDrop.",
+        "summary": f"{NAME}, run 1: rolled back from canary to fallback by guard DriftDetected.",
         "description": "Value 0.41. (entry 3 of the ledger)",
         "runbook_url": "https://r",
     }

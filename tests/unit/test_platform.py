@@ -99,7 +99,7 @@ def test_two_alerts_of_one_name_are_refused(tmp_path: Path) -> None:
 
 def test_no_guard_of_a_rollout_takes_the_name_of_a_platform_alert(tmp_path: Path) -> None:
     path = tmp_path / "r.yaml"
-    path.write_text(SHIPPED.read_text().replace("WinRateDrop", "RollguardExporterDown"))
+    path.write_text(SHIPPED.read_text().replace("DriftDetected", "RollguardExporterDown"))
     with pytest.raises(
         FileProblemsError, match="is RollguardExporterDown, which is an alert of the platform"
     ):

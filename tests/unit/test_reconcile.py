@@ -21,7 +21,7 @@ from rollguard.reconcile import Reconciler
 NAME = "model-canary"
 NOW = 1_700_000_000.0
 LISTED = {
-    "labels": {"rollout": NAME, "guard": "WinRateDrop", "alertname": "WinRateDrop"},
+    "labels": {"rollout": NAME, "guard": "DriftDetected", "alertname": "DriftDetected"},
     "annotations": {},
     "startsAt": "2023-11-14T22:13:20Z",
     "fingerprint": "f",
@@ -71,7 +71,7 @@ def test_a_listed_alert_that_was_never_notified_is_decided(
     reconciler: Reconciler, control: ControlPlane
 ) -> None:
     assert reconciler.poll()
-    assert control.state(NAME).reason == "WinRateDrop"
+    assert control.state(NAME).reason == "DriftDetected"
 
 
 def test_inhibited_and_silenced_alerts_are_asked_for(
@@ -140,7 +140,7 @@ def test_the_alerts_known_last_still_fire_while_nobody_answers(
     reconciler.poll()
     alertmanager.answer = broken
     reconciler.poll()
-    assert [alert.guard for alert in control.firing(NAME)] == ["WinRateDrop"]
+    assert [alert.guard for alert in control.firing(NAME)] == ["DriftDetected"]
 
 
 def test_an_alert_that_is_no_longer_listed_no_longer_fires(
@@ -218,7 +218,7 @@ def test_where_neither_answers_what_was_known_last_still_fires(
     pair.poll()
     alertmanager.answer = broken
     assert not pair.poll()
-    assert [alert.guard for alert in control.firing(NAME)] == ["WinRateDrop"]
+    assert [alert.guard for alert in control.firing(NAME)] == ["DriftDetected"]
 
 
 def test_the_one_that_is_down_is_named(

@@ -32,7 +32,7 @@ NOW = 1_700_000_000.0
 FLAG = f"/ofrep/v1/evaluate/flags/{NAME}"
 
 
-def alert(guard: str = "WinRateDrop", **changes: Any) -> dict[str, Any]:
+def alert(guard: str = "DriftDetected", **changes: Any) -> dict[str, Any]:
     labels = {"rollout": NAME, "guard": guard, "alertname": guard, **changes.pop("labels", {})}
     moment = {"startsAt": "2023-11-14T22:13:20Z", "fingerprint": guard}
     return {"status": "firing", "labels": labels, "annotations": {}, **moment, **changes}
@@ -61,7 +61,7 @@ def status_of(app: App) -> str:
 def test_a_notification_is_decided_before_it_is_answered(running: App) -> None:
     answer = running.post("/alerts", content=webhook())
     assert answer.status_code == 200
-    assert [entry["guard"] for entry in answer.json()["decided"]] == ["WinRateDrop"]
+    assert [entry["guard"] for entry in answer.json()["decided"]] == ["DriftDetected"]
     assert running.ledger.entries()[-1].kind == "rollback"
 
 
@@ -263,7 +263,7 @@ def test_a_flag_is_evaluated_without_a_token(running: App) -> None:
 def test_a_flag_that_was_rolled_back_says_why(running: App) -> None:
     running.post("/alerts", content=webhook())
     answer = running.post(FLAG, json={"context": {"targetingKey": "user-1"}}).json()
-    assert (answer["variant"], answer["metadata"]["reason"]) == ("active", "WinRateDrop")
+    assert (answer["variant"], answer["metadata"]["reason"]) == ("active", "DriftDetected")
 
 
 def test_no_open_path_tells_a_persons_name_or_words(running: App) -> None:
@@ -518,7 +518,7 @@ def test_an_overview_shows_which_guards_are_armed_and_fire(running: App) -> None
     shown = {guard["guard"]: (guard["armed"], guard["firing"]) for guard in row["guards"]}
     assert shown["WinRateDropNoData"] == (True, True)
     assert shown["CanaryWinrateRollback"] == (False, True)
-    assert shown["WinRateDrop"] == (True, False)
+    assert shown["DriftDetected"] == (True, False)
     assert row["held_by"] == ["WinRateDropNoData"]
 
 
@@ -533,7 +533,7 @@ def test_an_overview_shows_what_a_firing_guard_says(running: App) -> None:
     running.post("/alerts", content=webhook(alert("WinRateDropNoData", annotations=said)))
     row = running.get(f"/api/v1/rollouts/{NAME}").json()
     shown = {guard["guard"]: guard["description"] for guard in row["guards"]}
-    assert (shown["WinRateDropNoData"], shown["WinRateDrop"]) == ("Value 0.4: below 0.5.", "")
+    assert (shown["WinRateDropNoData"], shown["DriftDetected"]) == ("Value 0.4: below 0.5.", "")
 
 
 def test_an_unknown_rollout_is_404(app: App) -> None:

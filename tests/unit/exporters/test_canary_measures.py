@@ -146,7 +146,7 @@ def test_equal_scores_have_no_spread(canary: Canary) -> None:
 
 
 def test_precision_is_silent_one_trade_below_its_sample(canary: Canary) -> None:
-    canary.feed(*[closed("canary", True)] * 20, *[closed("paper", False)] * 29)
+    canary.feed(*[closed("canary", True)] * 400, *[closed("paper", False)] * 599)
     assert "rolling_precision" not in canary.read()
     canary.feed(closed("full", False))
     assert canary.read()["rolling_precision"] == 0.4

@@ -43,9 +43,9 @@ def canary(samples: Samples) -> Canary:
 
 
 def test_brier_is_of_each_arms_own_scores(canary: Canary) -> None:
-    canary.closed("canary", 0.8, True, 40)
-    canary.closed("full", 0.8, False, 10)
-    canary.closed("paper", 0.5, True, 50)
+    canary.closed("canary", 0.8, True, 2000)
+    canary.closed("full", 0.8, False, 500)
+    canary.closed("paper", 0.5, True, 2500)
     found = canary.read()
     assert found["brier_online"] == pytest.approx((40 * 0.04 + 10 * 0.64) / 50)
     assert found["brier_baseline_active"] == pytest.approx(0.25)
@@ -53,47 +53,48 @@ def test_brier_is_of_each_arms_own_scores(canary: Canary) -> None:
 
 def test_what_is_shown_of_events_is_what_scikit_learn_says_of_them(canary: Canary) -> None:
     rng = np.random.default_rng(2)
-    scores = rng.uniform(size=400)
-    outcomes = rng.uniform(size=400) < scores**2
+    scores = rng.uniform(size=2500)
+    outcomes = rng.uniform(size=2500) < scores**2
     for score, won in zip(scores.tolist(), outcomes.tolist(), strict=True):
         canary.closed("canary", score, won)
     found = canary.read()
     assert found["brier_online"] == pytest.approx(brier_score_loss(outcomes, scores), abs=1e-12)
     frequency, mean = calibration_curve(outcomes, scores, n_bins=10)
     counts, _ = np.histogram(scores, np.linspace(0, 1, 11))
-    noise = np.sum(counts * np.sqrt(mean * (1 - mean) / counts)) * np.sqrt(2 / np.pi) / 400
-    expected = np.sum(counts * np.abs(frequency - mean)) / 400 - noise
+    noise = np.sum(counts * np.sqrt(mean * (1 - mean) / counts)) * np.sqrt(2 / np.pi) / 2500
+    expected = np.sum(counts * np.abs(frequency - mean)) / 2500 - noise
     assert found["ece_online"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_brier_is_silent_below_50_trades(canary: Canary) -> None:
-    canary.closed("canary", 0.8, True, 49)
+def test_brier_is_silent_below_2500_trades(canary: Canary) -> None:
+    canary.closed("canary", 0.8, True, 2499)
     assert "brier_online" not in canary.read()
     canary.closed("canary", 0.8, True)
     assert "brier_online" in canary.read()
 
 
 def test_a_calibrated_model_has_no_error_beyond_its_noise(canary: Canary) -> None:
-    for score, won, lost in ((0.25, 25, 75), (0.75, 75, 25)):
+    for score, won, lost in ((0.25, 125, 375), (0.75, 375, 125)):
         canary.closed("canary", score, True, won)
         canary.closed("canary", score, False, lost)
     assert canary.read()["ece_online"] == 0
 
 
 def test_the_calibration_error_is_less_its_noise(canary: Canary) -> None:
-    canary.closed("canary", 0.9, True, 50)
-    canary.closed("canary", 0.9, False, 50)
-    noise = np.sqrt(0.9 * 0.1 / 100) * np.sqrt(2 / np.pi)
+    canary.closed("canary", 0.9, True, 500)
+    canary.closed("canary", 0.9, False, 500)
+    noise = np.sqrt(0.9 * 0.1 / 1000) * np.sqrt(2 / np.pi)
     assert canary.read()["ece_online"] == pytest.approx(0.4 - noise)
 
 
 def test_calibration_leaves_with_its_window(canary: Canary) -> None:
-    canary.closed("canary", 0.9, True, 100)
-    assert "ece_online" not in canary.read(NOW + 3600)
+    canary.closed("canary", 0.9, True, 1000)
+    assert "ece_online" in canary.read(NOW + 3600)
+    assert "ece_online" not in canary.read(NOW + 90000)
 
 
 def test_trades_without_a_score_say_nothing_of_calibration(canary: Canary) -> None:
-    canary.feed(*[{"event": "trade_closed", "ts": NOW - 60, "route": "canary", "won": True}] * 60)
+    canary.feed(*[{"event": "trade_closed", "ts": NOW - 60, "route": "canary", "won": True}] * 2600)
     assert "brier_online" not in canary.read()
 
 
