@@ -85,7 +85,7 @@ FEATURES = {
     """,
 }
 ALL_SIX = """
-        uptime_ratio request_duration_seconds{variant} request_duration_baseline_seconds
+        uptime_ratio uptime_long_ratio request_duration_seconds{variant} request_duration_baseline_seconds
         request_errors_total{variant} requests_total{variant} data_quality_ratio
         risk_violations_total kelly_cap_exceeded_total data_contract_violations_total
         pipeline_duration_seconds decision_duration_seconds market_data_age_seconds
