@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases compose extras secrets demo test lint typecheck check generate dashboards up bench lock clean
+.PHONY: help setup python servers databases compose extras versions secrets demo test lint typecheck check generate dashboards up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,10 +31,13 @@ compose: python
 extras:
 	@sh setup/extras.sh
 
+versions:
+	@sh setup/versions.sh
+
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
 
-test: setup databases compose extras lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+test: setup databases compose extras versions lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from generators.platform import rendered_alerts
 from generators.receivers import WATCHDOG_RECEIVER
-from generators.route_tree import RouteTree, Stop
+from generators.route_tree import RouteTree, Stop, is_true
 from generators.rules import labels
 from rollguard import binaries, durations
 from rollguard.conventions import DRILL, NOTICES, ROLLBACK_RECEIVER
@@ -63,8 +64,8 @@ def check_config(path: Path) -> list[Problem]:
 
 
 def reached(path: Path, tree: RouteTree, alerts: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:
-    """Return the receivers that each alert reaches, by amtool; asked once for those of the same way."""
-    ways = [tree.outcome(alert) for alert in alerts]
+    """Return the receivers that each alert reaches, by amtool, asked once for those of a rollout alike."""
+    ways = [(alert.get("rollout"), alert["action"], tree.outcome(alert)) for alert in alerts]
     one_of_each = dict(zip(ways, alerts, strict=True))
     with ThreadPoolExecutor(4) as pool:
         answers = pool.map(lambda alert: _route(path, alert), one_of_each.values())
@@ -88,7 +89,9 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
     acting = [alert for alert in alerts_of(rollouts) if alert["action"] != "notify"]
     problems = list(_check_receiver(tree))
     for alert, receivers in zip(acting, reached(path, tree, acting), strict=True):
-        if ROLLBACK_RECEIVER in receivers:
+        if {stop.receiver for stop in tree.stops(alert)} != {*receivers}:
+            problems.append(_misread(tree, alert, receivers))
+        elif ROLLBACK_RECEIVER in receivers:
             problems += _check_way(tree, alert)
         else:
             problems.append(_taken(tree, alert, receivers))
@@ -147,6 +150,15 @@ def _taken(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]) 
     return tree.document.problem(stop.location, message, _FIRST)
 
 
+def _misread(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]) -> Problem:
+    read = ", ".join(stop.receiver for stop in tree.stops(alert))
+    message = (
+        f"takes {alert['alertname']} of {alert.get('rollout')} to {', '.join(receivers)} by amtool, "
+        f"and to {read} as it is read here: a matcher cannot be read."
+    )
+    return tree.document.problem(("route",), message, 'Write matchers as label="value" or label=~"a|b".')
+
+
 def _check_way(tree: RouteTree, alert: Mapping[str, str]) -> Iterator[Problem]:
     ours = [stop for stop in tree.stops(alert) if stop.receiver == ROLLBACK_RECEIVER]
     for stop in ours:
@@ -183,23 +195,24 @@ def _check_receiver(tree: RouteTree) -> Iterator[Problem]:
         )
     for index, webhook in enumerate(webhooks):
         place = (*here, "webhook_configs", index)
-        if webhook.get("max_alerts"):
+        if webhook.get("max_alerts") not in (None, "0"):
             yield tree.document.problem((*place, "max_alerts"), "cuts alerts off.", "Take it out.")
-        if webhook.get("send_resolved") is False:
+        if not is_true(webhook.get("send_resolved", "true")):
             message = "is false, so no hold would end by a notification."
             yield tree.document.problem((*place, "send_resolved"), message, "Take it out.")
-        if (webhook.get("http_config") or {}).get("follow_redirects", True):
+        if is_true((webhook.get("http_config") or {}).get("follow_redirects", "true")):
             message = "is true: a redirect makes a GET of the POST, which counts as delivered."
             key = (*place, "http_config", "follow_redirects")
             yield tree.document.problem(key, message, "Write follow_redirects: false.")
 
 
 def _route(path: Path, alert: Mapping[str, str]) -> tuple[str, ...]:
-    pairs = [f"{label}={value}" for label, value in alert.items()]
+    pairs = [f"{label}={json.dumps(value, ensure_ascii=False)}" for label, value in alert.items()]
     done = _amtool("config", "routes", "test", f"--config.file={path}", *pairs)
     if done.returncode:
         raise AmtoolError(f"amtool cannot route by {path}: {done.stderr.strip()}")
-    return tuple(done.stdout.strip().split(","))
+    *_warnings, answer = done.stdout.strip().splitlines()  # of a newer one warns of matchers in old forms
+    return tuple(answer.split(","))
 
 
 def _amtool(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,38 +9,9 @@ from typing import Any
 
 import yaml
 
+from generators.matchers import Matcher, parse_matchers
 from rollguard.errors import FileProblemsError, Problem
 from rollguard.yamlfile import Document, Location, read
-
-_MATCHER = re.compile(
-    r'\s*(?P<label>[a-zA-Z_]\w*)\s*(?P<op>=~|!~|!=|=)\s*(?P<value>"(?:[^"\\]|\\.)*"|[^",}]*)'
-)
-
-
-@dataclass(frozen=True)
-class Matcher:
-    """One condition on a label; a label that is missing counts as empty."""
-
-    label: str
-    op: str
-    value: str
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Return whether an alert's labels fulfil it; nothing fulfils what only Go's expressions know."""
-        given = labels.get(self.label, "")
-        try:
-            same = given == self.value if self.op in ("=", "!=") else bool(re.fullmatch(self.value, given))
-        except re.error:
-            return False
-        return same == (self.op in ("=", "=~"))
-
-    def tells(self, labels: Mapping[str, str]) -> bool | str:
-        """Return what two alerts must share to be the same to it."""
-        try:
-            re.compile(self.value)
-        except re.error:
-            return labels.get(self.label, "")
-        return self.matches(labels)
 
 
 @dataclass(frozen=True)
@@ -62,6 +32,20 @@ class Stop:
         return str(self.settings.get("receiver"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads every scalar but null as its text, as Go reads a label's value: true, 0x10 and 1.10 stay so."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the library's name
+        first: [(tag, pattern) for tag, pattern in known if tag.endswith((":null", ":merge"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+def is_true(found: str | None) -> bool:
+    """Return whether a scalar means true to Alertmanager."""
+    return (found or "").lower() in ("true", "yes", "on", "y")
+
+
 class RouteTree:
     """A configuration of Alertmanager.
 
@@ -74,12 +58,22 @@ class RouteTree:
     def __init__(self, path: Path) -> None:
         self.document: Document = read(path)
         try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))  # aliases are allowed here
+            data = _Loader(path.read_text(encoding="utf-8")).get_single_data()  # aliases are allowed here
         except yaml.YAMLError as error:
             raise FileProblemsError([Problem(path, 0, "", f"is not YAML: {error}.")]) from error
         if not isinstance(data, dict) or not isinstance(data.get("route"), dict):
             raise FileProblemsError([Problem(path, 0, "", "has no route, expected Alertmanager's file.")])
         self.data: Mapping[str, Any] = data
+        if problems := [
+            self.document.problem(location, f"cannot be read: {why}.", 'Write label="value".')
+            for location, why in self._unreadable()
+        ]:
+            raise FileProblemsError(problems)
+
+    def _unreadable(self) -> Iterator[tuple[Location, str]]:
+        yield from _unreadable(self.data["route"], ("route",))
+        for index, rule in enumerate(self.data.get("inhibit_rules") or ()):
+            yield from _unreadable(rule, ("inhibit_rules", index), "target_")
 
     @property
     def receivers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -96,9 +90,10 @@ class RouteTree:
         return _stops(self.data["route"], labels, ("route",), {})
 
     def inhibitors(self, labels: Mapping[str, str]) -> Iterator[Location]:
-        """Yield the inhibition rules of which an alert may be the target."""
+        """Yield the inhibition rules of which an alert may be the target, as far as can be told."""
         for index, rule in enumerate(self.data.get("inhibit_rules") or ()):
-            if all(matcher.matches(labels) for matcher in _matchers(rule, "target_")):
+            target = _matchers(rule, "target_")
+            if all(matcher.matches(labels) or not matcher.readable for matcher in target):
                 yield ("inhibit_rules", index)
 
     def outcome(self, labels: Mapping[str, str]) -> tuple[bool | str, ...]:
@@ -118,7 +113,7 @@ def _stops(
     for index, child in enumerate(route.get("routes") or ()):
         deeper = _stops(child, labels, (*here, "routes", index), below)
         found += deeper
-        if deeper and not child.get("continue"):
+        if deeper and not is_true(child.get("continue")):
             break
     return found or [Stop(here, settings)]
 
@@ -141,13 +136,19 @@ def _all_matchers(route: Mapping[str, Any]) -> Iterator[Matcher]:
 
 
 def _matchers(part: Mapping[str, Any], prefix: str = "") -> Iterator[Matcher]:
-    for label, value in (part.get(f"{prefix}match") or {}).items():
-        yield Matcher(str(label), "=", str(value))
-    for label, value in (part.get(f"{prefix}match_re") or {}).items():
-        yield Matcher(str(label), "=~", str(value))
+    for key, op in (("match", "="), ("match_re", "=~")):
+        for label, value in (part.get(f"{prefix}{key}") or {}).items():
+            yield Matcher(label, op, value or "")
     for text in part.get(f"{prefix}matchers") or ():
-        for found in _MATCHER.finditer(str(text).strip("{} ")):
-            value = found["value"].strip()
-            if value.startswith('"'):
-                value = re.sub(r"\\(.)", lambda at: {"n": "\n"}.get(at[1], at[1]), value[1:-1])
-            yield Matcher(found["label"], found["op"], value)
+        yield from parse_matchers(text or "")
+
+
+def _unreadable(part: Mapping[str, Any], here: Location, prefix: str = "") -> Iterator[tuple[Location, str]]:
+    """Yield where a matcher stands that is none, and why, in a route and below it, or in an inhibition."""
+    for index, text in enumerate(part.get(f"{prefix}matchers") or ()):
+        try:
+            parse_matchers(text or "")
+        except ValueError as error:
+            yield (*here, f"{prefix}matchers", index), str(error)
+    for index, child in enumerate(part.get("routes") or ()):
+        yield from _unreadable(child, (*here, "routes", index), prefix)

@@ -41,21 +41,6 @@ find_servers() {
         alertmanager=$(first 0.25 alertmanager prometheus-alertmanager) && amtool=$(first 0.25 amtool)
 }
 
-# Debian's Alertmanager reads its templates from /usr/share, where those of an unpacked one are not. So it is given a
-# path of the same length, descriptor 9, and a script that opens their true folder there.
-relocate() {
-    templates=usr/share/prometheus/alertmanager
-    mkdir -p "$1/$templates" &&
-        LC_ALL=C sed -i "s#/$templates#/proc/self/fd/9///////////////////#g" "$1/usr/bin/prometheus-alertmanager" &&
-        cat >"$1/usr/bin/alertmanager" <<END &&
-#!/bin/sh
-root=\$(dirname "\$(readlink -f "\$0")")/../..
-exec 9<"\$root/$templates"
-exec "\$root/usr/bin/prometheus-alertmanager" "\$@"
-END
-        chmod +x "$1/usr/bin/alertmanager"
-}
-
 fetch() { # promtool is a package of its own since Debian 13
     unpack .tools/unpacked prometheus promtool prometheus-alertmanager && relocate .tools/unpacked &&
         rm -rf .tools/debian && mv .tools/unpacked .tools/debian
