@@ -28,6 +28,7 @@ _SIGNS: Mapping[str, set[str]] = {
 }
 """Alerts that show the control plane that others would come, and the receivers that bring them there."""
 
+_AGAIN = """Put {matchers: ['action=~"rollback|hold"'], continue: true} behind ours, as in the fragments."""
 _FIRST = "Put the routes of `rollguard generate --fragments` before all others."
 
 
@@ -81,7 +82,8 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
         rollouts: checked rollouts.
     Returns:
         Rollbacks, holds, the heartbeat and drills that do not reach the control plane, with the route that
-        takes them; what mutes, inhibits or delays them; a receiver that would lose them. Each place once.
+        takes them; what mutes, inhibits or delays them; a receiver that would lose them; where people hear
+        of them no longer. Each place once.
     Raises:
         FileProblemsError, AmtoolError: it cannot be read, or asked.
     """
@@ -92,7 +94,7 @@ def check_routes(path: Path, rollouts: Sequence[Rollout]) -> list[Problem]:
         if {stop.receiver for stop in tree.stops(alert)} != {*receivers}:
             problems.append(_misread(tree, alert, receivers))
         elif ROLLBACK_RECEIVER in receivers:
-            problems += _check_way(tree, alert)
+            problems += [*_check_way(tree, alert), *_check_people(tree, alert, receivers)]
         else:
             problems.append(_taken(tree, alert, receivers))
         for location in tree.inhibitors(alert):
@@ -157,6 +159,19 @@ def _misread(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]
         f"and to {read} as it is read here: a matcher cannot be read."
     )
     return tree.document.problem(("route",), message, 'Write matchers as label="value" or label=~"a|b".')
+
+
+def _check_people(tree: RouteTree, alert: Mapping[str, str], receivers: Sequence[str]) -> Iterator[Problem]:
+    """Yield that the default receiver hears of an alert no longer, and nobody else does."""
+    default = str(tree.data["route"].get("receiver"))
+    told = [name for name in receivers if name != ROLLBACK_RECEIVER and tree.integrations(name)]
+    if default != ROLLBACK_RECEIVER and tree.integrations(default) and not told:
+        (ours, *_) = (stop for stop in tree.stops(alert) if stop.receiver == ROLLBACK_RECEIVER)
+        message = (
+            f"takes {alert['action']}s to {ROLLBACK_RECEIVER} alone: `continue` leads to the routes that "
+            f"follow, not to {default}, the receiver of the root."
+        )
+        yield tree.document.problem(ours.location, message, _AGAIN)
 
 
 def _check_way(tree: RouteTree, alert: Mapping[str, str]) -> Iterator[Problem]:

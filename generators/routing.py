@@ -66,10 +66,11 @@ def alertmanager_fragment(scale: float, addresses: Addresses, routing: Routing) 
 
     Returns:
         Routes to stand before all others, receivers, and inhibition. Where no chat and no e-mail is switched
-        on, rollbacks and holds go on to the routes that follow.
+        on, rollbacks and holds go to the receiver of the route that these stand in, and on to those that
+        follow.
     """
     timing = Timing(scale)
-    told = []
+    told: list[dict[str, Any]] = [{"matchers": ['action=~"rollback|hold"'], "continue": True}]
     if routing.people:
         ours = {"matchers": [f'{GUARD_LABEL}=~".+"'], "receiver": PEOPLE, **_unhurried(timing)}
         told = [*_people_routes(timing, routing), {**ours, "group_by": ["alertname", ROLLOUT_LABEL]}]

@@ -140,6 +140,30 @@ def test_a_quoted_matcher_of_an_inhibition_is_read(version: str, tmp_path: Path)
     assert "inhibit_rules[2] may keep" in found or (version == versions.MACHINE and "bad matcher" in found)
 
 
+def test_merged_as_documented_the_default_receiver_hears_of_rollbacks_and_holds(
+    version: str, tmp_path: Path
+) -> None:
+    config = theirs()
+    config["route"]["routes"].append({"matchers": ['severity="page"'], "receiver": "team"})
+    path = written(tmp_path, config)
+    assert problems(path) == []
+    acting = [alert for alert in amtool.alerts_of(ROLLOUTS) if alert["action"] != "notify"]
+    assert {*amtool.reached(path, RouteTree(path), acting)} == {("rollguard", "team")}
+
+
+def test_where_the_default_receiver_hears_nothing_any_more_that_is_an_error(
+    version: str, tmp_path: Path
+) -> None:
+    config = theirs()
+    config["route"]["routes"] = [route for route in config["route"]["routes"] if "receiver" in route]
+    found = problems(written(tmp_path, config))
+    assert {text.split("\n")[0] for text in found} == {
+        f"route.routes[{index}] takes {action}s to rollguard alone: `continue` leads to the routes that "
+        "follow, not to team, the receiver of the root."
+        for index, action in enumerate(("rollback", "hold"))
+    }
+
+
 # Files that amtool would not have taken
 
 

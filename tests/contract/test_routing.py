@@ -25,7 +25,7 @@ from rollguard.conventions import NOTICES
 from rollguard.loading import load_rollouts
 from rollguard.platform import platform_alerts
 from rollguard.processes import free_port
-from tests import polling
+from tests import polling, versions
 from tests.contract.conftest import Served
 
 ROOT = Path(__file__).parents[2]
@@ -236,6 +236,32 @@ def test_the_links_that_people_are_sent_lead_somewhere(
     eventually(lambda: receiver.chat, "the alert in chat")
     assert "https://git.example.com/shop/docs/runbooks/DriftDetected.md" in receiver.chat[0]
     assert "https://grafana.example.com/d/other?viewPanel=7" in receiver.chat[0]
+
+
+@pytest.mark.parametrize("version", versions.VERSIONS)
+def test_merged_as_documented_the_default_receiver_hears_of_what_acts(
+    tmp_path: Path, receiver: Receiver, version: str, monkeypatch: pytest.MonkeyPatch, request: Any
+) -> None:
+    versions.use(monkeypatch, version, binaries.ALERTMANAGER)
+    addresses = Addresses(control_plane=receiver.address, token_file=str(tmp_path / "token"))
+    files = output.generate(ROLLOUTS, addresses=addresses, routing=Routing(), fragments=True)
+    ours = yaml.safe_load(files["alertmanager.fragment.yml"])
+    team = {"name": "team", "webhook_configs": [{"url": f"http://{receiver.address}/chat"}]}
+    root = {"receiver": "team", "group_wait": "0s", "group_by": ["..."], "routes": ours["route"]["routes"]}
+    config = {**ours, "route": root, "receivers": [team, *ours["receivers"]]}
+    alerts = [
+        {
+            "alertname": "Errors",
+            "guard": "Errors",
+            "rollout": "other",
+            "action": action,
+            "severity": "critical",
+        }
+        for action in ("rollback", "hold", "notify")
+    ]
+    post(request.getfixturevalue("alertmanager")(config), alerts)
+    eventually(lambda: {key(labels) for labels in alerts[:2]} <= receiver.came("firing"), "what acts")
+    eventually(lambda: all(alert["action"] in "".join(receiver.chat) for alert in alerts), "all at the team")
 
 
 def test_the_heartbeat_reaches_the_control_plane_and_nobody_else(

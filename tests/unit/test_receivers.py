@@ -107,7 +107,8 @@ def test_fragments_have_no_defaults_of_their_own(tmp_path: Path) -> None:
 
 def test_what_acts_goes_on_to_the_routes_that_follow_a_fragment(tmp_path: Path) -> None:
     found = rendered(settings(tmp_path, ""), "alertmanager.fragment.yml", fragments=True)
-    assert [route.get("continue") for route in found["route"]["routes"]] == [True, True, None, None]
+    assert [route.get("continue") for route in found["route"]["routes"]] == [True, True, None, None, True]
+    assert found["route"]["routes"][-1] == {"matchers": ['action=~"rollback|hold"'], "continue": True}
 
 
 def test_a_fragment_takes_none_but_our_alerts_for_people(tmp_path: Path) -> None:
