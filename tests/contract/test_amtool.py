@@ -20,7 +20,7 @@ from rollguard.errors import FileProblemsError
 from rollguard.loading import load_rollouts
 
 ROOT = Path(__file__).parents[2]
-ROLLOUTS = load_rollouts(ROOT / "rollouts")
+ROLLOUTS = load_rollouts(ROOT / "rollouts")[:3]
 MAIL = Email.model_validate({"to": ("a@b",), "from": "c@d", "smarthost": "h:25"}, by_alias=True)
 BOTH = Routing(chat=Chat(api_url_file="/chat"), email=MAIL)
 
