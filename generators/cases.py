@@ -144,10 +144,10 @@ class Watched:
             if other is not part and (self.template.judges_absence or self.fires_on_absence(other)):
                 for labels in sets:
                     found |= dict(self._rendered(other, self.healthy(other), steps, labels))
-        if self.template.judges_absence and isinstance(part.names.get("metric"), Series):
-            own = TestSeries(of="metric", values="1")
+        own = next((name for name in ("metric", "number") if isinstance(part.names.get(name), Series)), None)
+        if self.template.judges_absence and own is not None:
             for labels in sets:
-                found.pop(self._name(part, own, labels), None)
+                found.pop(self._name(part, TestSeries(of=own, values="1"), labels), None)
         return found | dict(self._rendered(part, case, steps, {}))
 
     def _label_sets(self, part: Condition, case: TestCase) -> list[Mapping[str, str]]:
