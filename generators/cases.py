@@ -107,7 +107,14 @@ class Watched:
             if given.issuperset(case.given)
             and given.isdisjoint(case.unless)
             and (case.when is None or self._holds(part, case.when))
+            and (not self.template.judges_absence or all(self._is_free(part, one) for one in case.series))
         ]
+
+    def _is_free(self, part: Condition, series: TestSeries) -> bool:
+        """Return whether the labels by which a test tells series apart are none that the guard selects."""
+        metric = part.names[series.of]
+        fixed = {label for label, _, _ in metric.own_matchers} if isinstance(metric, Series) else set()
+        return fixed.isdisjoint(self._labels(part, series))
 
     def _holds(self, part: Condition, text: str) -> bool:
         try:
@@ -166,7 +173,9 @@ class Watched:
         metric = part.names[series.of]
         assert isinstance(metric, Series)
         example = metric.suffixed(series.suffix).example()
-        more = [(label, "=", text) for label, text in {**labels, **self._labels(part, series)}.items()]
+        fixed = {label for label, _, _ in example.matchers}
+        free = {label: text for label, text in labels.items() if label not in fixed}
+        more = [(label, "=", text) for label, text in {**free, **self._labels(part, series)}.items()]
         return str(replace(example, matchers=(*example.matchers, *more)))
 
     def _rendered(

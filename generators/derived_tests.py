@@ -80,7 +80,7 @@ def _unjudged(
     others = [item for item in _named(part) if item is not expected]
     if expected is not None:
         yield from _mislabelled([expected], healthy, f"{FIRES} for other labels")
-    if others and (expected is None or len(watched.parts) == 1):
+    if others and len(watched.parts) == 1:
         yield from _mislabelled(others, breach, f"{SILENT} for other labels")
 
 
