@@ -187,14 +187,18 @@ def _operations() -> Iterator[Panel]:
     )
     yield lines(
         "Sample since the stage began",
-        "What the win rates and the drift rest on. Under 500 canary trades, CanaryWinrateRollback waits.",
+        "What the win rates and the drift rest on. Under 1,200 canary trades, CanaryWinrateRollback waits.",
         [
             query(f"sample_canary{{{_ITS}}}", "canary trades"),
             query(f"sample_baseline_active{{{_ITS}}}", "trades of the active model"),
             query(f"drift_sample{{{_ITS}}}", "rows for drift"),
+            query(
+                f"min by (rollout) (drift_effective_sample{{{_ITS}}})",
+                "independent rows, fewest of a feature",
+            ),
         ],
         unit=NUMBER,
-        thresholds=steps(HELD, (500, NOTHING)),
+        thresholds=steps(HELD, (1200, NOTHING)),
         drawn="dashed",
         least=0,
     )

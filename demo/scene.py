@@ -157,7 +157,7 @@ class Scene:
     def _progress(self, what: str, measured: Measured) -> None:
         drift = f"PSI at most {measured.psi:.2f} of {PSI_LIMIT:.2f}"
         if math.isnan(measured.psi):
-            drift = f"{measured.drift_rows:g} of {MIN_DRIFT_ROWS} rows before drift is judged"
+            drift = f"{measured.drift_rows:g} rows, drift is judged from {MIN_DRIFT_ROWS} independent ones on"
         trades = f"{measured.canary_trades:g} canary trades, " if "canary" in what or "ramp" in what else ""
         self._say(f"    {what}: {trades}{drift}")
 
@@ -238,7 +238,7 @@ class Scene:
 
 
 def _canary_enough(measured: Measured) -> bool:
-    return measured.canary_trades >= 500 and measured.drift_rows >= MIN_DRIFT_ROWS
+    return measured.canary_trades >= 500 and not math.isnan(measured.psi)
 
 
 def _full_enough(measured: Measured) -> bool:

@@ -102,6 +102,13 @@ COHORTS = {
     )
 }
 DRIFT_SAMPLE = Metric("drift_sample", "gauge", "Scored rows with features in the drift window.", (), "rows")
+DRIFT_EFFECTIVE_SAMPLE = Metric(
+    "drift_effective_sample",
+    "gauge",
+    "Independent values that say as much as those in the drift window; 0 until a third of it is filled.",
+    ("feature",),
+    "rows",
+)
 PSI = Metric(
     "psi_feature", "gauge", "Population stability index against the reference, nats.", ("feature",), "nats"
 )
@@ -112,7 +119,7 @@ METRICS = (
     *MARKOUTS.values(),
     *SCORES.values(),
     *(metric for pair in COHORTS.values() for metric in pair),
-    *(DRIFT_SAMPLE, PSI, KS),
+    *(DRIFT_SAMPLE, DRIFT_EFFECTIVE_SAMPLE, PSI, KS),
 )
 """What the exporter offers of its own, beside `exporters.health` and `exporters.intake`."""
 
@@ -159,10 +166,11 @@ def drift(sample: int, measured: Iterable[Drift]) -> Iterator[Family]:
 
     Args:
         sample: rows in the window.
-        measured: the features with enough of them.
+        measured: of each feature.
     """
     found = list(measured)
     yield single(DRIFT_SAMPLE, sample)
+    yield by_label(DRIFT_EFFECTIVE_SAMPLE, {one.feature: one.sample for one in found})
     yield by_label(PSI, {one.feature: one.psi for one in found})
     yield by_label(KS, {one.feature: one.ks for one in found})
 

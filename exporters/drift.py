@@ -9,8 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from exporters.reference import Reference
-from exporters.statistics import Array, kolmogorov_smirnov, population_stability_index
+from exporters.statistics import (
+    Array,
+    effective_size,
+    kolmogorov_smirnov,
+    population_stability_index,
+)
 from exporters.windows import RollingSums, WindowState
+
+SLICES = 20
+"""Parts of the window that are compared with each other; a third of the window fills them."""
+
+_MOMENTS = 3
 
 
 class Drift(NamedTuple):
@@ -18,13 +28,15 @@ class Drift(NamedTuple):
 
     Args:
         feature: its name.
-        psi: population stability index, nats.
-        ks: Kolmogorov-Smirnov distance, 0-1.
+        sample: independent values that tell as much as those in the window.
+        psi: population stability index, nats; None below the minimal sample.
+        ks: Kolmogorov-Smirnov distance, 0-1; None below the minimal sample.
     """
 
     feature: str
-    psi: float
-    ks: float
+    sample: float
+    psi: float | None = None
+    ks: float | None = None
 
 
 class DriftWindow:
@@ -33,17 +45,21 @@ class DriftWindow:
     Args:
         reference: bins per feature; only these features are counted, so that names cannot grow without end.
         window_seconds: length of the window.
-        min_sample: below so many values of a feature, nothing is said about it.
+        min_sample: below so many independent values of a feature, its drift is not shown.
     """
 
     def __init__(self, reference: Reference, window_seconds: float, min_sample: int) -> None:
         self._names = tuple(reference.features)
         edges = [bins.edges for bins in reference.features.values()]
         self._edges = np.array([*zip_longest(*edges, fillvalue=np.inf)])[:, :, np.newaxis]
+        self._middles = np.array([found[len(found) // 2] for found in edges])
+        widths = [(found[-1] - found[0]) / 2 or abs(found[0]) or 1.0 for found in edges]
+        self._widths = np.array(widths)
         self._counts = [np.array(bins.counts, dtype=np.float64) for bins in reference.features.values()]
         sizes = [len(counts) for counts in self._counts]
         self._starts = np.cumsum([1, *sizes])  # cell 0 counts rows
-        self._sums = RollingSums(window_seconds, int(self._starts[-1]), f"drift {reference.digest()}")
+        cells = int(self._starts[-1]) + _MOMENTS * len(sizes)
+        self._sums = RollingSums(window_seconds, cells, f"drift and moments {reference.digest()}")
         self._min_sample = min_sample
 
     @property
@@ -64,8 +80,15 @@ class DriftWindow:
             above += columns > edges
         cells = np.zeros((len(values), len(self._names) + 1), dtype=np.int64)
         cells[:, 1:] = above.T + self._starts[:-1]
-        cells[:, 1:][np.isnan(values)] = self._starts[-1]
+        missing = np.isnan(values)
+        cells[:, 1:][missing] = self._sums.cells
         self._sums.add(times, cells)
+        # The inverse hyperbolic sine keeps units a million times too large apart, and outliers from ruling.
+        scaled = np.where(missing, 0.0, np.arcsinh((values - self._middles) / self._widths))
+        squares = scaled * scaled
+        moments = np.arange(self._starts[-1], self._sums.cells)
+        amounts = np.concatenate([scaled, squares, squares * squares], axis=1)
+        self._sums.add(times, np.broadcast_to(moments, amounts.shape), amounts)
 
     def forget(self, newest: float) -> None:
         """Drop what no window can hold any more; `newest` is the newest event's Unix seconds."""
@@ -80,14 +103,27 @@ class DriftWindow:
         return int(self._sums.sums(end)[0])
 
     def measure(self, end: float) -> Iterator[Drift]:
-        """Yield the drift of every feature with enough values in the window that ends at `end`."""
-        sums = self._sums.sums(end)
-        for name, counts, start in zip(self._names, self._counts, self._starts[:-1], strict=True):
-            online = sums[start : start + len(counts)]
-            if online.sum() >= self._min_sample:
-                yield Drift(
-                    name, population_stability_index(online, counts), kolmogorov_smirnov(online, counts)
-                )
+        """Yield the drift of every feature with values in the window that ends at `end`."""
+        rows = self._sums.rows(end)
+        for number, (name, counts) in enumerate(zip(self._names, self._counts, strict=True)):
+            start = self._starts[number]
+            bins = rows[:, start : start + len(counts)]
+            if not bins.any():
+                continue
+            sample = self._effective(bins, rows[:, self._starts[-1] + number :: len(self._names)])
+            if sample < self._min_sample:
+                yield Drift(name, sample)
+                continue
+            online = bins.sum(axis=0)
+            psi = population_stability_index(online, counts)
+            yield Drift(name, sample, psi, kolmogorov_smirnov(online, counts))
+
+    def _effective(self, bins: Array, moments: Array) -> float:
+        filled = bins.any(axis=1)
+        if np.count_nonzero(filled) < SLICES:
+            return 0.0
+        starts = np.arange(SLICES) * np.count_nonzero(filled) // SLICES
+        return effective_size(np.add.reduceat(bins[filled], starts), np.add.reduceat(moments[filled], starts))
 
     def state(self) -> WindowState:
         """Return what the window holds."""

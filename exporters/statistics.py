@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 Array: TypeAlias = npt.NDArray[Any]
 
+_ROUNDING = 1e-10
+"""Share of the sum of squares below which a variance is the rounding of sums."""
+
 
 def population_stability_index(online: Array, reference: Array) -> float:
     """Return the PSI of two histograms over the same bins.
@@ -77,6 +80,29 @@ def kolmogorov_smirnov_of_values(online: Array, reference: Array) -> float:
     return float(max(above.max(), below.max(), 0.0))
 
 
+def effective_size(counts: Array, moments: Array) -> float:
+    """Return how many independent values tell as much of a distribution as a window of correlated ones.
+
+    Args:
+        counts: values per slice of the window and bin, shape (slices, bins), some in every slice.
+        moments: sums of the values, squares and fourth powers per slice, shape (slices, 3), on a scale that
+            outliers do not rule.
+    Returns:
+        The number of values / the inflation of their variance, which is the largest of three: Pearson's
+        chi² of the bins over its degrees of freedom, and the variance between slices over that within
+        them, of the values and of their squares. 1 of values that are all equal: a slow feature may
+        stand still for a window.
+    Source: Rao and Scott, The analysis of categorical data from complex sample surveys (1981), for the
+        counts; batch means, as of Law and Kelton, Simulation modeling and analysis (1982), for the moments.
+    """
+    sizes = counts.sum(axis=1)
+    level = _variance_ratio(sizes, moments[:, 0], moments[:, 1].sum())
+    if level is None:
+        return 1.0
+    spread = _variance_ratio(sizes, moments[:, 1], moments[:, 2].sum())
+    return float(sizes.sum() / max(1.0, level, spread or 1.0, _overdispersion(counts)))
+
+
 def histogram(values: Array, edges: Array) -> Array:
     """Return counts of values per bin; one on an edge lies in the bin below it, like Prometheus's `le`.
 
@@ -102,6 +128,25 @@ def divergence_ratio(validation: float, test: float) -> float | None:
         (test - validation) / validation: 0.1 is ten per cent worse, below 0 is better; None for validation 0.
     """
     return (test - validation) / validation if validation else None
+
+
+def _variance_ratio(sizes: Array, sums: Array, squares: float) -> float | None:
+    """Return the mean square between groups over that within them; None where all values are equal."""
+    total, explained = squares - sums.sum() ** 2 / sizes.sum(), float(np.sum(sums**2 / sizes))
+    within = squares - explained
+    if total <= _ROUNDING * squares:
+        return None
+    if within <= _ROUNDING * squares:
+        return math.inf
+    return float((total - within) / (len(sizes) - 1) / (within / (sizes.sum() - len(sizes))))
+
+
+def _overdispersion(counts: Array) -> float:
+    """Return Pearson's chi² of the groups' counts over its degrees of freedom; 1 of a single bin."""
+    filled = counts[:, counts.any(axis=0)]
+    expected = np.outer(filled.sum(axis=1), filled.sum(axis=0)) / filled.sum()
+    freedom = (len(filled) - 1) * (filled.shape[1] - 1)
+    return float(np.sum((filled - expected) ** 2 / expected) / freedom) if freedom else 1.0
 
 
 def _check(online: Array, reference: Array) -> None:

@@ -38,7 +38,7 @@ class RollingSums:
             raise ValueError(f"a window lasts more than {window_seconds} seconds")
         self.window_seconds = window_seconds
         self._bucket_seconds = window_seconds / BUCKETS
-        self._cells = cells
+        self.cells = cells
         self._layout = layout
         self._buckets: dict[int, Array] = {}
 
@@ -54,7 +54,7 @@ class RollingSums:
         if not len(times):
             return
         numbers, rows = np.unique(np.floor(times / self._bucket_seconds), return_inverse=True)
-        width = self._cells + 1
+        width = self.cells + 1
         offsets = rows * width if cells.ndim == 1 else (rows * width)[:, np.newaxis]
         flat = (offsets + cells).ravel()
         sums = np.bincount(flat, None if amounts is None else amounts.ravel(), len(numbers) * width)
@@ -86,13 +86,15 @@ class RollingSums:
         Returns:
             Sums per cell, shape (cells,).
         """
+        total: Array = self.rows(end).sum(axis=0)
+        return total
+
+    def rows(self, end: float) -> Array:
+        """Return the sums per filled bucket of that window, the oldest first, shape (buckets, cells)."""
         first = math.floor((end - self.window_seconds) / self._bucket_seconds)
         last = math.floor(end / self._bucket_seconds)
-        total = np.zeros(self._cells)
-        for number, row in self._buckets.items():
-            if first <= number <= last:
-                total += row
-        return total
+        held = sorted(number for number in self._buckets if first <= number <= last)
+        return np.array([self._buckets[number] for number in held]).reshape(-1, self.cells)
 
     def state(self) -> WindowState:
         """Return what the window holds."""
@@ -108,7 +110,7 @@ class RollingSums:
             Whether it fitted; if not, the window is as it was.
         """
         fits = (state.layout, state.bucket_seconds) == (self._layout, self._bucket_seconds)
-        if not fits or any(len(row) != 8 * self._cells for row in state.buckets.values()):
+        if not fits or any(len(row) != 8 * self.cells for row in state.buckets.values()):
             return False
         self._buckets = {n: np.frombuffer(row, "<f8").astype(np.float64) for n, row in state.buckets.items()}
         return True

@@ -243,15 +243,24 @@ def test_stages_and_data_checks_count_while_an_executor_warms_up(canary: Canary)
     assert (found["sample_canary"], found["parquet_schema_version_mismatch_total"]) == (0, 1)
 
 
-def test_drift_is_silent_one_row_below_its_sample(canary: Canary) -> None:
-    canary.feed(*served(count=299))
-    assert not any(series.startswith(("psi", "ks")) for series in canary.read())
-    canary.feed(*served(count=1))
+def test_drift_is_silent_below_its_sample(canary: Canary) -> None:
+    values = np.random.default_rng(1).normal(9, size=600)
+    rows = [
+        score(ts=NOW - WINDOW + WINDOW * (number + 1) / 600, features={"spread": value, "depth": 1.0})
+        for number, value in enumerate(values.tolist())
+    ]
+    canary.feed(*rows[:250])
     found = canary.read()
-    assert found["drift_sample"] == 300
+    assert 0 < found['drift_effective_sample{feature="spread"}'] < 300
+    assert not any(series.startswith(("psi", "ks")) for series in found)
+    canary.feed(*rows[250:])
+    found = canary.read()
+    assert found["drift_sample"] == 600
+    assert found['drift_effective_sample{feature="spread"}'] > 300
     assert found['ks_feature{feature="spread"}'] == pytest.approx(0.9)
     assert found['psi_feature{feature="spread"}'] > 1
-    assert found['ks_feature{feature="depth"}'] == 0
+    assert found['drift_effective_sample{feature="depth"}'] == 1
+    assert 'ks_feature{feature="depth"}' not in found
 
 
 @pytest.mark.parametrize(
