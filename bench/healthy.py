@@ -66,8 +66,8 @@ def simulate(plan: Plan, per_minute: float, worse: float, rollouts: int) -> tupl
         rates = won / np.maximum(trades, 1)
         judged = trades[0] >= plan.least
         fell[alive & judged & (rates[0] < rates[1] - plan.margin)] = look
-        age = np.where(rates[0] >= 0.5, age + 1, 0)
-        over = alive & np.isnan(fell) & judged & (age >= looks[stage])
+        age += 1
+        over = alive & np.isnan(fell) & judged & (age >= looks[stage]) & (rates[0] >= 0.5)
         stage[over] += 1
         age[over] = trades[:, over] = won[:, over] = 0
         done[over & (stage == len(plan.shares))] = look

@@ -136,12 +136,12 @@ def validation(now: float, rng: random.Random) -> Iterator[Line]:
 def features(now: float, rng: random.Random) -> Iterator[Line]:
     """Yield the last two minutes of the six trading features, each of which measures everything it can."""
     typical, often = _table(_TYPICAL), _table(_OFTEN)
-    for number in range(400):
+    for number in range(1800):
         for rollout in FEATURES:
             labels = {name: values[number % len(values)] for name, values in _LABELS.items()}
             numbers = {key: round(value * rng.uniform(0.98, 1.0), 6) for key, value in typical.items()}
             happened = {key: int(rng.random() < share) for key, share in often.items()}
-            yield {"ts": now - 120 + 0.3 * number, "rollout": rollout} | labels | numbers | happened
+            yield {"ts": now - 120 + number / 15, "rollout": rollout} | labels | numbers | happened
 
 
 def celery_log(now: float, rng: random.Random) -> Iterator[str]:

@@ -17,6 +17,9 @@ from rollguard.metric import Metric
 MIN_TRADES = 1000
 """Closed trades in the window below which `rolling_precision` is silent: of 0.55, 0.5 is 3.2 errors away."""
 
+MIN_ORDERS = 160
+"""Ended orders below which `fill_rate_rolling` is silent: of 0.4, 0.25 is 3.9 errors away."""
+
 OPENED = Metric("trades_opened_total", "counter", "Trades opened.", ("route",))
 CLOSED = Metric("trades_closed_total", "counter", "Trades closed.", ("route",))
 WON = Metric("trades_won_total", "counter", "Trades closed with a profit.", ("route",))
@@ -49,7 +52,7 @@ PRECISION = Metric(
 FILL_RATE = Metric(
     "fill_rate_rolling",
     "gauge",
-    f"Share of ended orders that were filled; {_SILENT} of them.",
+    f"Share of ended orders that were filled; silent below {MIN_ORDERS} of them.",
     ("route",),
     "ratio",
 )
@@ -187,7 +190,7 @@ def _orders(sums: Mapping[Cell, float]) -> Iterator[Family]:
     rates, ratios = {}, {}
     for route in ROUTES:
         filled, cancelled = sums[route, "filled"], sums[route, "cancelled"]
-        rates[route] = fill_rate(filled, cancelled)
+        rates[route] = fill_rate(filled, cancelled, MIN_ORDERS)
         ratios[route] = cancel_to_fill(cancelled, filled)
     yield by_label(FILL_RATE, rates)
     yield by_label(CANCEL_TO_FILL, ratios)

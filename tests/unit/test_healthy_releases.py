@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from bench.healthy import shipped, simulate
+from exporters.declaration import shipped_declaration
+from exporters.statistics import Array
+
+DAYS = 4
+ROLLOUTS = 400
+FEATURES = {
+    "atr_accuracy_ratio": (0.70, 0.60),
+    "bracket_success_ratio": (0.60, 0.50),
+    "model_accuracy_ratio": (0.60, 0.55),
+    "regime_accuracy_ratio": (0.80, 0.70),
+    "position_size_ratio": (0.70, 0.50),
+    "risk_fraction": (-1.0, -1.2),
+    "brier_score": (-0.3, -0.4),
+}
+"""Of a feature at its hold's limit: the mean of a value, and the rollback's limit; higher is better."""
+
+SPREADS = {"position_size_ratio": 0.35, "risk_fraction": 0.78, "brier_score": 0.45}
+"""Standard deviation of a value that is not a yes or no; of risk_fraction, that of its ratio."""
 
 
 @pytest.mark.parametrize("per_minute", [10, 50, 200])
@@ -22,3 +41,36 @@ def test_one_ten_points_worse_falls_within_the_plan() -> None:
 def test_five_hundred_trades_were_too_few() -> None:
     share, _, _ = simulate(shipped()._replace(least=500), 50, 0.0, 400)
     assert share > 0.05
+
+
+def ever_below(values: Array, limit: float, least: int, most: int) -> float:
+    """Return the share of rows whose mean of the newest values is ever below a limit."""
+    sums = np.concatenate([np.zeros((len(values), 1)), values.cumsum(axis=1)], axis=1)
+    ends = np.arange(least, values.shape[1] + 1)
+    starts = np.maximum(ends - most, 0)
+    means = (sums[:, ends] - sums[:, starts]) / (ends - starts)
+    shown = ends - starts >= least
+    return float(((means < limit) & shown).any(axis=1).mean())
+
+
+def fallen(name: str, a_day: int, least: int | None = None, days: float | None = None) -> float:
+    """Return the share of rollouts in which chance alone takes a feature below the limit of its rollback."""
+    metric = next(one for one in shipped_declaration().metrics if one.name == name)
+    mean, limit = FEATURES[name]
+    rng = np.random.default_rng(4)
+    shape = (ROLLOUTS, DAYS * a_day)
+    spread = SPREADS.get(name)
+    values = rng.normal(mean, spread, shape) if spread else (rng.random(shape) < mean).astype(float)
+    most = round(a_day * (days or metric.window / 86_400))
+    return ever_below(values, limit, least or metric.min_sample, most)
+
+
+@pytest.mark.parametrize("a_day", [50, 100, 200, 500])
+@pytest.mark.parametrize("name", FEATURES)
+def test_chance_takes_no_healthy_feature_back(name: str, a_day: int) -> None:
+    assert fallen(name, a_day) <= 0.015  # 1 %, and the noise of 400 rollouts
+
+
+@pytest.mark.parametrize("name", ["atr_accuracy_ratio", "bracket_success_ratio", "model_accuracy_ratio"])
+def test_twenty_values_of_a_day_were_too_few(name: str) -> None:
+    assert fallen(name, 50, least=20, days=1) > 0.2

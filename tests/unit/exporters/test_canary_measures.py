@@ -108,14 +108,16 @@ def test_what_leaves_the_window_leaves_the_rate_but_not_the_counter(canary: Cana
 
 
 def test_fills_and_cancellations(canary: Canary) -> None:
-    canary.feed(*[order("filled"), order("cancelled"), order("cancelled"), order("cancelled")] * 5)
+    canary.feed(*[order("filled"), order("cancelled"), order("cancelled"), order("cancelled")] * 40)
     found = canary.read()
     assert found['fill_rate_rolling{route="canary"}'] == 0.25
     assert found['cancel_to_fill_ratio{route="canary"}'] == 3
 
 
 def test_cancellations_without_a_fill_are_the_worst_not_the_best(canary: Canary) -> None:
-    canary.feed(*[order("cancelled")] * 20)
+    canary.feed(*[order("cancelled")] * 159)
+    assert 'fill_rate_rolling{route="canary"}' not in canary.read()
+    canary.feed(order("cancelled"))
     found = canary.read()
     assert found['fill_rate_rolling{route="canary"}'] == 0
     assert found['cancel_to_fill_ratio{route="canary"}'] == float("inf")

@@ -80,7 +80,7 @@ def test_a_shift_of_one_deviation_reads_as_the_literature_says() -> None:
     ("statistic", "minimum"),
     [
         ("win rate", f"{outcomes.MIN_SAMPLE} trades, {canary_metrics.MIN_TRADES} for"),
-        ("fill rate", f"{outcomes.MIN_SAMPLE} ended orders"),
+        ("fill rate", f"{canary_metrics.MIN_ORDERS} ended orders"),
         ("cancel to fill", f"{outcomes.MIN_SAMPLE} ended orders"),
         ("markout", f"{outcomes.MIN_SAMPLE} fills"),
         ("Brier score", f"{canary_operations.MIN_OUTCOMES} trades"),
