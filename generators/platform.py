@@ -9,6 +9,7 @@ from typing import Any
 from dashboards import addresses
 from generators import expressions
 from generators.expressions import PromQL
+from generators.promql import past_edges
 from generators.rules import RULES_IN_A_GROUP, RUNBOOKS, RenderingError
 from generators.timing import LOOKBACK_INTERVALS, Timing
 from rollguard import durations
@@ -107,7 +108,7 @@ class RenderedAlert:
 
     def rule(self) -> dict[str, Any]:
         """Return it as an alerting rule."""
-        rule: dict[str, Any] = {"alert": self.alert.alert, "expr": self._render(self.alert.expr)}
+        rule: dict[str, Any] = {"alert": self.alert.alert, "expr": past_edges(self._render(self.alert.expr))}
         if self.alert.for_:
             rule["for"] = self.timing.text(self.alert.for_)
         rule["labels"] = self.labels

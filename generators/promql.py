@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, TypeAlias
 
+from rollguard import durations
 from rollguard.errors import RollguardError
 
 Kind: TypeAlias = Literal["space", "string", "duration", "number", "name", "operator"]
@@ -160,6 +162,20 @@ def spliced(text: str, *changes: tuple[Span, str]) -> str:
     for (start, end), other in sorted(changes, reverse=True):
         text = text[:start] + other + text[end:]
     return text
+
+
+def past_edges(text: str) -> str:
+    """Return an expression with each range a millisecond longer, so that every Prometheus reads it alike.
+
+    A range of several scrape intervals may begin at a sample, which Prometheus 2 counts and 3 does not.
+    """
+    try:
+        found = [*tokens(text)]
+    except PromQLError:
+        return text  # who checks rules says so
+    ranges = (token for before, token in pairwise(found) if before.text == "[" and token.kind == "duration")
+    longer = ((token.span, durations.render(durations.parse(token.text) + 0.001)) for token in ranges)
+    return spliced(text, *longer)
 
 
 class _Parser:

@@ -10,6 +10,7 @@ from typing import Any
 from dashboards import addresses
 from generators import expressions
 from generators.phase import group_names
+from generators.promql import past_edges
 from generators.timing import Timing
 from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
@@ -111,7 +112,7 @@ def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition
         names = expressions.context(template, values, rollout.name, timing)
         key = "expr"
         try:
-            expr = expressions.render(template.expr, names)
+            expr = past_edges(expressions.render(template.expr, names))
             key = "condition"
             words = expressions.render(template.condition, names)
         except expressions.ExpressionError as error:
@@ -149,10 +150,8 @@ def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: 
         stages = "|".join(elsewhere)
         series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}=~"{stages}"}}'
         window = timing.text(STAGE_LOOKBACK_SECONDS)
-        expr = (
-            f"(\n{textwrap.indent(expr, '  ')}\n)\n"
-            f"unless on (rollout)\nlast_over_time({series}[{window}]) == 1"
-        )
+        stage = past_edges(f"last_over_time({series}[{window}])")
+        expr = f"(\n{textwrap.indent(expr, '  ')}\n)\nunless on (rollout)\n{stage} == 1"
     return expr
 
 

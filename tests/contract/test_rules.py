@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from click.testing import CliRunner
 
 from generators import mutation, output, promtool, runs
 from generators.coverage import coverage
@@ -16,10 +17,12 @@ from generators.rule_tests import test_files as rendered_tests
 from generators.rules import labels, rule_file
 from generators.timing import Timing
 from rollguard import binaries
+from rollguard.cli import cli
 from rollguard.guards import all_guards
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.spec import Guard, Rollout
 from rollguard.templates import library
+from tests import versions
 
 ROOT = Path(__file__).parents[2]
 Rule: TypeAlias = dict[str, Any]
@@ -272,8 +275,12 @@ def test_every_template_is_among_the_parameter_sets() -> None:
     assert {guard["use"] for guard in GUARDS.values()} == set(library())
 
 
+@pytest.mark.parametrize("version", [versions.MACHINE, "sid"])
 @pytest.mark.parametrize("name", GUARDS)
-def test_rendered_tests_pass(binary: str, shipped: Rollout, write: Write, name: str) -> None:
+def test_rendered_tests_pass(
+    shipped: Rollout, write: Write, name: str, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions.use(monkeypatch, version, binaries.PROMTOOL)
     results = runs.run_tests(write(with_guard(shipped, name), Timing()))
     assert [result.output for result in results if not result.passed] == []
 
@@ -387,9 +394,22 @@ def test_the_shipped_tests_are_not_falsely_green(binary: str, generated: Path) -
     assert promtool.falsely_green(sorted(generated.glob("tests/*.yml"))) == []
 
 
-def test_the_shipped_tests_pass(binary: str) -> None:
+@pytest.mark.parametrize("version", versions.VERSIONS)
+def test_the_shipped_tests_pass(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    versions.use(monkeypatch, version, binaries.PROMTOOL)
     paths = sorted((ROOT / "alerts" / "generated" / "tests").glob("*.yml"))
     assert [result.output for result in runs.run_tests(paths) if not result.passed] == []
+
+
+@pytest.mark.parametrize("version", versions.VERSIONS)
+def test_the_tests_of_a_new_rollout_pass(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions.use(monkeypatch, version, binaries.PROMTOOL)
+    runner = CliRunner()
+    assert runner.invoke(cli, ["init", "checkout", "--out", str(tmp_path)]).exit_code == 0
+    result = runner.invoke(cli, ["test", "--rollouts", str(tmp_path)])
+    assert (result.exit_code, "FAIL" in result.output) == (0, False), result.output
 
 
 def test_the_tests_of_a_rollout_pass_at_a_time_scale(binary: str, write: Write, shipped: Rollout) -> None:

@@ -206,14 +206,14 @@ def test_a_group_holds_at_most_twenty_rules(rollout: Rollout) -> None:
 def test_a_list_of_parameters_is_an_or(rollout: Rollout) -> None:
     changed = with_guard(rollout, **{"with": [{"metric": "a", "above": 1}, {"metric": "b", "below": 2}]})
     expr = alerting_rule(changed, changed.guards[0], Timing())["expr"]
-    one, other = '(last_over_time(a{rollout="model-canary"}[1m]) > 1)', "or"
+    one, other = '(last_over_time(a{rollout="model-canary"}[1m1ms]) > 1)', "or"
     assert re.sub(r"\s+", " ", expr).replace("( ", "(").replace(" )", ")").startswith(f"{one} {other} (")
 
 
 def test_a_guard_with_stages_of_its_own_is_silent_in_the_others(rollout: Rollout) -> None:
     changed = with_guard(rollout, stages=["canary", "enabled"])
     expr = alerting_rule(changed, changed.guards[0], Timing())["expr"]
-    assert 'rollout_stage=~"shadow|ramp-25|ramp-50|full|disabled|rollback"}[5m]) == 1' in expr
+    assert 'rollout_stage=~"shadow|ramp-25|ramp-50|full|disabled|rollback"}[5m1ms]) == 1' in expr
 
 
 def test_a_guard_without_stages_does_not_ask_for_the_stage(rollout: Rollout) -> None:

@@ -149,3 +149,20 @@ def test_a_series_is_written_shortly(text: str) -> None:
 def test_what_is_no_notation_is_an_error() -> None:
     with pytest.raises(ValueError, match="5y is not promtool's notation"):
         expanded("1 5y")
+
+
+# Ranges
+
+
+@pytest.mark.parametrize(
+    ("text", "longer"),
+    [
+        ("increase(a[10m]) > 3", "increase(a[10m1ms]) > 3"),
+        ("rate(a[ 1h30m ] offset 5m) or max_over_time(b[250ms:50ms])",
+         "rate(a[ 1h30m1ms ] offset 5m) or max_over_time(b[251ms:50ms])"),
+        ('a{b="[10m]"} # [5m]', 'a{b="[10m]"} # [5m]'),
+        ("a ] ? [5m]", "a ] ? [5m]"),
+    ],
+)  # fmt: skip
+def test_a_range_ends_past_the_sample_at_its_edge(text: str, longer: str) -> None:
+    assert promql.past_edges(text) == longer
