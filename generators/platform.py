@@ -147,8 +147,9 @@ class RenderedAlert:
         return [item for item in found if item.mutation]
 
     def _group(self, title: str, test: PlatformTest, at: int, fires: bool, only: str = "") -> dict[str, Any]:
-        name, rollout = self.alert.alert, self.labels.get(ROLLOUT_LABEL, "")
-        chosen = f'{only}alertname="{name}",guard="{name}",rollout="{rollout}",alertstate="firing"'
+        name, rollout = self.alert.alert, self.labels.get(ROLLOUT_LABEL)
+        one = f'rollout="{rollout}",' if rollout else ""  # of no rollout's own it may have that of its series
+        chosen = f'{only}alertname="{name}",guard="{name}",{one}alertstate="firing"'
         names = ", ".join(sorted({"alertname", *self.labels}))
         labels = ",".join(f'{key}="{self.labels[key]}"' for key in sorted(self.labels))
         case = {
