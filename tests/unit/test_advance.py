@@ -291,18 +291,20 @@ def test_a_hold_of_a_guard_that_the_file_lost_ends() -> None:
     assert [found.kind for found in decided(state=replace(CANARY, held=frozenset({"Gone"})))] == ["release"]
 
 
-BRIER = "CalibrationOutOfSpec-brier"
-FULL = replace(CANARY, stage="full", held=frozenset({BRIER}))
+CALIBRATION = "CalibrationOutOfSpec-ece"
+FULL = replace(CANARY, stage="full", held=frozenset({CALIBRATION}))
 
 
 def silent(seconds: float | None, condition: Any = "without data", **changes: Any) -> Observation:
-    """Return what was seen while the brier guard has had no data for so long."""
-    return with_guard(BRIER, replace(GuardSeen(condition, "has no data", silent_seconds=seconds), **changes))
+    """Return what was seen while the calibration guard has had no data for so long."""
+    return with_guard(
+        CALIBRATION, replace(GuardSeen(condition, "has no data", silent_seconds=seconds), **changes)
+    )
 
 
 def ignoring(no_data: str = "ignore") -> Rollout:
     listed = tuple(
-        guard.model_copy(update={"no_data": no_data}) if guard.name == BRIER else guard
+        guard.model_copy(update={"no_data": no_data}) if guard.name == CALIBRATION else guard
         for guard in ROLLOUT.guards
     )
     return changed(guards=listed)
@@ -311,8 +313,8 @@ def ignoring(no_data: str = "ignore") -> Rollout:
 @pytest.mark.parametrize("no_data", ["ignore", "notify"])
 def test_a_hold_whose_data_are_gone_ends_and_says_why_where_the_file_lets_that_pass(no_data: str) -> None:
     (release,) = decided(ignoring(no_data), FULL, seen=silent(1800.0))
-    assert release.reason == f"{BRIER}: no data in full for 30m, and no_data is {no_data}"
-    assert (release.kind, release.evidence["guards"]) == ("release", [BRIER])
+    assert release.reason == f"{CALIBRATION}: no data in full for 30m, and no_data is {no_data}"
+    assert (release.kind, release.evidence["guards"]) == ("release", [CALIBRATION])
     assert release.evidence["why"] in release.reason
 
 
@@ -332,12 +334,12 @@ def test_a_hold_stays_while_its_guard_may_still_be_breached(rollout: Rollout, se
 
 
 def test_a_hold_whose_data_are_gone_stays_while_its_guard_fires() -> None:
-    assert decided(ignoring(), FULL, alert(BRIER), seen=silent(1800.0)) == []
+    assert decided(ignoring(), FULL, alert(CALIBRATION), seen=silent(1800.0)) == []
 
 
 def test_a_hold_lasts_as_long_as_a_breach_may_echo() -> None:
     windowed = tuple(
-        guard.model_copy(update={"for_": 900.0}) if guard.name == BRIER else guard
+        guard.model_copy(update={"for_": 900.0}) if guard.name == CALIBRATION else guard
         for guard in ignoring().guards
     )
     rollout = changed(guards=windowed)
@@ -347,15 +349,15 @@ def test_a_hold_lasts_as_long_as_a_breach_may_echo() -> None:
 
 
 def test_several_holds_end_each_for_its_reason() -> None:
-    held = replace(FULL, held=frozenset({BRIER, "Gone", "WinRateDropNoData"}))
+    held = replace(FULL, held=frozenset({CALIBRATION, "Gone", "WinRateDropNoData"}))
     found = decided(ignoring(), held, seen=silent(1800.0))
-    assert [item.reason.partition(":")[0] for item in found] == [BRIER, "Gone", "WinRateDropNoData"]
+    assert [item.reason.partition(":")[0] for item in found] == [CALIBRATION, "Gone", "WinRateDropNoData"]
     assert [bool(item.evidence.get("why")) for item in found] == [True, True, False]
 
 
 def test_a_hold_that_is_stuck_names_what_ends_it() -> None:
     waits = [wait.what for wait in waits_for(ROLLOUT, FULL, silent(60.0), now=NOW)]
-    assert f"{BRIER}, which holds it and has no data: `rollguard acknowledge {ROLLOUT.name}" in waits[0]
+    assert f"{CALIBRATION}, which holds it and has no data: `rollguard acknowledge {ROLLOUT.name}" in waits[0]
 
 
 def test_in_enabled_nothing_is_held() -> None:

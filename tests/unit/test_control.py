@@ -675,7 +675,7 @@ def test_a_rollout_that_is_in_a_stage_its_file_lost_serves_the_fallback_where_no
 
 def test_many_notifications_at_once_are_one_rollback(control: ControlPlane, ledger: Ledger) -> None:
     take_to(control, "canary")
-    names = ["DriftDetected", "DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback"] * 4
+    names = ["DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback", "ExecutionDegradation"] * 4
     threads = [threading.Thread(target=notify, args=(control, alert(name))) for name in names]
     for thread in threads:
         thread.start()

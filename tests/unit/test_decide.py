@@ -104,7 +104,8 @@ def test_a_vanished_series_that_holds_does_not_roll_back() -> None:
 
 def test_a_vanished_series_rolls_back_where_the_file_says_so() -> None:
     rollout = with_guard("DriftDetected", no_data="rollback")
-    assert decide(rollout, CANARY, [alert("WinRateDropNoData")])[0].reason == "WinRateDropNoData"
+    (transition,) = decide(rollout, CANARY, [alert("DriftDetectedNoData")])
+    assert (transition.kind, transition.reason) == ("rollback", "DriftDetectedNoData")
 
 
 @pytest.mark.parametrize("stage", ["shadow", "full"])
@@ -124,8 +125,8 @@ def test_the_most_severe_guard_is_the_reason() -> None:
 
 
 def test_among_equals_the_first_to_fire_is_the_reason() -> None:
-    fires = [alert("DriftDetected", starts_at=2.0), alert("DriftDetected", starts_at=1.0)]
-    assert decide(ROLLOUT, CANARY, fires)[0].reason == "DriftDetected"
+    fires = [alert("CanaryWinrateRollback", starts_at=2.0), alert("OnnxParityFailure", starts_at=1.0)]
+    assert decide(ROLLOUT, CANARY, fires)[0].reason == "OnnxParityFailure"
 
 
 # Mode observe

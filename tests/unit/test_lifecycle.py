@@ -357,7 +357,7 @@ def test_a_breach_that_outlasts_the_cooldown_ends_the_run(stepped: ControlPlane,
 
 
 def test_another_breach_after_a_step_back_ends_the_run(stepped: ControlPlane) -> None:
-    assert [entry.kind for entry in fires(stepped, "DriftDetected")] == ["rollback"]
+    assert [entry.kind for entry in fires(stepped, "OnnxParityFailure")] == ["rollback"]
 
 
 def test_after_a_step_back_a_promotion_needs_somebody_who_looked_and_the_cooldown(
@@ -374,8 +374,8 @@ def test_after_a_step_back_a_promotion_needs_somebody_who_looked_and_the_cooldow
 
 
 def test_the_next_run_may_step_back_again(stepped: ControlPlane, time: Time) -> None:
-    fires(stepped, "DriftDetected")
-    fires(stepped, "DriftDetected", "DriftDetected", firing=False)
+    fires(stepped, "OnnxParityFailure")
+    fires(stepped, "DriftDetected", "OnnxParityFailure", firing=False)
     stepped.acknowledge(NAME, actor="ann")
     time.now += COOLDOWN
     take_to(stepped, "ramp-25")
@@ -434,7 +434,11 @@ def test_what_has_fallen_already_does_not_fall_again(family: ControlPlane) -> No
 def test_what_falls_by_its_own_guard_and_its_parents_falls_once(family: ControlPlane) -> None:
     alerts = tuple(GuardAlert(name, "DriftDetected", True, NOW, "f", {}, {}) for name in (NAME, "child"))
     entries = family.notify(Notification(alerts), NOW)
-    assert [entry.rollout for entry in entries] == [NAME, "child", "grandchild"]
+    assert [(entry.rollout, entry.kind, entry.actor) for entry in entries] == [
+        ("child", "rollback", "guard"),
+        (NAME, "rollback", "guard"),
+        ("grandchild", "rollback", "cascade"),
+    ]
 
 
 def test_an_observed_rollout_does_not_fall_with_another(build: Build, rollout: Rollout) -> None:

@@ -41,7 +41,7 @@ REQUIRES = ROLLOUT.model_copy(
         "rollback": ROLLOUT.rollback.model_copy(update={"to": "previous"}),
     }
 )
-GUARDS = ("DriftDetected", "DriftDetected", "CanaryWinrateRollback", "WinRateDropNoData")
+GUARDS = ("DriftDetected", "OnnxParityFailure", "CanaryWinrateRollback", "WinRateDropNoData")
 
 names = st.sampled_from([PARENT, CHILD])
 guards = st.sampled_from(GUARDS)
