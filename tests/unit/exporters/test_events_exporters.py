@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from exporters import canary_metrics, canary_operations_metrics, validation_metrics
 from exporters.canary_measures import CanaryMeasures
+from exporters.canary_operations import MIN_OUTCOMES
 from exporters.declaration import shipped_declaration
 from exporters.exposition import Family
 from exporters.features import Features
@@ -70,10 +71,23 @@ def test_every_recorded_line_is_taken_in(name: str) -> None:
     assert exporter.newest is not None
 
 
+def enough(name: str) -> Iterator[bytes]:
+    """Yield recorded lines so often that each minimal sample is there: of features, by values that vary."""
+    for line in lines_of(f"{name}.jsonl"):
+        event = json.loads(line)
+        features = event.get("features")
+        if not features:
+            yield line * MIN_OUTCOMES
+            continue
+        for ago, value in enumerate(np.random.default_rng(1).normal(size=1200).tolist()):
+            varied = {"ts": NOW - ago, "features": dict.fromkeys(features, value)}
+            yield json.dumps(event | varied).encode() + b"\n"
+
+
 @pytest.mark.parametrize("name", EXPORTERS)
 def test_every_kind_of_metric_is_moved_by_the_recorded_lines(name: str) -> None:
     exporter, untouched = EXPORTERS[name](), EXPORTERS[name]()
-    exporter.feed(Block(b"".join(line * 300 for line in lines_of(f"{name}.jsonl"))))  # enough of each
+    exporter.feed(Block(b"".join(enough(name))))
     before = shown(untouched)
     moved = {key[0] for key, value in shown(exporter).items() if before.get(key) != value}
     everything = {one.name for one in declared(name) if not one.name.startswith("rollguard_exporter_")}

@@ -110,7 +110,7 @@ def test_a_stage_without_values_is_an_error(tmp_path: Path) -> None:
         *("disabled", "a/b", "", "on", "No", "y", "null", "~", "1e3", "0x1", "0o7", "010", "1_000", "12:30"),
         *("2024-01-01", ".5", "=", "<<", "a: b", "a #b", "- x", " x ", "\t", "it's", 'say "x"', "é 😀"),
         *("\u2028", "\x85", "x" * 300, "word " * 60, "line\nbreak", "C:\\x", "%a", "@b", "`", "!x", "&x"),
-        *(True, False, 0, -1, 10**20, 0.1, 1e-05, 1e22, -2.5),
+        *(True, False, 0, -1, 2**64 - 1, 0.1, 1e-05, 1e22, -2.5),
     ],
 )
 def test_every_value_reads_back_by_yaml_1_1_and_1_2(tmp_path: Path, value: Any, style: str | None) -> None:
