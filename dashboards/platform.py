@@ -194,6 +194,14 @@ def _control_plane() -> Iterator[Panel]:
         most=1,
     )
     yield lines(
+        "Since the ledger's last probe",
+        "Time since the ledger last answered a probe, one every 3 s, whether it could be used or not."
+        " It grows: its disk or database hangs, rather than refuses.",
+        [query("time() - min(rollguard_ledger_last_probe_timestamp_seconds > 0)", "last probe")],
+        unit=SECONDS,
+        least=0,
+    )
+    yield lines(
         "Targets behind for",
         "How long a target does not show what was decided. It grows: `rollguard status` says what refuses.",
         [
