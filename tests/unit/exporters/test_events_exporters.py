@@ -73,11 +73,12 @@ def test_every_recorded_line_is_taken_in(name: str) -> None:
 
 def enough(name: str) -> Iterator[bytes]:
     """Yield recorded lines so often that each minimal sample is there: of features, by values that vary."""
-    for line in lines_of(f"{name}.jsonl"):
-        event = json.loads(line)
+    for event in map(json.loads, lines_of(f"{name}.jsonl")):
+        if event.get("event") == "stage":
+            event["ts"] = NOW - 1200  # drift is of the stage, and compares parts of its window
         features = event.get("features")
         if not features:
-            yield line * MIN_OUTCOMES
+            yield (json.dumps(event).encode() + b"\n") * MIN_OUTCOMES
             continue
         for ago, value in enumerate(np.random.default_rng(1).normal(size=1200).tolist()):
             varied = {"ts": NOW - ago, "features": dict.fromkeys(features, value)}
