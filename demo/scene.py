@@ -18,7 +18,14 @@ from rollguard.spec import Rollout
 
 PROBE_KEYS = tuple(f"account-{number}" for number in range(200))
 MIN_DRIFT_ROWS = 300
-STAGE_TIMEOUT_SECONDS = 60.0
+MIN_CANARY_TRADES = 1200
+"""What CanaryWinrateRollback and the criterion of each canary stage ask for."""
+
+STAGE_TIMEOUT_SECONDS = 240.0
+"""The longest stage, of 10 %, takes 40 s on an idle machine."""
+
+HOLD_TIMEOUT_SECONDS = 60.0
+COHORT_TIMEOUT_SECONDS = 20.0
 ROLLBACK_TIMEOUT_SECONDS = 40.0
 PSI_LIMIT, KS_LIMIT = 0.30, 0.20
 
@@ -89,6 +96,7 @@ class Scene:
         self._act("start", f"{release} begins")
         self._wait("shadow", lambda _: False, seconds=3.0)
         for stage in self._rollout.stages[1:]:
+            self._wait_until_free()
             self._act("promote", f"{release} looks healthy")
             self._wait_for_new_cohort()
             enough = _full_enough if stage.share == 100 else _canary_enough
@@ -96,6 +104,7 @@ class Scene:
                 raise UnexpectedError(
                     f"stage {stage.name} had too few trades after {STAGE_TIMEOUT_SECONDS:g} s"
                 )
+        self._wait_until_free()
         self._act("promote", f"{release} stays")
         self._wait("enabled", lambda _: False, seconds=2.0)
         self._require("ENABLED")
@@ -105,6 +114,7 @@ class Scene:
         """Take a release to its canary and wait for the guards."""
         self._act("start", f"{release} begins")
         self._wait("shadow", lambda _: False, seconds=3.0)
+        self._wait_until_free()
         self._act("promote", f"{release} looks as healthy as release 1: shadow scoring says so")
         probe = self._someone_in_the_canary()
         self._say(f"  {probe} now gets the candidate, by OpenFeature's file client and by OFREP")
@@ -144,15 +154,25 @@ class Scene:
             time.sleep(0.25)
         return False
 
+    def _wait_until_free(self) -> None:
+        """Wait until no guard holds the stage: on a busy machine an exporter may lag for a while."""
+        deadline = time.monotonic() + HOLD_TIMEOUT_SECONDS
+        while held_by := self._require("ROLLING_OUT")["held_by"]:
+            if time.monotonic() > deadline:
+                raise UnexpectedError(f"{', '.join(held_by)} held for {HOLD_TIMEOUT_SECONDS:g} s")
+            time.sleep(0.25)
+
     def _wait_for_new_cohort(self) -> None:
         """Wait until the exporter has heard of the new stage from the service: its counts start afresh."""
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + COHORT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             measured = self._measure()
-            if measured.canary_trades < 500 and measured.drift_rows < MIN_DRIFT_ROWS:
+            if measured.canary_trades < MIN_CANARY_TRADES and measured.drift_rows < MIN_DRIFT_ROWS:
                 return
             time.sleep(0.05)
-        raise UnexpectedError("the exporter did not hear of the new stage within 5 s")
+        raise UnexpectedError(
+            f"the exporter did not hear of the new stage within {COHORT_TIMEOUT_SECONDS:g} s"
+        )
 
     def _progress(self, what: str, measured: Measured) -> None:
         drift = f"PSI at most {measured.psi:.2f} of {PSI_LIMIT:.2f}"
@@ -238,7 +258,7 @@ class Scene:
 
 
 def _canary_enough(measured: Measured) -> bool:
-    return measured.canary_trades >= 500 and not math.isnan(measured.psi)
+    return measured.canary_trades >= MIN_CANARY_TRADES and not math.isnan(measured.psi)
 
 
 def _full_enough(measured: Measured) -> bool:

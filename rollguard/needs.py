@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from rollguard.control_metrics import STAGE_ENTERED
 from rollguard.model import Value
 from rollguard.series import Series
 from rollguard.spec import Guard
@@ -48,7 +49,10 @@ def reads(guard: Guard) -> list[tuple[Mapping[str, Value], list[Read]]]:
     return [
         (
             values,
-            [_scarce(read, values[guard.raw[0]]) if read.presence == "optional" else read for read in every],
+            [
+                _scarce(read, values[guard.raw[0]]) if guard.raw and read.presence == "optional" else read
+                for read in every
+            ],
         )
         for values, every in found
     ]
@@ -85,7 +89,9 @@ def _reads(template: Template, values: Mapping[str, Value]) -> Iterator[Read]:
 def _presence(template: Template, name: str, values: Mapping[str, Value]) -> Presence:
     also = {other for given, other in template.raw_with.items() if given in values}
     few = {one for one in (SAMPLE, RAW) if one in values and template.parameters[one].optional}
-    if template.raw and name not in {*template.raw, *also, *few}:
+    # Before the first start no stage was entered; that the control plane is there is watched by itself.
+    begun = Series.parse(str(values[name])).name != STAGE_ENTERED.name
+    if name not in {*template.raw, *also, *few} and (template.raw or not begun):
         return "optional"
     if name in template.beside:
         return "beside"

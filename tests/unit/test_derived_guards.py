@@ -92,6 +92,24 @@ def test_every_series_that_a_guard_reads_is_watched(
     assert list(guards.all_guards(changed)[1].with_) == watched
 
 
+STAGE_ENTERED = "rollout_stage_entered_timestamp_seconds"
+
+
+@pytest.mark.parametrize(("since", "kind"), [(STAGE_ENTERED, "number"), ("deployed_seconds", "metric")])
+def test_only_what_begins_with_the_first_start_may_be_missing(
+    rollout: Rollout, since: str, kind: str
+) -> None:
+    given = {"metric": "a", "since": since, "within": "1d"}
+    found = guards.all_guards(with_guards(rollout, {"use": "changes", "with": given}))
+    assert found[1].with_ == ({"metric": "a"}, {kind: since})
+
+
+def test_an_own_expression_waits_for_no_first_start(rollout: Rollout) -> None:
+    own = {"use": None, "expr": "<< a | now >> > 1", "metrics": {"a": STAGE_ENTERED}}
+    found = guards.all_guards(with_guards(rollout, {**own, "condition": "a is over 1"}))
+    assert found[1].with_ == ({"number": STAGE_ENTERED},)
+
+
 def test_a_series_of_several_guards_is_watched_by_that_of_the_first(rollout: Rollout) -> None:
     first = {"with": {**METRIC, "raw": "r"}}
     second = {"alert": "Other", "with": {"metric": "b", "above": 1, "raw": "r"}}
