@@ -230,7 +230,7 @@ def test_a_summary_of_the_guard_replaces_the_templates(rollout: Rollout) -> None
 def test_what_cannot_be_rendered_names_its_guard(rollout: Rollout) -> None:
     update = {"use": "ratio", "with_": {"numerator": "e_total", "denominator": "r_total"}}
     guard = rollout.guards[1].model_copy(update=update)
-    with pytest.raises(RenderingError, match="model-canary: guard DriftDetected, template ratio: None"):
+    with pytest.raises(RenderingError, match="model-canary: guard WinRateDrop, template ratio: None"):
         alerting_rule(rollout, guard, Timing())
 
 
@@ -268,7 +268,7 @@ def test_no_wait_becomes_none_of_200_milliseconds() -> None:
 
 def test_thresholds_are_not_divided(rollout: Rollout) -> None:
     guard = rollout.guards[0]
-    assert alerting_rule(rollout, guard, Timing(60))["expr"].count("500") == 1
+    assert alerting_rule(rollout, guard, Timing(60))["expr"].count("1200") == 1
 
 
 @pytest.mark.parametrize(
