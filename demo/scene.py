@@ -73,7 +73,7 @@ class Scene:
             service,
             say,
         )
-        self._http = httpx.Client(timeout=2.0)
+        self._http = httpx.Client(timeout=10.0)  # a busy machine answers late
         self._exporter = f"http://{stack.rollouts[0].scrape.targets[0]}/metrics"
 
     def wait_for_data(self) -> None:

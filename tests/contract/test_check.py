@@ -51,13 +51,13 @@ def errors(result: Result) -> list[Mapping[str, Any]]:
 
 
 def test_a_criterion_that_is_no_promql_has_a_caret_at_its_place(run: Run) -> None:
-    result = run(("expr: sample_canary >= 500", "expr: sample_canary >= by 500"))
+    result = run(("expr: sample_canary >= 1200", "expr: sample_canary >= by 1200"))
     assert result.exit_code == 1
     here = line_of("enough canary trades")
-    assert f"r.yaml:{here}: advance[2].expr is not PromQL: unexpected number" in result.stderr
+    assert f"r.yaml:{here}: advance[1].expr is not PromQL: unexpected number" in result.stderr
     shown = result.stderr.splitlines()
     caret = next(index for index, line in enumerate(shown) if line.strip() == "^")
-    assert shown[caret - 1][shown[caret].index("^") :].startswith("500")
+    assert shown[caret - 1][shown[caret].index("^") :].startswith("1200")
 
 
 def test_an_expression_of_a_guard_that_is_no_promql_has_a_caret_and_hides_no_other_guard_s_mistake(
@@ -138,7 +138,7 @@ def test_several_mistakes_of_several_checks_are_found_in_one_pass(run: Run) -> N
     changes = [
         ("metric: winrate_canary,", "metric: winrate_canry,"),
         ("for: 10m", "for: 5s"),
-        ("within: 11m", "within: 10s"),
+        ("within: 2m", "within: 10s"),
     ]
     found = {item["check"] for item in errors(run(*changes, options=("--json",)))}
     assert found == {"metrics", "timing", "budget"}
@@ -169,7 +169,8 @@ def test_a_broken_file_gives_its_findings_as_json_and_the_others_are_still_check
 
 def test_json_tells_which_receivers_each_guard_reaches(run: Run) -> None:
     routes = json.loads(run(options=("--json",)).stdout)["routes"]
-    assert "rollguard" in routes["model-canary"]["WinRateDrop"]
+    assert "rollguard" in routes["model-canary"]["DriftDetected"]
+    assert routes["model-canary"]["WinRateDrop"] == ["rollguard-people"]
 
 
 def test_verbose_shows_receivers_and_notes(run: Run) -> None:
