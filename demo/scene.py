@@ -167,10 +167,8 @@ class Scene:
         deadline = time.monotonic() + COHORT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             measured = self._measure()
-            if (
-                measured.canary_trades < before.canary_trades / 2
-                or measured.drift_rows < before.drift_rows / 2
-            ):
+            few = measured.canary_trades < MIN_CANARY_TRADES and measured.drift_rows < MIN_DRIFT_ROWS
+            if few or measured.canary_trades < before.canary_trades / 2:
                 return
             time.sleep(0.05)
         raise UnexpectedError(
