@@ -39,7 +39,9 @@ def derived(watched: Watched, part: Condition) -> Iterator[RenderedCase]:
     healthy = watched.healthy(part)
     absence = watched.fires_on_absence(part)
     unjudged = (
-        watched.template.judges_absence and part.names.get("counter") is part.names.get("single") is None
+        watched.template.judges_absence
+        and "metric" in part.names
+        and part.names.get("counter") is part.names.get("single") is None
     )
     for case, fires in written:
         if fires.kind != FIRES:

@@ -20,7 +20,8 @@ from rollguard.errors import FileProblemsError
 from rollguard.loading import load_rollouts
 
 ROOT = Path(__file__).parents[2]
-ROLLOUTS = load_rollouts(ROOT / "rollouts")[:3]
+_NAMES = ("adaptive-weights", "ensemble-forecast", "model-canary")
+ROLLOUTS = [item for item in load_rollouts(ROOT / "rollouts") if item.name in _NAMES]
 MAIL = Email.model_validate({"to": ("a@b",), "from": "c@d", "smarthost": "h:25"}, by_alias=True)
 BOTH = Routing(chat=Chat(api_url_file="/chat"), email=MAIL)
 
