@@ -116,10 +116,15 @@ def _compared(node: promql_parser.Expr) -> Iterator[tuple[str, str]]:
     nodes: list[promql_parser.Expr] = []
     promql_parser.walk(node, pre_visit=nodes.append)
     binaries = [one for one in nodes if isinstance(one, promql_parser.BinaryExpr)]
-    hidden = {str(one.rhs) for one in binaries if str(one.op) == "unless"}
+    hidden = {_plain(one.rhs) for one in binaries if str(one.op) == "unless"}
     for one in binaries:
-        if str(one.op) in {"<", ">", "<=", ">=", "==", "!="} and str(one) not in hidden:
-            yield str(one.lhs), str(one.rhs)
+        if str(one.op) in {"<", ">", "<=", ">=", "==", "!="} and _plain(one) not in hidden:
+            yield _plain(one.lhs), _plain(one.rhs)
+
+
+def _plain(node: promql_parser.Expr) -> str:
+    """Return an expression with sorted labels, without spaces; to print it otherwise loses milliseconds."""
+    return re.sub(r"\s+", "", node.prettify())
 
 
 def _panel_of(rule: Data) -> Data:
@@ -135,7 +140,7 @@ def test_a_guard_has_its_panel_with_the_same_expression_and_threshold(path: Path
         if guard != panel["title"]:  # it sees the data of the panel's guard go
             assert guard in _watching(panel), guard
             continue
-        asked = {str(promql_parser.parse(target["expr"])) for target in panel["targets"]}
+        asked = {_plain(promql_parser.parse(target["expr"])) for target in panel["targets"]}
         limits = {step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]}
         for left, right in _compared(promql_parser.parse(rule["expr"])):
             number = _number(right)
