@@ -79,8 +79,8 @@ def canary(now: float, rng: random.Random) -> Iterator[Line]:
     for event in ({"event": "schema_check", "ok": True}, {"event": "exchange_check", "mismatches": 0}):
         yield event | {"ts": start}
     yield {"event": "parquet_scan", "ts": start, "gap_ms": 0}
-    for number in range(2000):
-        yield from _signal(start + number * 0.7, number, rng)
+    for number in range(10_500):
+        yield from _signal(start + number * 0.14, number, rng)
 
 
 def _signal(ts: float, number: int, rng: random.Random) -> Iterator[Line]:

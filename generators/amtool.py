@@ -124,7 +124,7 @@ def unreached(path: Path, rollouts: Sequence[Rollout]) -> tuple[list[Problem], l
         if name not in known
     ]
     nowhere = {
-        alert["alertname"]
+        alert["guard"]
         for alert, way in zip(alerts, ways, strict=True)
         if alert.get("guard") and not any(tree.integrations(name) for name in way)
     }

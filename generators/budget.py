@@ -221,5 +221,5 @@ def _window(rule: Mapping[str, Any], timing: Timing) -> float:
         for selector in promql.parse(rule["expr"]).selectors
         if selector.window and selector.metric != STAGE_METRIC
     ]
-    longest = round(max(ranges, default=0.0), 2)  # without the millisecond past its edge
+    longest = max(ranges, default=0.0)
     return longest if longest > timing.lookback else 0.0

@@ -79,6 +79,7 @@ class Watched:
             words = f"`for` or a window is {longest:g} s, expected {MOST_STEPS:,} intervals at most"
             raise RenderingError(f"{rollout.name}: guard {guard.name}", ExpressionError(words), "for")
         self.waits = self.timing.steps(self.timing.seconds(guard.for_))
+        self._known: dict[int, dict[str, Any]] = {}
 
     def written(self, part: Condition) -> Iterator[tuple[TestCase, RenderedCase]]:
         """Yield the template's cases that apply to a condition, as written and rendered."""
@@ -207,12 +208,15 @@ class Watched:
 
     def _names(self, part: Condition) -> dict[str, Any]:
         """Return what tests may name: the parameters, and the template's own numbers, each in turn."""
+        if id(part) in self._known:
+            return self._known[id(part)]
         found = dict(self.known(part))
         try:
             for name, text in self.template.let.items():
                 found[name] = float(expressions.render(text, found))
         except (ExpressionError, ValueError) as error:
             raise self._error(error) from error
+        self._known[id(part)] = found
         return found
 
     def _error(self, error: Exception) -> RenderingError:

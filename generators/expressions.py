@@ -120,7 +120,8 @@ def render(text: str, names: Mapping[str, Any]) -> str:
         ExpressionError: it names something unknown, or a value that may not stand there.
     """
     try:
-        return _rendered(_template(text), names).strip()
+        template = _template(text)
+        return _rendered(template, names).strip() if "<" in text else text.strip()
     except _REFUSED as error:
         raise _error(error, names) from error
 

@@ -11,7 +11,7 @@ from generators import measures
 from generators.comparisons import Compared, comparisons, parsed, written
 from generators.offers import servers
 from generators.platform import RenderedAlert, its_targets
-from generators.rules import conditions, rule_of
+from generators.rules import conditions, evaluated, rule_of
 from generators.timing import Timing
 from rollguard.guards import NoDataGuard, all_guards, runbook
 from rollguard.metric import Metric
@@ -53,7 +53,7 @@ def guard_views(rollout: Rollout, offered: Sequence[Metric], timing: Timing) -> 
         views.append(
             _view(
                 guard,
-                rule_of(rollout, guard, parts, timing),
+                evaluated(rule_of(rollout, guard, parts, timing)),
                 known,
                 words=", or ".join(part.words for part in parts),
                 stages=rollout.armed_stages(guard),

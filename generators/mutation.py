@@ -21,7 +21,7 @@ from generators.mutants import Kind, Mutant, mutants
 from generators.promql import spliced, tokens
 from generators.promtool import PromtoolError
 from generators.rule_tests import cases, test_group
-from generators.rules import RenderingError, alerting_rule
+from generators.rules import RenderingError, alerting_rule, evaluated
 from generators.timing import Timing
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
@@ -361,7 +361,7 @@ class _Bench:
         """Write the rules without what is told to people: no test reads it, and it costs time to expand."""
         named = {_UNCHANGED: self.subject.rule}
         named |= {f"{_NAME}{index}": self.found[index].rule for index in among}
-        rules = [{**rule, "alert": name, "annotations": {}} for name, rule in named.items()]
+        rules = [{**evaluated(rule), "alert": name, "annotations": {}} for name, rule in named.items()]
         group = {"name": "mutants", "rules": rules}
         (self.folder / _RULES).write_text(json.dumps({"groups": [group]}), encoding="utf-8")
 

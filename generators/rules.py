@@ -69,7 +69,7 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
             "dashboard": addresses.of_rollout(rollout.name),
         },
     }
-    rules = [info, *(alerting_rule(rollout, guard, timing) for guard in all_guards(rollout))]
+    rules = [info, *(evaluated(alerting_rule(rollout, guard, timing)) for guard in all_guards(rollout))]
     chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]
     interval = timing.text(timing.base_interval)
     names = group_names(rollout.scrape.rule_group or rollout.name, len(chunks))
@@ -88,6 +88,11 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
 def alerting_rule(rollout: Rollout, guard: Guard, timing: Timing) -> dict[str, Any]:
     """Return one guard as an alerting rule."""
     return rule_of(rollout, guard, conditions(rollout, guard, timing), timing)
+
+
+def evaluated(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a rule as Prometheus is given it: its ranges do not end at a sample."""
+    return {**rule, "expr": past_edges(rule["expr"])}
 
 
 def rule_of(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, Any]:
@@ -112,7 +117,7 @@ def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition
         names = expressions.context(template, values, rollout.name, timing)
         key = "expr"
         try:
-            expr = past_edges(expressions.render(template.expr, names))
+            expr = expressions.render(template.expr, names)
             key = "condition"
             words = expressions.render(template.condition, names)
         except expressions.ExpressionError as error:
@@ -150,8 +155,8 @@ def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: 
         stages = "|".join(elsewhere)
         series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}=~"{stages}"}}'
         window = timing.text(STAGE_LOOKBACK_SECONDS)
-        stage = past_edges(f"last_over_time({series}[{window}])")
-        expr = f"(\n{textwrap.indent(expr, '  ')}\n)\nunless on (rollout)\n{stage} == 1"
+        stage = f"last_over_time({series}[{window}]) == 1"
+        expr = f"(\n{textwrap.indent(expr, '  ')}\n)\nunless on (rollout)\n{stage}"
     return expr
 
 

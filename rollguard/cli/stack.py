@@ -95,8 +95,9 @@ class Stack:
 
     def prepare(self) -> None:
         """Write configuration, rollouts and, where there is none yet, a token."""
-        files = output.generate(self.rollouts, self.scale, self.addresses, routing=self.routing)
-        output.write(files, self.folder / "config")
+        rules = output.rules(self.rollouts, self.scale)
+        servers = output.configuration(self.rollouts, self.scale, self.addresses, routing=self.routing)
+        output.write({**rules, **servers}, self.folder / "config")
         loaded = self.folder / "rollouts"
         loaded.mkdir(exist_ok=True)
         for old in loaded.glob("*.yaml"):

@@ -91,7 +91,7 @@ def told(program: str) -> str:
 
 def theirs(**changes: Any) -> Any:
     """Return the fragment in a tree of somebody's own, merged as the docs say."""
-    text = output.generate(ROLLOUTS, routing=Routing(), fragments=True)["alertmanager.fragment.yml"]
+    text = output.configuration(ROLLOUTS, routing=Routing(), fragments=True)["alertmanager.fragment.yml"]
     ours = yaml.safe_load(text)
     team = {"name": "team", "webhook_configs": [{"url": "http://127.0.0.1:1/"}]}
     return {

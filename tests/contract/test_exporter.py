@@ -6,11 +6,11 @@ import ctypes
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
-import pytest
 
 from rollguard import binaries
 from tests.contract.exporter_process import (
@@ -24,15 +24,17 @@ from tests.contract.exporter_process import (
 )
 
 
-@pytest.mark.xfail(strict=False, reason="gauges may wait for their samples now")
 def test_an_event_shows_in_the_metrics_while_the_process_runs(exporter: Exporter) -> None:
     exporter.start()
     until(exporter.shows("sample_canary", 0), "a scrape without a file")
     assert exporter.shows("rollguard_exporter_up", 0, source="events")()
     with exporter.events.open("ab") as file:
-        write(file, event("stage", stage="canary"), trade(), trade(won=False))
+        now = time.time()
+        write(file, event("stage", stage="canary", ts=now - 1200), trade(), trade(won=False))
         until(exporter.shows("winrate_canary", 0.5), "the trades")
-        write(file, *[event("score", slot="active", score=0.5, features={"spread": 5})] * 300)
+        for ago in range(1200):  # values that vary, over more than a third of the window
+            spread = 5 + ago * 7 % 100 / 1000
+            write(file, event("score", ts=now - ago, slot="active", score=0.5, features={"spread": spread}))
         until(exporter.shows("ks_feature", 0.9, feature="spread"), "drift")
     assert exporter.shows("rollguard_exporter_up", 1, source="events")()
     assert exporter.stop(signal.SIGTERM) == 0

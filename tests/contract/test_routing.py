@@ -126,7 +126,9 @@ def chat_settings(folder: Path, receiver: Receiver) -> Routing:
 
 def generated(folder: Path, receiver: Receiver, **options: Any) -> dict[str, Any]:
     addresses = Addresses(control_plane=receiver.address, token_file=str(folder / "token"))
-    files = output.generate(ROLLOUTS, addresses=addresses, routing=chat_settings(folder, receiver), **options)
+    files = output.configuration(
+        ROLLOUTS, addresses=addresses, routing=chat_settings(folder, receiver), **options
+    )
     (text,) = (text for name, text in files.items() if name.startswith("alertmanager."))
     found: dict[str, Any] = yaml.safe_load(text)
     return found
@@ -244,7 +246,7 @@ def test_merged_as_documented_the_default_receiver_hears_of_what_acts(
 ) -> None:
     versions.use(monkeypatch, version, binaries.ALERTMANAGER)
     addresses = Addresses(control_plane=receiver.address, token_file=str(tmp_path / "token"))
-    files = output.generate(ROLLOUTS, addresses=addresses, routing=Routing(), fragments=True)
+    files = output.configuration(ROLLOUTS, addresses=addresses, routing=Routing(), fragments=True)
     ours = yaml.safe_load(files["alertmanager.fragment.yml"])
     team = {"name": "team", "webhook_configs": [{"url": f"http://{receiver.address}/chat"}]}
     root = {"receiver": "team", "group_wait": "0s", "group_by": ["..."], "routes": ours["route"]["routes"]}

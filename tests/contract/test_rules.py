@@ -22,6 +22,7 @@ from rollguard.guards import all_guards
 from rollguard.loading import load_rollout, load_rollouts
 from rollguard.spec import Guard, Rollout
 from rollguard.templates import library
+from rollguard.yamlfile import read
 from tests import versions
 
 ROOT = Path(__file__).parents[2]
@@ -398,14 +399,35 @@ def test_the_shipped_tests_are_not_falsely_green(binary: str, generated: Path) -
     assert promtool.falsely_green(sorted(generated.glob("tests/*.yml"))) == []
 
 
-@pytest.mark.xfail(
-    strict=False, reason="RatingPyramidInverted-one: a range past its edge keeps a sample one step longer"
-)
+@pytest.fixture(scope="module")
+def shipped_tests(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the generated tests, each once: many of the six trading features differ in the name only."""
+    folder, known = tmp_path_factory.mktemp("shipped"), set[str]()
+    for path in sorted((ROOT / "alerts" / "generated" / "tests").glob("*.yml")):
+        content = read(path).data
+        (file,) = promtool.rule_files(path)
+        rules = [rule for group in read(file).data["groups"] for rule in group["rules"]]
+        groups = []
+        for group in content["tests"]:
+            alerts = {alert for alert, _ in promtool.expectations(group)}
+            about = [{**rule, "annotations": {}} for rule in rules if rule.get("alert") in alerts]
+            name = path.name.partition(".")[0]
+            text = json.dumps([content["evaluation_interval"], group, about]).replace(name, "a-rollout")
+            if text not in known:
+                groups.append(group)
+            known.add(text)
+        if groups:
+            text = json.dumps({**content, "rule_files": [str(file)], "tests": groups})
+            (folder / path.name).write_text(text, encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
 @pytest.mark.parametrize("version", versions.VERSIONS)
-def test_the_shipped_tests_pass(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_tests_pass(
+    version: str, shipped_tests: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     versions.use(monkeypatch, version, binaries.PROMTOOL)
-    paths = sorted((ROOT / "alerts" / "generated" / "tests").glob("*.yml"))
-    assert [result.output for result in runs.run_tests(paths) if not result.passed] == []
+    assert [result.output for result in runs.run_tests(shipped_tests) if not result.passed] == []
 
 
 @pytest.mark.parametrize("version", versions.VERSIONS)

@@ -23,7 +23,12 @@ ROUTES = ("canary", "paper", "full")
 FEATURES = ("spread_bps", "imbalance")
 SYMBOLS = ("AAPL", "MSFT", "SPY")
 BACKLOG = 150
-"""Rounds that are there at the start: more than any minimal sample."""
+TRADES = 20
+MEASUREMENTS = 6
+"""Rounds that are there at the start, and trades and measurements in each: more than any minimal sample."""
+
+_BACKLOG_SECONDS = 900.0
+"""How far back they lie: drift compares parts of its window."""
 
 _ROUND_SECONDS = 0.3
 _SCANS = ("first", "without", "second")
@@ -47,7 +52,7 @@ class WatchedSystems:
         self._prepare()
         now = time.time()
         for age in reversed(range(BACKLOG)):
-            self._round(now - age * 0.2)
+            self._round(now - age / BACKLOG * _BACKLOG_SECONDS)
 
     def __enter__(self) -> WatchedSystems:
         self._thread.start()
@@ -73,7 +78,7 @@ class WatchedSystems:
         normal = np.random.default_rng(7).normal(size=(len(FEATURES), 3000))
         rows = dict(zip(FEATURES, normal, strict=True))
         Reference.fit(rows, source="test", made_at=time.time()).save(self.var / "reference.json")
-        self._append("events.jsonl", time.time() - BACKLOG, [{"event": "stage", "stage": "canary"}])
+        self._append("events.jsonl", time.time() - _BACKLOG_SECONDS, [{"event": "stage", "stage": "canary"}])
         scans = Table(self.var / "scans.db")
         for name in _SCANS:
             scans.scan(name, lambda number: 90.0 - number / 8, engine=name != "without")
@@ -107,8 +112,9 @@ class WatchedSystems:
     def _canary(self, now: float, number: int) -> Iterator[dict[str, Any]]:
         won, score = number % 5 < 3, 0.6
         for route in ROUTES:
-            yield {"event": "trade_opened", "route": route}
-            yield {"event": "trade_closed", "route": route, "won": won, "opened_ts": now, "score": score}
+            for _ in range(TRADES):
+                yield {"event": "trade_opened", "route": route}
+                yield {"event": "trade_closed", "route": route, "won": won, "opened_ts": now, "score": score}
             yield {"event": "order", "route": route, "status": "filled" if number % 3 else "cancelled"}
             for horizon in (100, 500, 1000):
                 yield {"event": "markout", "route": route, "horizon_ms": horizon, "value": 0.4}
@@ -169,7 +175,8 @@ class WatchedSystems:
             for variant in ("exposed", "unexposed"):
                 requests = {"requests": 1, "request_errors": 0, "request_duration_seconds": 0.08}
                 yield {"rollout": rollout, "variant": variant, **requests}
-            yield {"rollout": rollout, **shared, **measured}
+            for _ in range(MEASUREMENTS):
+                yield {"rollout": rollout, **shared, **measured}
 
     def _append(self, name: str, now: float, events: Iterable[dict[str, Any]]) -> None:
         self._write(name, "".join(json.dumps({"ts": now, **event}) + "\n" for event in events))

@@ -212,9 +212,10 @@ def test_what_is_generated_is_up_to_date(run: Run) -> None:
 
 
 def test_what_is_out_of_date_is_1_and_named(run: Run, tmp_path: Path) -> None:
-    run("generate", "--rollouts", SHIPPED, "--out", "build")
+    run("init", "checkout", "--out", "few")
+    run("generate", "--rollouts", "few", "--out", "build")
     (tmp_path / "build" / "alertmanager.yml").unlink()
-    found = run("generate", "--rollouts", SHIPPED, "--out", "build", "--check")
+    found = run("generate", "--rollouts", "few", "--out", "build", "--check")
     assert found.code == 1
     assert "build/alertmanager.yml: is out of date. Run: rollguard generate --out build" in found.err
     assert not (tmp_path / "build" / "alertmanager.yml").exists()

@@ -16,5 +16,5 @@ def test_windows_under_a_second_keep_their_length() -> None:
     rollout, timing = load_rollout(SHIPPED), Timing(75.0)
     found = closeness_file(rollout, rule_file(rollout, timing), timing)
     written = " ".join(rule["expr"] for group in found["groups"] for rule in group["rules"])
-    assert "[800ms]" in written
+    assert "[801ms]" in written  # and the millisecond past its edge
     assert "[0s]" not in written

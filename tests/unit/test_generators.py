@@ -96,7 +96,9 @@ def test_the_same_bytes_come_out_whatever_the_hash_seed(tmp_path: Path, seed: st
     command = [sys.executable, "-m", "rollguard", "generate", "--out", str(tmp_path)]
     environment = {**os.environ, "PYTHONHASHSEED": seed}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
-    assert output.outdated(output.generate(ROLLOUTS), tmp_path) == []
+    committed = ROOT / "alerts" / "generated"
+    for path in (path for path in committed.rglob("*.yml")):
+        assert (tmp_path / path.relative_to(committed)).read_bytes() == path.read_bytes()
 
 
 def test_each_file_says_what_it_was_generated_from(rollout: Rollout) -> None:
@@ -206,14 +208,14 @@ def test_a_group_holds_at_most_twenty_rules(rollout: Rollout) -> None:
 def test_a_list_of_parameters_is_an_or(rollout: Rollout) -> None:
     changed = with_guard(rollout, **{"with": [{"metric": "a", "above": 1}, {"metric": "b", "below": 2}]})
     expr = alerting_rule(changed, changed.guards[0], Timing())["expr"]
-    one, other = '(last_over_time(a{rollout="model-canary"}[1m1ms]) > 1)', "or"
+    one, other = '(last_over_time(a{rollout="model-canary"}[1m]) > 1)', "or"
     assert re.sub(r"\s+", " ", expr).replace("( ", "(").replace(" )", ")").startswith(f"{one} {other} (")
 
 
 def test_a_guard_with_stages_of_its_own_is_silent_in_the_others(rollout: Rollout) -> None:
     changed = with_guard(rollout, stages=["canary", "enabled"])
     expr = alerting_rule(changed, changed.guards[0], Timing())["expr"]
-    assert 'rollout_stage=~"shadow|ramp-25|ramp-50|full|disabled|rollback"}[5m1ms]) == 1' in expr
+    assert 'rollout_stage=~"shadow|ramp-25|ramp-50|full|disabled|rollback"}[5m]) == 1' in expr
 
 
 def test_a_guard_without_stages_does_not_ask_for_the_stage(rollout: Rollout) -> None:

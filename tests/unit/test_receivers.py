@@ -30,7 +30,7 @@ def settings(folder: Path, text: str) -> Routing:
 
 
 def rendered(routing: Routing, name: str = "alertmanager.yml", **options: Any) -> Any:
-    return yaml.safe_load(output.generate(ROLLOUTS, routing=routing, **options)[name])
+    return yaml.safe_load(output.configuration(ROLLOUTS, routing=routing, **options)[name])
 
 
 def named(config: Any) -> dict[str, Any]:
