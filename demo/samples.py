@@ -66,7 +66,7 @@ _LABELS = {"model": ("gru", "boosted"), "regime": ("calm", "volatile"), "variant
 def canary(now: float, rng: random.Random) -> Iterator[Line]:
     """Yield the last 25 minutes of a model canary, which took a quarter of the signals."""
     start = now - 25 * MINUTE
-    model = {"slot": "active", "id": "lgbm-2", "trades_per_hour_p95": 2400}
+    model = {"slot": "active", "id": "lgbm-2", "trades_per_hour_p95": 12_000}
     yield {"event": "stage", "ts": start, "stage": "canary"}
     yield {"event": "executor_start", "ts": start - 100}
     yield {"event": "model", "ts": start, **model}

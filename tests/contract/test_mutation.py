@@ -80,8 +80,8 @@ def test_a_survivor_is_shown_as_a_diff_with_its_line(change: Change) -> None:
     assert (outcome.path, outcome.line) == (PATH, LINE)
     assert outcome.diff.splitlines()[3:] == [
         " expr:",
-        '-  last_over_time(rolling_precision{rollout="model-canary"}[1m1ms]) < 0.5',
-        '+  last_over_time(rolling_precision{rollout="model-canary"}[1m1ms]) <= 0.5',
+        '-  last_over_time(rolling_precision{rollout="model-canary"}[1m]) < 0.5',
+        '+  last_over_time(rolling_precision{rollout="model-canary"}[1m]) <= 0.5',
         " for: 10m",
     ]
 
@@ -245,7 +245,7 @@ def test_a_survivor_is_what_the_command_finds(change: Change, few: Path) -> None
     line = few.read_text(encoding="utf-8").splitlines().index("  - alert: WinRateDrop") + 1
     assert done.exit_code == 1
     assert f"{few}:{line}: guard WinRateDrop: < becomes <=: no test notices." in done.stdout
-    assert '+  last_over_time(rolling_precision{rollout="model-canary"}[1m1ms]) <= 0.5' in done.stdout
+    assert '+  last_over_time(rolling_precision{rollout="model-canary"}[1m]) <= 0.5' in done.stdout
     assert "Mutating guards" in done.stderr
 
 

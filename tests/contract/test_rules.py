@@ -422,7 +422,13 @@ def shipped_tests(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize("version", versions.VERSIONS)
+@pytest.mark.parametrize(
+    "version",
+    [
+        versions.MACHINE,
+        *(pytest.param(version, marks=pytest.mark.slow) for version in versions.VERSIONS[1:]),
+    ],
+)
 def test_the_shipped_tests_pass(
     version: str, shipped_tests: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
