@@ -276,7 +276,7 @@ def test_every_template_is_among_the_parameter_sets() -> None:
     assert {guard["use"] for guard in GUARDS.values()} == set(library())
 
 
-@pytest.mark.parametrize("version", [versions.MACHINE, "sid"])
+@pytest.mark.parametrize("version", [versions.MACHINE, pytest.param("sid", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", GUARDS)
 def test_rendered_tests_pass(
     shipped: Rollout, write: Write, name: str, version: str, monkeypatch: pytest.MonkeyPatch
