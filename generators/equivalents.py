@@ -12,6 +12,7 @@ from typing import Any
 
 from generators import promql, promtool
 from generators.promql import Expression, Selector
+from generators.rules import evaluated
 from generators.series import STALE, Sample, shortened
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
@@ -35,7 +36,7 @@ def difference(rule: Mapping[str, Any], other: Mapping[str, Any], interval: floa
     Raises:
         PromtoolError: promtool did not answer.
     """
-    rules = [{**rule, "alert": _ONE}, {**other, "alert": _OTHER}]
+    rules = [{**evaluated(rule), "alert": _ONE}, {**evaluated(other), "alert": _OTHER}]
     sample = _Sample(promql.parse(rule["expr"]), rule.get("for", "0s"), interval)
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         groups = [{"name": "equivalents", "rules": rules}]

@@ -12,6 +12,7 @@ from generators import promql, promtool
 from generators.checks.finding import Finding
 from generators.checks.material import Checked, Material
 from generators.promql import PromQLError
+from generators.rules import evaluated
 from rollguard.errors import Problem
 from rollguard.yamlfile import Location
 
@@ -57,10 +58,9 @@ def _of_rule(item: Checked, problem: Problem) -> Problem:
     name = problem.key.removeprefix("guard ")
     for guard, rule in item.rules:
         if guard.alert == name:
-            location = item.location(guard)
+            location, expr = item.location(guard), evaluated(rule)["expr"]  # whose places promtool names
             return item.problem(
-                _parameter(item, location, problem.message, rule["expr"]),
-                _message(problem.message, rule["expr"]),
+                _parameter(item, location, problem.message, expr), _message(problem.message, expr)
             )
     return item.problem(("guards",), problem.message)
 

@@ -78,6 +78,12 @@ def test_an_expression_of_a_guard_that_is_no_promql_has_a_caret_and_hides_no_oth
     assert "has no test" not in result.stderr
 
 
+def test_a_caret_behind_a_range_is_at_its_place(run: Run) -> None:
+    shown = run(("<< fill | now >> < 0.25", "<< fill | now >> < 0.25 by 7")).stderr.splitlines()
+    caret = next(index for index, line in enumerate(shown) if line.strip() == "^")
+    assert shown[caret - 1][shown[caret].index("^") :] == "by 7"
+
+
 def test_a_name_within_an_expression_that_nobody_knows_is_a_finding_and_hides_no_other(
     run: Run, tmp_path: Path
 ) -> None:
