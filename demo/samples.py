@@ -1,4 +1,4 @@
-"""Samples of everything that the five exporters read, to run each by hand: `python -m demo.samples FOLDER`.
+"""Sample input for all five exporters, to try each by hand: `python -m demo.samples FOLDER`.
 
 All is synthetic and healthy, of the last minutes, days or scans before now.
 """

@@ -113,7 +113,7 @@ def _check_signs(path: Path, tree: RouteTree, rollouts: Sequence[Rollout]) -> It
 
 
 def unreached(path: Path, rollouts: Sequence[Rollout]) -> tuple[list[Problem], list[str]]:
-    """Return the receivers that no alert of ours reaches, and the guards whose alerts reach nobody at all."""
+    """Return receivers that none of our alerts reach, and guards whose alerts no person receives."""
     tree, alerts = RouteTree(path), alerts_of(rollouts)
     ways = reached(path, tree, alerts)
     known = {name for way in ways for name in way}

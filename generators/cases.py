@@ -79,7 +79,7 @@ class Watched:
             words = f"`for` or a window is {longest:g} s, expected {MOST_STEPS:,} intervals at most"
             raise RenderingError(f"{rollout.name}: guard {guard.name}", ExpressionError(words), "for")
         self.waits = self.timing.steps(self.timing.seconds(guard.for_))
-        self._known: dict[int, dict[str, Any]] = {}
+        self._names_by_part: dict[int, dict[str, Any]] = {}
 
     def written(self, part: Condition) -> Iterator[tuple[TestCase, RenderedCase]]:
         """Yield the template's cases that apply to a condition, as written and rendered."""
@@ -207,16 +207,16 @@ class Watched:
         return {**part.names, "interval": self.timing.interval, "held": held, "conditions": every}
 
     def _names(self, part: Condition) -> dict[str, Any]:
-        """Return what tests may name: the parameters, and the template's own numbers, each in turn."""
-        if id(part) in self._known:
-            return self._known[id(part)]
+        """Return the names a test may use: the parameters, and the template's own numbers in their order."""
+        if id(part) in self._names_by_part:
+            return self._names_by_part[id(part)]
         found = dict(self.known(part))
         try:
             for name, text in self.template.let.items():
                 found[name] = float(expressions.render(text, found))
         except (ExpressionError, ValueError) as error:
             raise self._error(error) from error
-        self._known[id(part)] = found
+        self._names_by_part[id(part)] = found
         return found
 
     def _error(self, error: Exception) -> RenderingError:

@@ -120,7 +120,7 @@ def render(text: str, names: Mapping[str, Any]) -> str:
         ExpressionError: it names something unknown, or a value that may not stand there.
     """
     try:
-        template = _template(text)
+        template = _template(text)  # which refuses a text that is too long, a constant one too
         return _rendered(template, names).strip() if "<" in text else text.strip()
     except _REFUSED as error:
         raise _error(error, names) from error

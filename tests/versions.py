@@ -11,6 +11,9 @@ from rollguard import binaries
 
 MACHINE = "machine"
 VERSIONS = (MACHINE, "trixie", "sid")
+OTHERS_SLOW = (MACHINE, *(pytest.param(version, marks=pytest.mark.slow) for version in VERSIONS[1:]))
+"""The same, of which `make test` runs the machine's."""
+
 _FOLDER = Path(__file__).parents[1] / ".tools" / "versions"
 
 

@@ -32,9 +32,12 @@ def test_an_event_shows_in_the_metrics_while_the_process_runs(exporter: Exporter
         now = time.time()
         write(file, event("stage", stage="canary", ts=now - 1200), trade(), trade(won=False))
         until(exporter.shows("winrate_canary", 0.5), "the trades")
-        for ago in range(1200):  # values that vary, over more than a third of the window
-            spread = 5 + ago * 7 % 100 / 1000
-            write(file, event("score", ts=now - ago, slot="active", score=0.5, features={"spread": spread}))
+        scored = {"slot": "active", "score": 0.5}
+        spreads = {now - ago: 5 + ago * 7 % 100 / 1000 for ago in range(1200)}  # over a third of the window
+        write(
+            file,
+            *(event("score", ts=at, features={"spread": spread}, **scored) for at, spread in spreads.items()),
+        )
         until(exporter.shows("ks_feature", 0.9, feature="spread"), "drift")
     assert exporter.shows("rollguard_exporter_up", 1, source="events")()
     assert exporter.stop(signal.SIGTERM) == 0

@@ -276,7 +276,7 @@ def test_every_template_is_among_the_parameter_sets() -> None:
     assert {guard["use"] for guard in GUARDS.values()} == set(library())
 
 
-@pytest.mark.parametrize("version", [versions.MACHINE, pytest.param("sid", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("version", versions.OTHERS_SLOW)
 @pytest.mark.parametrize("name", GUARDS)
 def test_rendered_tests_pass(
     shipped: Rollout, write: Write, name: str, version: str, monkeypatch: pytest.MonkeyPatch
@@ -412,23 +412,17 @@ def shipped_tests(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             alerts = {alert for alert, _ in promtool.expectations(group)}
             about = [{**rule, "annotations": {}} for rule in rules if rule.get("alert") in alerts]
             name = path.name.partition(".")[0]
-            text = json.dumps([content["evaluation_interval"], group, about]).replace(name, "a-rollout")
-            if text not in known:
+            form = json.dumps([content["evaluation_interval"], group, about]).replace(name, "a-rollout")
+            if form not in known:
                 groups.append(group)
-            known.add(text)
+            known.add(form)
         if groups:
             text = json.dumps({**content, "rule_files": [str(file)], "tests": groups})
             (folder / path.name).write_text(text, encoding="utf-8")
     return sorted(folder.iterdir())
 
 
-@pytest.mark.parametrize(
-    "version",
-    [
-        versions.MACHINE,
-        *(pytest.param(version, marks=pytest.mark.slow) for version in versions.VERSIONS[1:]),
-    ],
-)
+@pytest.mark.parametrize("version", versions.OTHERS_SLOW)
 def test_the_shipped_tests_pass(
     version: str, shipped_tests: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,16 +20,14 @@ import pytest
 
 from rollguard import binaries
 from rollguard.processes import ProcessError, free_port
-from tests.contract.conftest import Served
+from tests.contract.conftest import TOKEN, Served
 
 NAME = "model-canary"
 
 
 def sample(served: Served, series: str) -> float:
-    token = {
-        "authorization": "Bearer a-token-of-a-test-0123456789"
-    }  # without one, the text may be a little old
-    lines = httpx.get(f"{served.url}/metrics", headers=token).text.splitlines()
+    headers = {"authorization": f"Bearer {TOKEN}"}  # without a token, the text may be a little old
+    lines = httpx.get(f"{served.url}/metrics", headers=headers).text.splitlines()
     return float(next(line for line in lines if line.startswith(f"{series} ")).rpartition(" ")[2])
 
 
@@ -53,7 +51,7 @@ def raw(served: Served, *parts: bytes) -> bytes:
             return answer.readline()
 
 
-HEAD = b"POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a-token-of-a-test-0123456789\r\n"
+HEAD = f"POST /alerts HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n".encode()
 
 
 def test_a_payload_over_a_mebibyte_is_refused_by_its_length(untouched: Served) -> None:
