@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases compose extras versions secrets demo test lint typecheck check generate dashboards up bench lock clean
+.PHONY: help setup python servers databases compose extras versions tools secrets demo test lint typecheck check generate dashboards up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +37,10 @@ versions:
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
 
-test: setup databases compose extras versions lint typecheck check ## lint, typecheck, check, who imports whom, and pytest
+tools: setup databases compose extras versions
+
+test: ## lint, typecheck, check, who imports whom, and pytest
+	@$(MAKE) --no-print-directory --jobs=4 --output-sync=line tools lint typecheck check
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n auto --dist worksteal $(ARGS)
 

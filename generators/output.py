@@ -13,7 +13,7 @@ from generators.closeness import closeness_file
 from generators.platform import platform_rules, platform_tests
 from generators.receivers import Routing
 from generators.routing import alertmanager_config, alertmanager_fragment
-from generators.rule_tests import test_files
+from generators.rule_tests import CasesOf, cases, test_files
 from generators.rules import rule_file
 from generators.scrape import Addresses, prometheus_config, prometheus_fragment
 from generators.timing import Timing
@@ -73,12 +73,16 @@ def rules(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
     return files
 
 
-def rule_tests(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
-    """Return the tests of the rules; arguments as for `generate`."""
+def rule_tests(rollouts: Sequence[Rollout], scale: float = 1.0, of_guard: CasesOf = cases) -> dict[str, str]:
+    """Return the tests of the rules; arguments as for `generate`.
+
+    Args:
+        of_guard: gives the test cases of a guard; default: renders them.
+    """
     files = {
         f"tests/{name}": _document(content, _of(rollout))
         for rollout in rollouts
-        for name, content in test_files(rollout, Timing(scale, rollout.scrape.interval)).items()
+        for name, content in test_files(rollout, Timing(scale, rollout.scrape.interval), of_guard).items()
     }
     files[f"tests/{PLATFORM}.test.yml"] = _document(platform_tests(rollouts, scale), _OF_PLATFORM)
     return files

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 from generators.cases import BEFORE_FOR, FIRES, SILENT, RenderedCase, Watched
 from generators.derived_tests import derived, stage_fades, stage_series
@@ -16,34 +16,6 @@ from rollguard.guards import all_guards
 from rollguard.spec import Guard, Rollout
 
 GUARD_LABELS = "action, alertname, guard, rollout, severity"
-
-
-def test_files(rollout: Rollout, timing: Timing) -> dict[str, dict[str, Any]]:
-    """Return the tests of a rollout's rules, as promtool reads them.
-
-    Args:
-        rollout: a checked rollout.
-        timing: interval and scale, the same that the rules were rendered with.
-    Returns:
-        File name → content: `<rollout>.test.yml`, and one more for each slower pace of tests; each test
-        group is named ``<guard>: <case>``.
-    Raises:
-        RenderingError: names the guard whose tests cannot be rendered.
-    """
-    paces: dict[float, list[RenderedCase]] = {timing.interval: []}
-    for guard in all_guards(rollout):
-        with suppress(PromQLError):  # promtool says of the rule itself what is wrong
-            for case in cases(rollout, guard, timing):
-                paces.setdefault(case.interval, []).append(case)
-    files = {}
-    for interval, found in paces.items():
-        pace = "" if interval == timing.interval else f".{durations.render(interval)}"
-        files[f"{rollout.name}{pace}.test.yml"] = {
-            "rule_files": [f"../rules/{rollout.name}.rules.yml"],
-            "evaluation_interval": durations.render(interval),
-            "tests": [test_group(rollout, case) for case in found],
-        }
-    return files
 
 
 def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCase]:
@@ -70,6 +42,39 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
             rollout, guard, next(case for _, case in watched.written(part) if case.kind == FIRES)
         )
         yield from stage_fades(watched)
+
+
+CasesOf: TypeAlias = Callable[[Rollout, Guard, Timing], Iterable[RenderedCase]]
+"""What gives the test cases of a guard, as `cases` does."""
+
+
+def test_files(rollout: Rollout, timing: Timing, of_guard: CasesOf) -> dict[str, dict[str, Any]]:
+    """Return the tests of a rollout's rules, as promtool reads them.
+
+    Args:
+        rollout: a checked rollout.
+        timing: interval and scale, the same that the rules were rendered with.
+        of_guard: gives the test cases of a guard, as `cases` does.
+    Returns:
+        File name → content: `<rollout>.test.yml`, and one more for each slower pace of tests; each test
+        group is named ``<guard>: <case>``.
+    Raises:
+        RenderingError: names the guard whose tests cannot be rendered.
+    """
+    paces: dict[float, list[RenderedCase]] = {timing.interval: []}
+    for guard in all_guards(rollout):
+        with suppress(PromQLError):  # promtool says of the rule itself what is wrong
+            for case in of_guard(rollout, guard, timing):
+                paces.setdefault(case.interval, []).append(case)
+    files = {}
+    for interval, found in paces.items():
+        pace = "" if interval == timing.interval else f".{durations.render(interval)}"
+        files[f"{rollout.name}{pace}.test.yml"] = {
+            "rule_files": [f"../rules/{rollout.name}.rules.yml"],
+            "evaluation_interval": durations.render(interval),
+            "tests": [test_group(rollout, case) for case in found],
+        }
+    return files
 
 
 def _before_for(guard: Guard, case: RenderedCase) -> Iterator[RenderedCase]:

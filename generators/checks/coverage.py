@@ -8,7 +8,6 @@ from pathlib import Path
 from generators import coverage, platform_subjects
 from generators.checks.finding import Finding
 from generators.checks.material import Material
-from generators.timing import Timing
 from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
 from rollguard.guards import all_guards
@@ -19,11 +18,11 @@ NAME = "coverage"
 def check(material: Material) -> Iterator[Finding]:
     """Yield the kinds of test that a guard lacks."""
     for item in material.checked:
-        guards = {guard.name: guard for guard in all_guards(item.rollout)}
-        for found in coverage.coverage(item.rollout, Timing(1.0, item.rollout.scrape.interval)):
+        for guard in all_guards(item.rollout):
+            found = coverage.of_cases(item.rollout.name, guard, item.cases(guard))
             for kind, words in found.missing.items():
                 message = f"{found.guard} has no test of the kind {kind}: {words}."
-                place = item.location(guards[found.guard])
+                place = item.location(guard)
                 yield Finding(NAME, "error", item.problem(place, message, "See docs/testing-guards.md."))
     for found in platform_subjects.coverage(material.rollouts, 1.0):
         for kind, words in found.missing.items():

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from generators.output import generate, write
+from generators import output, rule_tests
+from generators.cases import RenderedCase
 from generators.receivers import Routing
 from generators.rules import alerting_rule
 from generators.timing import Timing
@@ -32,12 +33,30 @@ class Checked:
     rollout: Rollout
     document: Document
     offered: tuple[Metric, ...] | None = None
+    _cases: dict[str, list[RenderedCase]] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """The rollout's own interval, unscaled."""
+        return Timing(1.0, self.rollout.scrape.interval)
+
+    def cases(self, guard: Guard) -> Sequence[RenderedCase]:
+        """Return every test case of a guard, rendered once.
+
+        Raises:
+            RenderingError: a case cannot be rendered.
+            PromQLError: the guard's expression is none.
+        """
+        if guard.name not in self._cases:
+            self._cases[guard.name] = list(rule_tests.cases(self.rollout, guard, self.timing))
+        return self._cases[guard.name]
 
     @cached_property
     def rules(self) -> list[tuple[Guard, Mapping[str, Any]]]:
         """Every guard, derived ones included, with its alerting rule."""
-        timing = Timing(1.0, self.rollout.scrape.interval)
-        return [(guard, alerting_rule(self.rollout, guard, timing)) for guard in all_guards(self.rollout)]
+        return [
+            (guard, alerting_rule(self.rollout, guard, self.timing)) for guard in all_guards(self.rollout)
+        ]
 
     def expressions(self) -> Iterator[tuple[Location, str]]:
         """Yield every expression and where it stands: of each guard, derived ones too, and each criterion."""
@@ -106,9 +125,13 @@ class Material:
         """The rollouts."""
         return [item.rollout for item in self.checked]
 
+    def cases(self, rollout: Rollout, guard: Guard, _: Timing) -> Sequence[RenderedCase]:
+        """Return the test cases of one of the rollouts' guards, rendered once."""
+        return next(item for item in self.checked if item.rollout is rollout).cases(guard)
+
     @cached_property
     def files(self) -> dict[str, str]:
-        """Every generated file, which is also written to the folder."""
-        found = generate(self.rollouts, routing=self.routing)
-        write(found, self.folder)
+        """The rules and the configuration of the servers, which are also written to the folder."""
+        found = output.rules(self.rollouts) | output.configuration(self.rollouts, routing=self.routing)
+        output.write(found, self.folder)
         return found

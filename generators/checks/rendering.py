@@ -7,20 +7,17 @@ from contextlib import suppress
 
 from generators.checks.material import Checked
 from generators.promql import PromQLError
-from generators.rule_tests import cases
 from generators.rules import RenderingError
-from generators.timing import Timing
 from rollguard.errors import Problem
 from rollguard.guards import all_guards
 
 
 def problems(item: Checked) -> Iterator[Problem]:
     """Yield what keeps each of a rollout's guards, and its tests, from being rendered."""
-    timing = Timing(1.0, item.rollout.scrape.interval)
     for guard in all_guards(item.rollout):
         try:
             with suppress(PromQLError):  # promtool says what is wrong with what can be rendered
-                list(cases(item.rollout, guard, timing))
+                item.cases(guard)
         except RenderingError as error:
             message = f"cannot be rendered: {error.message}."
             yield item.problem((*item.location(guard), error.key), message, error.hint)

@@ -16,7 +16,6 @@ from generators.checks import metrics, rendering, routes, rules
 from generators.checks.finding import Finding
 from generators.checks.material import Checked, Material
 from generators.receivers import Routing, load_routing
-from generators.rules import RenderingError
 from rollguard.cli.common import (
     count,
     examples,
@@ -126,16 +125,12 @@ def _run(rollouts: Path, material: Callable[[Sequence[Checked], Path], Material]
     result.rollouts = [rollout for _, rollout in loaded]
     if not loaded:
         return
-    checked = [Checked(rollout, read(path), _offered(rollout, result)) for path, rollout in loaded]
+    offering = [Checked(rollout, read(path), _offered(rollout, result)) for path, rollout in loaded]
+    checked = _renderable(offering, result)
+    if not checked:
+        return
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
         found = material(checked, Path(folder))
-        try:
-            _ = found.files  # which renders, before any check does
-        except RenderingError:
-            checked = _renderable(checked, result)
-            if not checked:
-                return
-            found = material(checked, Path(folder))
         try:
             result.findings += checks.run(found)
         except FileProblemsError as error:  # of a file of Alertmanager that cannot be read

@@ -196,9 +196,16 @@ def test_its_processes_work_together(bare: Bare) -> None:
             lambda: told.search(client.get(f"{bare.url(9840)}/metrics").text), "the notification of an alert"
         )
         asked = f"{bare.url(9090)}/api/v1/targets"
-        found = eventually(lambda: client.get(asked).json()["data"]["activeTargets"], "Prometheus's targets")
-        answers = {target["labels"]["job"]: client.get(target["scrapeUrl"]).status_code for target in found}
-        assert answers == dict.fromkeys(("model-canary", "rollguard", "prometheus", "alertmanager"), 200)
+        jobs = {"model-canary", "rollguard", "prometheus", "alertmanager"}
+
+        def targets() -> dict[str, str] | None:  # Prometheus finds the targets of each job in its own time
+            active = client.get(asked).json()["data"]["activeTargets"]
+            urls = {target["labels"]["job"]: target["scrapeUrl"] for target in active}
+            return urls if jobs <= urls.keys() else None
+
+        found = eventually(targets, "a target of every job")
+        answers = {job: client.get(url).status_code for job, url in found.items()}
+        assert answers == dict.fromkeys(jobs, 200)
         groups = client.get(f"{bare.url(9090)}/api/v1/rules").json()["data"]["groups"]
         files = {Path(group["file"]).name.partition(".")[0] for group in groups}
         assert files == {"model-canary", "platform"}

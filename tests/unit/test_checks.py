@@ -25,9 +25,10 @@ from generators.checks import (
 )
 from generators.checks.finding import Finding
 from generators.checks.material import Checked, Material
-from generators.coverage import GuardCoverage
+from generators.coverage import GuardCoverage, Kind
 from rollguard.loading import load_rollout
 from rollguard.metric import Metric
+from rollguard.spec import Guard
 from rollguard.yamlfile import read
 
 RIGHT = """\
@@ -425,8 +426,11 @@ def test_without_a_folder_of_runbooks_one_note_says_so(make: Make) -> None:
 
 
 def test_a_kind_of_test_that_is_missing_is_said(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    bare = GuardCoverage("checkout", "ErrorsHigh", ("fires",), {"fires": "no case fires"})
-    monkeypatch.setattr("generators.coverage.coverage", lambda *_: [bare])
+    def of_cases(rollout: str, guard: Guard, _: object) -> GuardCoverage:
+        missing: dict[Kind, str] = {"fires": "no case fires"} if guard.name == "ErrorsHigh" else {}
+        return GuardCoverage(rollout, guard.name, ("fires",), missing)
+
+    monkeypatch.setattr("generators.coverage.of_cases", of_cases)
     found = only(coverage.check, make())
     assert found.problem.message == "ErrorsHigh has no test of the kind fires: no case fires."
     assert found.problem.line == 12
@@ -446,7 +450,7 @@ def test_a_for_that_is_longer_than_the_limit_is_the_place(make: Make) -> None:
 def test_a_generated_file_that_is_out_of_date_is_named(make: Make, tmp_path: Path) -> None:
     material = make()
     folder = tmp_path / "generated"
-    output.write(material.files, folder)
+    output.write(output.generate(material.rollouts), folder)
     assert said(drift.check, replace(material, generated=folder)) == []
     (folder / "rules" / "checkout.rules.yml").write_text("groups: []\n")
     found = only(drift.check, replace(material, generated=folder))
