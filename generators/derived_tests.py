@@ -84,6 +84,34 @@ def _unjudged(
         yield from _mislabelled([expected], healthy, f"{FIRES} for other labels")
     if others and len(watched.parts) == 1:
         yield from _mislabelled(others, breach, f"{SILENT} for other labels")
+    for case, rendered in written:
+        if case.case == FIRES and case.series:
+            yield from _missing_elsewhere(watched, part, case, rendered)
+
+
+def _missing_elsewhere(
+    watched: Watched, part: Condition, case: TestCase, breach: RenderedCase
+) -> Iterator[RenderedCase]:
+    """Yield that a guard is silent beside a breach that has other labels than its own series."""
+    own = part.names["metric"] or part.names.get("number")
+    no_number = any(one.values == "NaN" for one in case.series)
+    if own is None or not (no_number or part.names.get("by") is not None or "stale" not in str(case.series)):
+        return
+    healthy = watched.healthy(part)
+    ((at, _),) = breach.expected
+    longer = max(0, at - watched.waits - watched.begins(part, healthy))
+    calm = watched.series(part, healthy, longer)
+    labels = {ROLLOUT_LABEL: "another"}
+    if no_number:
+        labels |= {label: _unselected(operator, value) for label, operator, value in own.own_matchers}
+    for label, value in labels.items():
+        moved = {
+            _with_label(name, label, value): values
+            for name, values in breach.series.items()
+            if label == ROLLOUT_LABEL or _is_of(own, name)
+        }
+        about = f"healthy, beside this with another {label}: {breach.about}"
+        yield breach.varied(SILENT, about, {**calm, **moved}, (at, False))
 
 
 def _is_twin(fires: RenderedCase, silent: RenderedCase) -> bool:

@@ -31,10 +31,12 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
     """
     watched = Watched(rollout, guard, timing)
     for part in watched.parts:
-        for _, case in watched.written(part):
+        for written, case in watched.written(part):
             yield case
-            if case.kind == FIRES:
-                yield from _before_for(guard, case)
+            if case.kind == FIRES and not (watched.template.judges_absence and written.starts != "0"):
+                yield from _before_for(
+                    guard, case
+                )  # what is missing may have been so before it is looked for
         yield from derived(watched, part)
     if other_stages(rollout, guard):
         part = watched.parts[0]
