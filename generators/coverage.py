@@ -11,6 +11,7 @@ from generators.rule_tests import cases
 from generators.timing import Timing
 from rollguard.guards import all_guards
 from rollguard.spec import Guard, Rollout
+from rollguard.templates import template_of
 
 Kind: TypeAlias = Literal["fires", "silent twin", "before for", "absent", "resolves"]
 
@@ -58,7 +59,7 @@ def of_cases(rollout: str, guard: Guard, rendered: Sequence[RenderedCase]) -> Gu
     several = len(guard.bindings) > 1
     for condition in range(1, len(guard.bindings) + 1):
         own = [case for case in rendered if case.condition == condition]
-        for kind, words in _missing(own):
+        for kind, words in _missing(own, each=not template_of(guard).judges_absence):
             if kind in needed:
                 missing.setdefault(kind, f"condition {condition}: {words}" if several else words)
     return GuardCoverage(rollout, guard.name, needed, missing)
@@ -70,7 +71,8 @@ def share(found: Sequence[GuardCoverage]) -> float:
     return 1 - sum(len(guard.missing) for guard in found) / needed if needed else 1.0
 
 
-def _missing(rendered: Sequence[RenderedCase]) -> Iterator[tuple[Kind, str]]:
+def _missing(rendered: Sequence[RenderedCase], each: bool) -> Iterator[tuple[Kind, str]]:
+    """Yield the kinds that are not there; each firing case needs twin and hold, or only one does."""
     firing = [case for case in rendered if case.kind == FIRES and _outcomes(case) == [True]]
     if not firing:
         yield "fires", "no case fires"
@@ -78,10 +80,10 @@ def _missing(rendered: Sequence[RenderedCase]) -> Iterator[tuple[Kind, str]]:
     alone = [case for case in valued if not _has_twin(case, rendered)]
     if not valued:
         yield "silent twin", "no firing case shows a series"
-    elif alone:
+    elif alone and (each or len(alone) == len(valued)):
         yield "silent twin", f"none within 1 % of the case: {alone[0].about}"
     late = [case for case in firing if not _is_held_back(case, rendered)]
-    if late or not firing:
+    if not firing or (late and (each or len(late) == len(firing))):
         yield "before for", f"none one evaluation before: {late[0].about}" if late else "no case fires"
     if not any(_is_absence(case, firing) for case in rendered):
         yield "absent", "no case lacks a series that fires the guard"

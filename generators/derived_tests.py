@@ -6,10 +6,11 @@ by one, or carry another label.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from generators import promql
 from generators.cases import FIRES, RESOLVES, SILENT, RenderedCase, Watched, are_same, are_twins
+from generators.matchers import Matcher
 from generators.rules import STAGE_LOOKBACK_SECONDS, Condition, other_stages
 from generators.series import STALE, Sample, expanded, shortened
 from generators.timing import LOOKBACK_INTERVALS
@@ -103,7 +104,15 @@ def _missing_elsewhere(
     calm = watched.series(part, healthy, longer)
     labels = {ROLLOUT_LABEL: "another"}
     if no_number:
-        labels |= {label: _unselected(operator, value) for label, operator, value in own.own_matchers}
+        labels |= {
+            label: _unselected(operator, value)
+            for label, operator, value in own.own_matchers
+            if not any(
+                _reads(other, own, {label: _unselected(operator, value)})
+                for other in watched.parts
+                if other is not part
+            )
+        }
     for label, value in labels.items():
         moved = {
             _with_label(name, label, value): values
@@ -112,6 +121,15 @@ def _missing_elsewhere(
         }
         about = f"healthy, beside this with another {label}: {breach.about}"
         yield breach.varied(SILENT, about, {**calm, **moved}, (at, False))
+
+
+def _reads(part: Condition, series: Series, labels: Mapping[str, str]) -> bool:
+    """Return whether a condition reads a metric whose series has these labels."""
+    return any(
+        item.name == series.name
+        and all(Matcher(*matcher).matches(labels) for matcher in item.own_matchers if matcher[0] in labels)
+        for item in _named(part)
+    )
 
 
 def _is_twin(fires: RenderedCase, silent: RenderedCase) -> bool:
@@ -249,7 +267,9 @@ class _Following:
 def stage_fades(watched: Watched) -> Iterator[RenderedCase]:
     """Yield the case that a guard with its own stages fires when nobody says the stage any more."""
     part = watched.parts[0]
-    case, fires = next(pair for pair in watched.written(part) if pair[1].kind == FIRES)
+    case, fires = next(
+        pair for pair in watched.written(part) if pair[1].kind == FIRES and not pair[0].already
+    )
     yield from _Following(watched, part, case, fires).stage_fades()
 
 

@@ -33,10 +33,8 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
     for part in watched.parts:
         for written, case in watched.written(part):
             yield case
-            if case.kind == FIRES and not (watched.template.judges_absence and written.starts != "0"):
-                yield from _before_for(
-                    guard, case
-                )  # what is missing may have been so before it is looked for
+            if case.kind == FIRES and not written.already:
+                yield from _before_for(guard, case)
         yield from derived(watched, part)
     if other_stages(rollout, guard):
         part = watched.parts[0]

@@ -240,6 +240,7 @@ class TestCase(Model):
     when: JinjaCondition | None = Field(None, description="A Jinja expression; left out where it is false.")
     series: Listed[TestSeries] = ()
     starts: JinjaText = Field("0", description="Jinja; seconds from which on the condition holds.")
+    already: bool = Field(False, description="true: it holds before, too, so that `for` is over by then.")
     lasts: JinjaText = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
     needs: JinjaText = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
     keeps: bool = Field(False, description="true: it goes on firing when one of its series goes.")

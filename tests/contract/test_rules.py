@@ -13,7 +13,8 @@ from click.testing import CliRunner
 
 from generators import mutation, output, promtool, runs
 from generators.coverage import coverage
-from generators.rule_tests import cases, test_files
+from generators.rule_tests import cases
+from generators.rule_tests import test_files as rendered_tests
 from generators.rules import labels, rule_file
 from generators.timing import Timing
 from rollguard import binaries
@@ -236,7 +237,7 @@ def write(tmp_path: Path) -> Write:
     def to_files(
         rollout: Rollout, timing: Timing, change: Callable[[Rule], Rule] = lambda rule: rule
     ) -> list[Path]:
-        rules, tests = rule_file(rollout, timing), test_files(rollout, timing, cases)
+        rules, tests = rule_file(rollout, timing), rendered_tests(rollout, timing, cases)
         for group in rules["groups"]:
             group["rules"] = [change(rule) if "alert" in rule else rule for rule in group["rules"]]
         place = tmp_path / str(len(list(tmp_path.iterdir())))
