@@ -77,7 +77,7 @@ def shown(written: Path) -> dict[str, str]:
     return exported(written)
 
 
-def series(rollout: Rollout, text: str) -> Iterator[dict[str, str]]:
+def series(rollout: Rollout, text: str, stage: str) -> Iterator[dict[str, str]]:
     """Yield the series of a rollout as promtool takes them, counters growing as fast as in the samples."""
     assert rollout.scrape.exporter is not None
     seconds = SECONDS[rollout.scrape.exporter.kind]
@@ -88,9 +88,9 @@ def series(rollout: Rollout, text: str) -> Iterator[dict[str, str]]:
                 value = value_of(sample)
                 values = f"0+{value * 60 / seconds!r}x{STEPS}" if grows else f"{value!r}x{STEPS}"
                 yield {"series": named(sample, rollout), "values": values}
-    stage = f'{{rollout="{rollout.name}",rollout_stage="{rollout.stages[1].name}"}}'
-    yield {"series": f"rollout_stage{stage}", "values": f"1x{STEPS}"}
-    yield {"series": f"rollout_stage_entered_timestamp_seconds{stage}", "values": f"0x{STEPS}"}
+    entered = f'{{rollout="{rollout.name}",rollout_stage="{stage}"}}'
+    yield {"series": f"rollout_stage{entered}", "values": f"1x{STEPS}"}
+    yield {"series": f"rollout_stage_entered_timestamp_seconds{entered}", "values": f"0x{STEPS}"}
 
 
 def value_of(sample: Sample) -> float:
@@ -104,12 +104,18 @@ def named(sample: Sample, rollout: Rollout) -> str:
 
 
 def told(
-    rollout: Rollout, text: str, expectations: list[dict[str, Any]], folder: Path, promtool: str
+    rollout: Rollout,
+    text: str,
+    expectations: list[dict[str, Any]],
+    folder: Path,
+    promtool: str,
+    *,
+    stage: str | None = None,
 ) -> tuple[int, str]:
     """Return how promtool ends, and what it says, where it holds expectations against what was shown."""
     test = {
         "interval": "1m",
-        "input_series": list(series(rollout, text)),
+        "input_series": list(series(rollout, text, stage or rollout.stages[1].name)),
         "promql_expr_test": [
             {"eval_time": f"{STEPS}m", "exp_samples": [], **expected} for expected in expectations
         ],
@@ -130,6 +136,80 @@ def test_healthy_samples_fire_no_guard(
     assert rollout.scrape.exporter is not None
     firing = {"expr": 'ALERTS{alertstate="firing"}'}
     code, said = told(rollout, shown[rollout.scrape.exporter.kind], [firing], tmp_path, promtool)
+    assert sorted(set(re.findall(r'guard="([^"]+)"', said))) == []
+    assert code == 0, said
+
+
+# The last stage
+
+
+def last_stage(written: Path, folder: Path) -> None:
+    """Write samples of a release that everybody has, for weeks: nobody is left to compare it with."""
+    shutil.copytree(written, folder)
+    for name, change in LAST.items():
+        events = map(json.loads, (written / f"{name}.jsonl").read_text(encoding="utf-8").splitlines())
+        lines = (json.dumps(changed) for event in events for changed in change(event))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def canary_at_last(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield an event of full: the candidate is in slot active, another model in none, nothing on paper."""
+    full = {"route": "full"} if "route" in event else {"served": "candidate"} if "served" in event else {}
+    if event.get("slot") != "shadow" and event["event"] != "shadow_signal":
+        yield event | full | ({"stage": "full"} if event["event"] == "stage" else {})
+
+
+def validation_at_last(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield an event of hardened, which executes by one strategy."""
+    yield event | ({"strategy": "progressive"} if "strategy" in event else {})
+
+
+def features_at_last(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a measurement of the exposed; what was before the feature was measured then."""
+    before = {key: event.pop(key) for key in BEFORE_THE_FEATURE}
+    if event["ts"] < time.time() - 100:
+        labels = {key: event[key] for key in ("rollout", "regime")}
+        yield {"ts": event["ts"] - WEEKS_SECONDS, **labels, **before}
+    yield event | {"variant": "exposed"}
+
+
+BEFORE_THE_FEATURE = (
+    "request_duration_baseline_seconds",
+    "stop_loss_hits_baseline",
+    "regime_performance_baseline",
+)
+WEEKS_SECONDS = 60 * 86400.0
+LAST: Mapping[str, Callable[[dict[str, Any]], Iterator[dict[str, Any]]]] = {
+    "canary": canary_at_last,
+    "validation": validation_at_last,
+    "features": features_at_last,
+}
+"""Of the exporters whose series differ in the last stage: what an event is like then."""
+
+
+@pytest.fixture(scope="module")
+def shown_at_last(written: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each exporter shows in the last stage."""
+    folder = tmp_path_factory.mktemp("last") / "samples"
+    last_stage(written, folder)
+    return exported(folder)
+
+
+@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("name", ROLLOUTS)
+def test_nothing_is_missed_in_the_last_stage_that_can_no_longer_be_measured(
+    name: str,
+    enabled: bool,
+    shown_at_last: dict[str, str],
+    tmp_path: Path,
+    need_binary: Callable[[binaries.Binary], str],
+) -> None:
+    rollout, promtool = ROLLOUTS[name], need_binary(binaries.PROMTOOL)
+    assert rollout.scrape.exporter is not None
+    text = shown_at_last[rollout.scrape.exporter.kind]
+    stage = "enabled" if enabled else rollout.stages[-1].name
+    firing = {"expr": 'ALERTS{alertstate=~"firing|pending"}'}
+    code, said = told(rollout, text, [firing], tmp_path, promtool, stage=stage)
     assert sorted(set(re.findall(r'guard="([^"]+)"', said))) == []
     assert code == 0, said
 
