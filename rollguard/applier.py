@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias, cast
 
+from rollguard.durations import render
 from rollguard.spec import Rollout
 from rollguard.state import State
 from rollguard.targets.interface import Lane, Target, follow, meaning
@@ -23,6 +24,9 @@ RECHECK_SECONDS = 10.0
 
 PATIENCE_SECONDS = 1.0
 """How long, on the way back to the fallback, a target waits for those above it that have not answered."""
+
+HANGS_SECONDS = 5.0
+"""A step that lasts longer may hang: it is told, and keeps no other target waiting."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +61,8 @@ class TargetStatus:
         applied: whether it was read back so.
         pending_since: since when it is known not to be, Unix seconds; None where applied.
         attempts: failures in a row.
-        error: the last one; empty where there is none.
+        error: the last one, or for how long its step has not ended; empty where there is none.
+        hangs: whether its step has not ended for over 5 s.
     """
 
     rollout: str
@@ -67,6 +72,7 @@ class TargetStatus:
     pending_since: float | None
     attempts: int
     error: str
+    hangs: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ class Applier:
             for name, listed in self._targets.items()
             for place in range(len(listed))
         }
+        self._begun: dict[At, float] = {}
+        """When the steps began that have not ended, monotonic seconds."""
 
     @property
     def jobs(self) -> Sequence[Job]:
@@ -147,17 +155,14 @@ class Applier:
         Returns:
             Seconds for each: few after a failure, then ever more; otherwise in time to notice drift.
         """
-        states = self._states()
-        delays, going = {}, list[tuple[At, State]]()
+        begun = self._monotonic()
         for at in members:
-            state = states.get(at[0], State(at[0]))
-            if self._waits(at, state):
-                delays[at] = RECHECK_SECONDS if state.running else PATIENCE_SECONDS
-            else:
-                going.append((at, state))
-        for (at, state), error in zip(going, self._follow(going), strict=True):
-            delays[at] = self._noted(at, state, error)
-        return delays
+            self._begun[at] = begun
+        try:
+            return self._step(members)
+        finally:
+            for at in members:
+                del self._begun[at]
 
     def released(self, rollout: str) -> list[At]:
         """Return the targets that have waited for others, and need not any more."""
@@ -179,6 +184,19 @@ class Applier:
             for name in self._rollouts
             for status in self._statuses_of(name, states.get(name, State(name)))
         ]
+
+    def _step(self, members: Sequence[At]) -> dict[At, float]:
+        states = self._states()
+        delays, going = {}, list[tuple[At, State]]()
+        for at in members:
+            state = states.get(at[0], State(at[0]))
+            if self._waits(at, state):
+                delays[at] = RECHECK_SECONDS if state.running else PATIENCE_SECONDS
+            else:
+                going.append((at, state))
+        for (at, state), error in zip(going, self._follow(going), strict=True):
+            delays[at] = self._noted(at, state, error)
+        return delays
 
     def _target(self, at: At) -> Target:
         return self._targets[at[0]][at[1]]
@@ -258,6 +276,11 @@ class Applier:
         since = progress.adrift_since
         if progress.confirmed != state.seq:
             since = max(state.entered_at, self._started_at)
+        now = self._monotonic()
+        lasts = now - self._begun.get((rollout, place), now)
+        error = progress.error if since is not None else ""
+        if lasts > HANGS_SECONDS:
+            error = f"its step has not ended for {render(round(lasts))}"
         return TargetStatus(
             rollout=rollout,
             target=target.name,
@@ -265,5 +288,6 @@ class Applier:
             applied=since is None,
             pending_since=since,
             attempts=progress.attempts,
-            error=progress.error if since is not None else "",
+            error=error,
+            hangs=lasts > HANGS_SECONDS,
         )

@@ -117,6 +117,9 @@ PENDING_SINCE = Metric(
     ("target",),
     unit="seconds",
 )
+HANGING = Metric(
+    "rollguard_target_hanging", "gauge", "1 while a target's step has not ended for over 5 s.", ("target",)
+)
 
 CONTROL_PLANE = tuple(value for value in list(vars().values()) if isinstance(value, Metric))
 """All of them."""

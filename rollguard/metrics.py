@@ -269,12 +269,13 @@ class Metrics(Listener):
 
     def _target_metrics(self) -> Iterator[Metric]:
         pending, since = _of_rollouts(offers.PENDING), _of_rollouts(offers.PENDING_SINCE)
+        hanging = _of_rollouts(offers.HANGING)
         for status in self._statuses():
             pending.add_metric([status.rollout, status.target], int(not status.applied))
+            hanging.add_metric([status.rollout, status.target], int(status.hangs))
             if status.pending_since is not None:
                 since.add_metric([status.rollout, status.target], status.pending_since)
-        yield pending
-        yield since
+        yield from (pending, since, hanging)
 
 
 def _cause(entry: Entry) -> str:

@@ -7,14 +7,20 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
-from rollguard.applier import Applier, At, Job
+from rollguard.applier import HANGS_SECONDS, Applier, At, Job
 from rollguard.targets.interface import Lane
 
 THREADS: Mapping[Lane, int] = {"files": 4, "network": 16, "commands": 8}
 """At most, for each kind of target: services and commands that hang keep no file waiting."""
+
+MOST_GIVEN_UP = 32
+"""Threads of a lane that may hang beside those: each has another in its place until its step ends."""
+
+WATCH_SECONDS = 0.5
+"""How often it is looked for steps that hang."""
 
 SOON_SECONDS = 1.0
 """So much before its time a target is looked at with others that share its file."""
@@ -33,19 +39,15 @@ class TargetPool:
         self._applier = applier
         self._homes: dict[At, tuple[_Queue, Job]] = {}
         self._of: dict[str, list[At]] = {}
-        self._threads: list[threading.Thread] = []
-        self._queues: dict[Lane, _Queue] = {}
+        self._crews: list[_Crew] = []
+        self._stopping = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="targets, watcher", daemon=True)
         jobs = applier.jobs
-        for lane, most in THREADS.items():
+        for lane in THREADS:
             mine = [job for job in jobs if job.lane == lane]
-            queue = self._queues[lane] = _Queue()
-            self._homes |= {at: (queue, job) for job in mine for at in job.members}
-            self._threads += [
-                threading.Thread(
-                    target=self._work, args=(queue,), name=f"targets, {lane} {number}", daemon=True
-                )
-                for number in range(min(most, len(mine)))
-            ]
+            crew = _Crew(lane, len(mine), self._step)
+            self._homes |= {at: (crew.queue, job) for job in mine for at in job.members}
+            self._crews.append(crew)
         for at in sorted(self._homes):
             self._of.setdefault(at[0], []).append(at)
 
@@ -53,8 +55,9 @@ class TargetPool:
         """Start the threads; each target is looked at at once."""
         for rollout in self._of:
             self.wake(rollout)
-        for thread in self._threads:
-            thread.start()
+        for crew in self._crews:
+            crew.start()
+        self._watcher.start()
 
     def wake(self, rollout: str) -> None:
         """Have a rollout's targets looked at, after those that were due before."""
@@ -64,21 +67,22 @@ class TargetPool:
 
     def stop(self, timeout: float = 5.0) -> None:
         """End the threads; one whose target hangs is left behind after a while, and ends with the process."""
-        for queue in self._queues.values():
-            queue.stop()
+        self._stopping.set()
+        self._watcher.join()
         deadline = time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        for crew in self._crews:
+            crew.queue.stop()
+        for crew in self._crews:
+            crew.join(deadline)
 
     def _put(self, at: At, when: float) -> None:
         queue, job = self._homes[at]
         queue.put(job, at, when)
 
-    def _work(self, queue: _Queue) -> None:
-        while taken := queue.take():
-            job, due = taken
-            delays = self._step(due)
-            queue.done(job, {at: time.monotonic() + seconds for at, seconds in delays.items()})
+    def _watch(self) -> None:
+        while not self._stopping.wait(WATCH_SECONDS):
+            for crew in self._crews:
+                crew.replace_hung()
 
     def _step(self, due: Sequence[At]) -> Mapping[At, float]:
         try:
@@ -90,6 +94,69 @@ class TargetPool:
         except Exception:  # noqa: BLE001 - whatever it is, the targets must be looked at again
             _log.exception("Targets of %s cannot be looked at.", due[0][0])
             return dict.fromkeys(due, 1.0)
+
+
+class _Crew:
+    """The threads of one lane. One whose step hangs is given up: another takes its place.
+
+    Args:
+        lane: theirs.
+        jobs: how many there are; a thread more would have nothing to do.
+        step: steps targets, and returns after how many seconds each is due again.
+    """
+
+    def __init__(self, lane: Lane, jobs: int, step: Callable[[Sequence[At]], Mapping[At, float]]) -> None:
+        self.queue = _Queue()
+        self._lane, self._jobs, self._step = lane, jobs, step
+        self._numbers = count()
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+        self._steps: dict[threading.Thread, tuple[float, At]] = {}
+        self._given_up: set[threading.Thread] = set()
+
+    def start(self) -> None:
+        """Start as many threads as the lane may have."""
+        for _ in range(min(THREADS[self._lane], self._jobs)):
+            self._start_one()
+
+    def join(self, deadline: float) -> None:
+        """Wait for the threads until a time, monotonic seconds."""
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def replace_hung(self) -> None:
+        """Give up threads whose step hangs, as far as the lane may, and start others in their places."""
+        before = time.monotonic() - HANGS_SECONDS
+        with self._lock:
+            for thread, (since, at) in self._steps.items():
+                if since >= before or thread in self._given_up:
+                    continue
+                if len(self._given_up) >= MOST_GIVEN_UP or len(self._threads) >= self._jobs:
+                    return
+                self._given_up.add(thread)
+                self._start_one()
+                said = (at[0], at[1] + 1, self._lane, len(self._given_up), MOST_GIVEN_UP)
+                _log.warning("%s: target %d hangs; the other %s go on without its thread (%d of %d).", *said)
+
+    def _start_one(self) -> None:
+        name = f"targets, {self._lane} {next(self._numbers)}"
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.add(thread)
+        thread.start()
+
+    def _work(self) -> None:
+        me = threading.current_thread()
+        while me not in self._given_up and (taken := self.queue.take()):
+            job, due = taken
+            with self._lock:
+                self._steps[me] = time.monotonic(), due[0]
+            delays = self._step(due)
+            with self._lock:
+                del self._steps[me]
+            self.queue.done(job, {at: time.monotonic() + seconds for at, seconds in delays.items()})
+        with self._lock:
+            self._given_up.discard(me)
+            self._threads.discard(me)
 
 
 class _Queue:

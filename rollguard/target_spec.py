@@ -160,7 +160,7 @@ class Http(Model):
         description="For the fallback and for each stage: requests, sent in order."
     )
     read: HttpRead
-    timeout: Duration = Field(5.0, gt=0, description="Of each request.")
+    timeout: Duration = Field(5.0, gt=0, description="Of each request, in whole.")
 
 
 class Then(Model):

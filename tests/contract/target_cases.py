@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socketserver
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -302,15 +304,49 @@ class _Vendor(BaseHTTPRequestHandler):
         pass
 
 
+class _Trickle(socketserver.BaseRequestHandler):
+    """Sends a byte now and then."""
+
+    lead = b""
+
+    def handle(self) -> None:
+        self.request.recv(1 << 16)
+        with suppress(OSError):  # nobody waits so long
+            self.request.sendall(self.lead)
+            for byte in b"x" * 600:
+                self.request.sendall(bytes([byte]))
+                time.sleep(0.05)
+
+
+@contextmanager
+def trickling(before: bytes) -> Iterator[str]:
+    """Run a service that sends the start of an answer, and then for half a minute a byte now and then.
+
+    Yields:
+        Its URL.
+    """
+    handler = type("Trickle", (_Trickle,), {"lead": before})
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+
+
 @contextmanager
 def vendor() -> Iterator[Vendor]:
     """Run a service."""
     with Vendor() as server:
         thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 _context = multiprocessing.get_context("forkserver")

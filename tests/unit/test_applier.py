@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from rollguard.applier import (
+    HANGS_SECONDS,
     LONGEST_RETRY_SECONDS,
     PATIENCE_SECONDS,
     RECHECK_SECONDS,
@@ -451,6 +452,28 @@ def test_a_later_target_in_place_stays_applied_while_an_earlier_one_drifts(world
     world.first.held, world.first.fails = None, TargetError("no route")
     world.step()
     assert world.applier.statuses()[1].applied
+
+
+@pytest.mark.parametrize("reads_back", [True, False])
+def test_a_step_that_does_not_end_is_told_while_it_lasts(world: World, reads_back: bool) -> None:
+    seen = []
+
+    def hang() -> None:
+        for seconds in (HANGS_SECONDS, 42.0 - HANGS_SECONDS):
+            world.now += seconds
+            seen.append(world.applier.statuses()[0])
+
+    world.enter(CANARY)
+    world.step()
+    world.first.held = None
+    world.first.forgets = not reads_back
+    world.first.before_apply = hang
+    world.step()
+    assert [(status.hangs, status.error) for status in seen] == [
+        (False, ""),
+        (True, "its step has not ended for 42s"),
+    ]
+    assert not world.applier.statuses()[0].hangs
 
 
 # The report of what was applied

@@ -390,6 +390,15 @@ def test_an_applied_target_is_pending_since_never(app: App) -> None:
     assert registry.get_sample_value("rollguard_target_pending_since_timestamp_seconds", labels) is None
 
 
+def test_a_target_whose_step_hangs_is_shown(app: App) -> None:
+    registry = shown(app, replace(status("a", None), hangs=True), status("b", None))
+    values = [
+        registry.get_sample_value("rollguard_target_hanging", {"rollout": NAME, "target": target})
+        for target in "ab"
+    ]
+    assert values == [1, 0]
+
+
 def test_the_head_is_exposed_for_whoever_keeps_it(app: App) -> None:
     app.control.start(NAME, actor="ann")
     app.probe.ask()

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from rollguard.applier import PATIENCE_SECONDS, RECHECK_SECONDS, Applier
-from rollguard.pool import THREADS, TargetPool
+from rollguard.pool import MOST_GIVEN_UP, THREADS, TargetPool
+from rollguard.spec import Rollout
 from rollguard.state import State
-from rollguard.targets.interface import Lane
+from rollguard.targets.interface import Lane, Target
+from tests.contract.target_cases import built, rollout_with, trickling, vendor
 from tests.polling import eventually
 from tests.unit.test_applier import BACK, CANARY, FakeTarget, World, rollout_named
 
@@ -121,13 +124,83 @@ def test_services_that_hang_keep_no_file_waiting(run: Callable[[Applier], Target
     assert applied == [False] * len(names) + [True]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take what lasts a moment for what hangs."""
+    monkeypatch.setattr("rollguard.pool.HANGS_SECONDS", 0.05)
+    monkeypatch.setattr("rollguard.pool.WATCH_SECONDS", 0.01)
+
+
+def hanging_beside(kind: type[FakeTarget], count: int, release: threading.Event) -> Applier:
+    """Return an applier of so many targets that hang, and last, one that does not."""
+    names = [f"stuck-{number:03}" for number in range(count)]
+    hanging = {name: [kind("hanging", before_apply=release.wait)] for name in names}
+    return Applier([rollout_named(name) for name in (*names, "z")], {**hanging, "z": [kind("quick")]}, dict)
+
+
+def ended_threads() -> bool:
+    return sum(thread.name.startswith("targets, network") for thread in threading.enumerate()) <= 16
+
+
+@pytest.mark.parametrize("kind", [FakeFile, FakeTarget])
+@pytest.mark.usefixtures("impatient")
+def test_targets_that_hang_for_good_keep_no_other_of_their_lane_waiting(
+    run: Callable[[Applier], TargetPool], kind: type[FakeTarget]
+) -> None:
+    release = threading.Event()
+    count = THREADS[kind.LANE] + MOST_GIVEN_UP - 1
+    applier = hanging_beside(kind, count, release)
+    run(applier)
+    wait_until(lambda: applier.statuses()[-1].applied)
+    applied = [status.applied for status in applier.statuses()]
+    release.set()
+    assert applied == [False] * count + [True]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_not_more_threads_hang_than_may_and_each_counts_until_its_step_ends(
+    run: Callable[[Applier], TargetPool], caplog: pytest.LogCaptureFixture
+) -> None:
+    release = threading.Event()
+    most = THREADS["network"] + MOST_GIVEN_UP
+    applier = hanging_beside(FakeTarget, 2 * most, release)
+    before = threading.active_count()
+    run(applier)
+    wait_until(lambda: f"({MOST_GIVEN_UP} of {MOST_GIVEN_UP})" in caplog.text)
+    assert threading.active_count() - before <= most + 1  # and the one that watches
+    release.set()
+    wait_until(lambda: all(status.applied for status in applier.statuses()))
+    wait_until(ended_threads)
+
+
+def test_services_that_trickle_keep_no_other_service_waiting(
+    run: Callable[[Applier], TargetPool], tmp_path: Path
+) -> None:
+    def asking(name: str, url: str) -> tuple[Rollout, list[Target]]:
+        states = {"fallback": {"on": False}}
+        spec = {"name": name, "url": url, "timeout": "1s", "read": {"expect": states}}
+        spec["send"] = {"fallback": [{"path": "/on", "body": False}]}
+        rollout = rollout_with({"http": spec}).model_copy(update={"rollout": name})
+        return rollout, [built(rollout, tmp_path)]
+
+    with trickling(b"HTTP/1.1 200 OK\r\nx: ") as slow, vendor() as service:
+        service.state["on"] = True
+        pairs = [asking(f"slow-{number}", slow) for number in range(40)] + [asking("z", service.url)]
+        applier = Applier(
+            [rollout for rollout, _ in pairs], {rollout.name: found for rollout, found in pairs}, dict
+        )
+        run(applier)
+        wait_until(lambda: applier.statuses()[-1].applied, seconds=20)
+        assert service.state["on"] is False
+
+
 def test_many_targets_are_stepped_by_few_threads(run: Callable[[Applier], TargetPool]) -> None:
     names = [f"release-{number}" for number in range(300)]
     targets = {name: [FakeFile("file"), FakeTarget("service")] for name in names}
     before = threading.active_count()
     run(Applier([rollout_named(name) for name in names], targets, dict))
     wait_until(lambda: all(target.held == 0 for pair in targets.values() for target in pair))
-    assert threading.active_count() - before <= THREADS["files"] + THREADS["network"]
+    assert threading.active_count() - before <= THREADS["files"] + THREADS["network"] + 1
 
 
 def test_a_target_is_stepped_by_one_thread_at_a_time(run: Callable[[Applier], TargetPool]) -> None:

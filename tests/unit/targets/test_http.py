@@ -11,7 +11,7 @@ import pytest
 from rollguard.targets import TargetError
 from rollguard.targets.calls import MAX_ANSWER_BYTES, value_at
 from rollguard.targets.interface import Target
-from tests.contract.target_cases import BACK, CANARY, Vendor, built, rollout_with, vendor
+from tests.contract.target_cases import BACK, CANARY, Vendor, built, rollout_with, trickling, vendor
 
 
 @pytest.fixture
@@ -111,6 +111,17 @@ def test_a_service_that_is_down_is_an_error(tmp_path: Path, service: Vendor) -> 
     service.server_close()
     with pytest.raises(TargetError, match="does not answer"):
         found.read_back(CANARY)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n"
+
+
+@pytest.mark.parametrize("before", [b"", HEAD + b"x-slow: ", HEAD + b"\r\n"], ids=["status", "head", "body"])
+def test_an_answer_that_trickles_is_given_up_in_time(tmp_path: Path, service: Vendor, before: bytes) -> None:
+    with trickling(before) as url:
+        found = target(tmp_path, service, url=url, timeout="300ms")
+        with pytest.raises(TargetError, match="does not end its answer within 300ms"):
+            found.read_back(CANARY)
 
 
 def test_an_answer_without_end_is_cut_off(tmp_path: Path, service: Vendor) -> None:
