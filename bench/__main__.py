@@ -16,6 +16,7 @@ from bench.growth import growth
 from bench.healthy import healthy
 from bench.ingest import ingest
 from bench.scrape import scrape
+from bench.shared_file import shared_file
 from bench.webhook import webhook
 
 cli = click.Group(
@@ -31,6 +32,7 @@ cli = click.Group(
         ingest,
         scrape,
         seeds,
+        shared_file,
         webhook,
     ],
     help="Measure. `python -m bench.demo_streams` simulates the demo's streams without servers.",

@@ -2,7 +2,9 @@
 
 The server is a process of its own, as `rollguard serve` starts it, with a flag in its canary stage. The load
 comes from this process over kept connections, each asking for one flag after the other, each time for another
-user. The flips are commits by the JSON API; the time runs from its answer until a client reads the new value.
+user, with a token, as a service does that reads flags often: without one 200 a second are answered to each
+address. The flips are commits by the JSON API; the time runs from its answer until a client reads the new
+value.
 
     python -m bench flags --seconds 5
 """
@@ -33,6 +35,9 @@ from tests.serving import serve_command
 
 KEY = "bench-flag"
 TOKEN = "a-token-of-the-bench-0123456789"
+
+_BEARER = {"authorization": f"Bearer {TOKEN}"}
+_HEAD = f"POST /ofrep/v1/evaluate/flags/{KEY} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n"
 
 _ROLLOUT = f"""\
 rollout: {KEY}
@@ -72,7 +77,7 @@ def _act(url: str, verb: str) -> None:
     answer = httpx.post(
         f"{url}/api/v1/rollouts/{KEY}/{verb}",
         json={"actor": "bench", "reason": "bench", **({"early": True} if verb == "promote" else {})},
-        headers={"authorization": f"Bearer {TOKEN}"},
+        headers=_BEARER,
     )
     answer.raise_for_status()
 
@@ -84,11 +89,8 @@ async def _ask(port: int, user: int, until: float, took: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in itertools.count():
         body = json.dumps({"context": {"targetingKey": f"user-{user}-{number}"}}).encode()
-        head = (
-            f"POST /ofrep/v1/evaluate/flags/{KEY} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
         begun = time.perf_counter()
-        writer.write(head.encode() + body)
+        writer.write(f"{_HEAD}content-length: {len(body)}\r\n\r\n".encode() + body)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = int(answer.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
         await reader.readexactly(length)
@@ -124,7 +126,7 @@ def _turn(url: str, on: bool) -> None:
 
 
 def _python_flips(url: str, user: str, trials: int) -> list[float]:
-    provider = OFREPProvider(url, timeout=5.0)
+    provider = OFREPProvider(url, timeout=5.0, headers_factory=lambda: _BEARER)
     api.set_provider(provider)
     client = api.get_client()
     context = EvaluationContext(targeting_key=user)
