@@ -44,7 +44,7 @@ def _progression() -> Iterator[Panel]:
 def _performance() -> Iterator[Panel]:
     yield lines(
         "Daily success",
-        "Share of the day's runs that succeeded. Under 99 % it holds.",
+        "Share of the week's runs that succeeded. Under 99 % it holds.",
         [query(f"daily_success_ratio{{{ITS}}}", NAMED)],
         unit=SHARE,
         thresholds=steps(HELD, (0.99, NOTHING)),

@@ -18,7 +18,7 @@ from rollguard.errors import RollguardError
 
 KIND = "screener"
 MIN_SAMPLE = 300
-"""Scores below which a PSI says more of chance than of drift."""
+"""Scores of a scan, and of the baseline: from them on, chance takes a PSI over .30 in 1e-6 of scans."""
 
 _EDGES = tuple(float(edge) for edge in range(10, 100, 10))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from bench.healthy import shipped, simulate
 from exporters.declaration import shipped_declaration
-from exporters.statistics import Array
+from exporters.screener_baseline import MIN_SAMPLE
+from exporters.statistics import Array, population_stability_index
 
 DAYS = 4
 ROLLOUTS = 400
@@ -19,8 +21,9 @@ FEATURES = {
     "position_size_ratio": (0.70, 0.50),
     "risk_fraction": (-1.0, -1.2),
     "brier_score": (-0.3, -0.4),
+    "daily_success_ratio": (0.999, 0.99),
 }
-"""Of a feature at its hold's limit: the mean of a value, and the rollback's limit; higher is better."""
+"""Of a healthy feature: the mean of a value, and the guard's limit; higher is better."""
 
 SPREADS = {"position_size_ratio": 0.35, "risk_fraction": 0.78, "brier_score": 0.45}
 """Standard deviation of a value that is not a yes or no; of risk_fraction, that of its ratio."""
@@ -74,3 +77,21 @@ def test_chance_takes_no_healthy_feature_back(name: str, a_day: int) -> None:
 @pytest.mark.parametrize("name", ["atr_accuracy_ratio", "bracket_success_ratio", "model_accuracy_ratio"])
 def test_twenty_values_of_a_day_were_too_few(name: str) -> None:
     assert fallen(name, 50, least=20, days=1) > 0.2
+
+
+def test_one_failed_run_was_a_hold() -> None:
+    assert fallen("daily_success_ratio", 50, least=1, days=1) > 0.1
+
+
+def drifted(scores: int, scans: int = 20_000) -> float:
+    """Return the share of a screener's scans that chance alone takes over the limit of its drift."""
+    rng = np.random.default_rng(4)
+    shares = np.full(10, 0.1)
+    counts = rng.multinomial(scores, shares, size=(scans, 2))
+    return float(np.mean([population_stability_index(*pair) > 0.30 for pair in counts]))
+
+
+def test_chance_takes_no_healthy_scan_for_drift() -> None:
+    assert chi2.sf(0.30 / (2 / MIN_SAMPLE), 9) * 24 * 365 <= 0.01
+    assert drifted(MIN_SAMPLE) == 0
+    assert drifted(100) > 0.05
