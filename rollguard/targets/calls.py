@@ -26,7 +26,7 @@ class Caller:
     """Sends requests.
 
     Args:
-        timeout: of each in whole, seconds, from the look-up of its host to the answer's last byte.
+        timeout: of each in whole, seconds; but for the look-up of its host, which the system limits.
         headers: of each.
         secret_headers: of each, with their files' content.
         root: the folder of those files.
