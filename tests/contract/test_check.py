@@ -136,7 +136,7 @@ def test_a_guard_that_is_no_promql_names_the_parameter(run: Run) -> None:
     result = run(("metric: rolling_precision", "metric: nan"), options=("--json",))
     found = next(found for found in errors(result) if found["check"] == "rules")
     assert (found["line"], found["key"]) == (line_of("rolling_precision"), "guards[1].with.metric")
-    assert "    last_over_time(nan{" in found["message"]
+    assert "last_over_time(nan{" in found["message"]
     assert found["message"].endswith("^")
 
 
