@@ -204,14 +204,20 @@ def up(
 ) -> None:
     """Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C.
 
-    What ends by itself is started again. A broken rollout file keeps no other rollout from being guarded.
+    What ends by itself is started again. A broken rollout file keeps no other rollout from being guarded;
+    a run whose file is gone or broken is guarded by what the ledger noted of it.
     """
-    sound, problems, _ = load_sound(rollouts)
-    if not sound:
+    sound, problems, broken = load_sound(rollouts)
+    noted = stack.noted_runs(folder, sound, broken)
+    if not (sound or noted):
         raise FileProblemsError(problems)
     for problem in sorted(problems):
         click.echo(problem, err=True)
-    settings = stack.Settings(sound, folder, root, scale, free_ports, load_routing(routing))
+    for rollout in noted:
+        click.echo(
+            f"{rollout.name}: its file is of no use; its run is guarded as the ledger noted it", err=True
+        )
+    settings = stack.Settings(sound, folder, root, scale, free_ports, load_routing(routing), noted)
     stack.run(settings, click.echo, partial(click.echo, err=True))
 
 

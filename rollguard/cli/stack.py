@@ -7,8 +7,8 @@ import secrets
 import shlex
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,8 @@ from rollguard.cli.client import Client, ServerError
 from rollguard.cli.common import TOKEN_FILE
 from rollguard.cli.operate import text
 from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
+from rollguard.definitions import followed
+from rollguard.ledger import Ledger
 from rollguard.lock import locked
 from rollguard.processes import Child, Keeper, free_port
 from rollguard.spec import Rollout
@@ -47,6 +49,7 @@ class Settings:
         scale: what every duration is divided by.
         free_ports: take free ports, of the exporters too, in place of the usual ones.
         routing: who is told beside the control plane; default: nobody.
+        noted: runs whose file is of no use, as the ledger noted them: guarded and measured as before.
     """
 
     rollouts: Sequence[Rollout]
@@ -55,6 +58,26 @@ class Settings:
     scale: float = 1.0
     free_ports: bool = False
     routing: Routing | None = None
+    noted: Sequence[Rollout] = ()
+
+
+def noted_runs(folder: Path, sound: Sequence[Rollout], broken: Mapping[str, Sequence[str]]) -> list[Rollout]:
+    """Return the runs that go on by what the ledger noted of them, as their file is of no use.
+
+    Args:
+        folder: with the ledger, where there is one yet.
+        sound: rollouts whose files are sound.
+        broken: what is wrong with the other files, by the name of the rollout.
+    Raises:
+        LedgerError: the ledger cannot be read.
+    """
+    path = folder / "ledger.db"
+    if not path.exists():
+        return []
+    with closing(Ledger.open(f"sqlite:///{path}", read_only=True)) as ledger:
+        found = followed(sound, broken, ledger.states())
+    noted = found.problems.keys() & found.rollouts.keys() - found.undefined
+    return [found.rollouts[name] for name in sorted(noted)]
 
 
 def retention(rollouts: Iterable[Rollout]) -> float:
@@ -75,6 +98,7 @@ class Stack:
         self.rollouts = list(
             _with_free_ports(settings.rollouts) if settings.free_ports else settings.rollouts
         )
+        self.guarded = list({one.name: one for one in (*self.rollouts, *settings.noted)}.values())
         ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT)
         places = [f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports]
         self.addresses = Addresses(places[0], places[1], places[2], str(self.token_file))
@@ -95,8 +119,8 @@ class Stack:
 
     def prepare(self) -> None:
         """Write configuration, rollouts and, where there is none yet, a token."""
-        rules = output.rules(self.rollouts, self.scale)
-        servers = output.configuration(self.rollouts, self.scale, self.addresses, routing=self.routing)
+        rules = output.rules(self.guarded, self.scale)
+        servers = output.configuration(self.guarded, self.scale, self.addresses, routing=self.routing)
         output.write({**rules, **servers}, self.folder / "config")
         loaded = self.folder / "rollouts"
         loaded.mkdir(exist_ok=True)
@@ -164,7 +188,7 @@ class Stack:
             binaries.find(binaries.PROMETHEUS),
             f"--config.file={self.folder / 'config' / 'prometheus.yml'}",
             f"--storage.tsdb.path={self.folder / 'prometheus'}",
-            f"--storage.tsdb.retention.time={durations.render(retention(self.rollouts))}",
+            f"--storage.tsdb.retention.time={durations.render(retention(self.guarded))}",
             f"--web.listen-address={at}",
             "--web.enable-lifecycle",
             # At the default of 1 m, a restart of Alertmanager delays a delivery by up to a minute.
@@ -190,7 +214,7 @@ class Stack:
         """Yield an exporter for each job that has one, whichever rollouts share it."""
         scaled = Timing(self.scale).seconds
         started: set[str] = set()
-        for rollout in self.rollouts:
+        for rollout in self.guarded:
             scrape = rollout.scrape
             name = scrape.job if scrape.labelled else rollout.name
             if scrape.exporter is None or name in started:
@@ -256,7 +280,7 @@ def addresses(stack: Stack) -> Iterator[str]:
         ("alertmanager", f"http://{at.alertmanager}"),
         *(
             (rollout.name, f"http://{target}/metrics")
-            for rollout in stack.rollouts
+            for rollout in stack.guarded
             if rollout.scrape.exporter is None or not exporting.unset_variable(rollout.scrape.exporter)
             for target in rollout.scrape.targets
         ),
@@ -270,7 +294,7 @@ def addresses(stack: Stack) -> Iterator[str]:
         options += f" --server http://{at.control_plane}"
     if stack.token_file != TOKEN_FILE.resolve():
         options += f" --token-file {shlex.quote(str(stack.token_file))}"
-    yield f"next: rollguard start {stack.rollouts[0].name}{options}; Ctrl-C stops everything"
+    yield f"next: rollguard start {stack.guarded[0].name}{options}; Ctrl-C stops everything"
 
 
 def _watch(keepers: Sequence[Keeper], client: Client, known: int, say: Callable[[str], None]) -> None:

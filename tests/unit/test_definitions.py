@@ -12,8 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from generators import output
 from rollguard import serving, yamlfile
 from rollguard.cli import cli
+from rollguard.cli.stack import Settings, Stack, noted_runs
 from rollguard.control import ControlPlane
 from rollguard.decisions import Clock
 from rollguard.definitions import UNDEFINED, definition
@@ -365,6 +367,26 @@ def test_without_any_sound_file_and_any_run_nothing_is_served(folder: Path, tmp_
     no_yaml(folder / "model.yaml")
     with pytest.raises(FileProblemsError), served(folder, tmp_path):
         pass
+
+
+@losses
+def test_up_guards_the_run_as_the_ledger_noted_it(
+    lose: Callable[[Path], None], folder: Path, canary: State, ledger: Ledger, tmp_path: Path
+) -> None:
+    noted = definition(canary)
+    assert noted is not None
+    lose(folder / "model.yaml")
+    sound, _, broken = load_sound(folder)
+    stack = Stack(Settings(sound, tmp_path / "run", noted=noted_runs(tmp_path, sound, broken)))
+    stack.folder.mkdir()
+    stack.prepare()
+    rules = (stack.folder / "config/rules/model.rules.yml").read_text()
+    assert rules == output.rules([noted])["rules/model.rules.yml"]
+    assert {one.name for one in load_rollouts(stack.folder / "rollouts")} == {one.name for one in sound}
+
+
+def test_up_without_a_ledger_follows_the_files(folder: Path, tmp_path: Path) -> None:
+    assert noted_runs(tmp_path / "new", *load_sound(folder)[::2]) == []
 
 
 def test_check_still_errs(folder: Path) -> None:
