@@ -74,7 +74,9 @@ def test_the_example_in_the_new_file_is_right_too(run: Run, tmp_path: Path) -> N
 
 
 def test_what_is_right_is_json_too(run: Run) -> None:
-    assert json.loads(run("check", "--rollouts", SHIPPED / "model-canary.yaml", "--json").stdout)["errors"] == 0
+    assert (
+        json.loads(run("check", "--rollouts", SHIPPED / "model-canary.yaml", "--json").stdout)["errors"] == 0
+    )
 
 
 def test_what_promtool_refuses_is_1_and_names_the_parameter(run: Run, tmp_path: Path) -> None:
