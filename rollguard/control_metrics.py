@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rollguard.conventions import STAGE_METRIC
+from rollguard.conventions import STAGE_ENTERED_METRIC, STAGE_METRIC
 from rollguard.metric import Metric
 
 NOTIFICATIONS = Metric("rollguard_notifications_total", "counter", "Notifications that were taken.")
@@ -63,9 +63,7 @@ STAGE = Metric(STAGE_METRIC, "gauge", "Where a rollout is: 1 for one, 0 for the 
 FLAG_STATE = Metric(
     "rollout_flag_state", "gauge", "State of the flag: 1 for one, 0 for the others.", ("state",)
 )
-STAGE_ENTERED = Metric(
-    "rollout_stage_entered_timestamp_seconds", "gauge", "When the stage or state began.", unit="seconds"
-)
+STAGE_ENTERED = Metric(STAGE_ENTERED_METRIC, "gauge", "When the stage or state began.", unit="seconds")
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
 WATCHES = Metric("rollguard_watch_turns_total", "counter", "Looks at Prometheus.", ("result",))
 LAST_WATCH = Metric(

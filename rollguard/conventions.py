@@ -27,6 +27,9 @@ RULES_INFO = "rollguard_rules_info"
 STAGE_METRIC = "rollout_stage"
 """State set: 1 for the stage a rollout is in, 0 for the others; the label has the same name."""
 
+STAGE_ENTERED_METRIC = "rollout_stage_entered_timestamp_seconds"
+"""When a rollout's stage or state began, in seconds since the epoch."""
+
 DISABLED, ENABLED, ROLLBACK = "disabled", "enabled", "rollback"
 STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
 """Values of the label ``rollout_stage`` beside the stages' own names; no stage may be called so."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from rollguard.control_metrics import STAGE_ENTERED
+from rollguard.conventions import STAGE_ENTERED_METRIC
 from rollguard.model import Value
 from rollguard.series import Series
 from rollguard.spec import Guard
@@ -90,7 +90,7 @@ def _presence(template: Template, name: str, values: Mapping[str, Value]) -> Pre
     also = {other for given, other in template.raw_with.items() if given in values}
     few = {one for one in (SAMPLE, RAW) if one in values and template.parameters[one].optional}
     # Before the first start no stage was entered; that the control plane is there is watched by itself.
-    begun = Series.parse(str(values[name])).name != STAGE_ENTERED.name
+    begun = Series.parse(str(values[name])).name != STAGE_ENTERED_METRIC
     if name not in {*template.raw, *also, *few} and (template.raw or not begun):
         return "optional"
     if name in template.beside:
