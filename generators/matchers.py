@@ -6,7 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-_CLASSIC = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|=|!=|!~)\s*(.*?)\s*", re.ASCII | re.DOTALL)
+from rollguard import patterns
+
+_CLASSIC = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|=|!=|!~)\s*(.*)", re.ASCII | re.DOTALL)
+_SPACE = " \t\n\r\f\v"
 
 _WORD = r"""[^\s{}!=~,\\"'`]+"""
 _QUOTED = r'"(?:[^"\\\n]|\\.)*"'
@@ -15,8 +18,6 @@ _ESCAPE = re.compile(
     r'\\(?:([abfnrtv\\"])|x([0-7][0-9a-fA-F])|([01][0-7]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|())'
 )
 _NAMED = dict(zip('abfnrtv\\"', '\a\b\f\n\r\t\v\\"', strict=True))
-_OTHERWISE_IN_GO = "[[:"
-"""A class of RE2, which Python takes for a set of these characters."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +29,20 @@ class Matcher:
     value: str
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Return whether an alert's labels fulfil it; nothing fulfils what only Go's expressions know."""
+        """Return whether an alert's labels fulfil it; nothing fulfils a pattern that cannot be read."""
         given = labels.get(self.label, "")
         if self.op in ("=", "!="):
             return (given == self.value) == (self.op == "=")
-        pattern = self._pattern()
-        return pattern is not None and bool(pattern.fullmatch(given)) == (self.op == "=~")
+        return patterns.matches(self.value, given) is (self.op == "=~")
 
     @property
     def readable(self) -> bool:
         """Whether it can be told what fulfils it."""
-        return self.op in ("=", "!=") or self._pattern() is not None
+        return self.op in ("=", "!=") or patterns.readable(self.value)
 
     def tells(self, labels: Mapping[str, str]) -> bool | str:
         """Return what two alerts must share to be the same to it."""
         return self.matches(labels) if self.readable else labels.get(self.label, "")
-
-    def _pattern(self) -> re.Pattern[str] | None:
-        try:
-            return None if _OTHERWISE_IN_GO in self.value else re.compile(self.value, re.ASCII)
-        except re.error:
-            return None
 
 
 def parse_matchers(text: str) -> list[Matcher]:
@@ -68,7 +62,7 @@ def parse_matchers(text: str) -> list[Matcher]:
 
 def _classic(text: str) -> Iterator[Matcher]:
     for item in _classic_items(text.removeprefix("{").removesuffix("}")):
-        found = _CLASSIC.fullmatch(item)
+        found = _CLASSIC.fullmatch(item.strip(_SPACE))
         if found is None:
             raise ValueError(f"{item!r} is no matcher")
         yield Matcher(found[1], found[2], _classic_value(found[3]))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 
+from rollguard import patterns
 from rollguard.notification import Moment, NotificationError
+
+log = logging.getLogger(__name__)
 
 
 class Matcher(msgspec.Struct, frozen=True):
@@ -20,15 +24,12 @@ class Matcher(msgspec.Struct, frozen=True):
     isEqual: bool | None = True  # noqa: N815
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Return whether labels meet it; a pattern that Python cannot read matches nothing."""
+        """Return whether labels meet it; a pattern that cannot be read matches nothing."""
         found = labels.get(self.name, "")
         wanted = self.isEqual is not False
         if not self.isRegex:
             return (found == self.value) == wanted
-        try:
-            return bool(re.fullmatch(self.value, found)) == wanted
-        except re.error:
-            return False
+        return patterns.matches(self.value, found) is wanted
 
 
 class _Listed(msgspec.Struct):
@@ -74,10 +75,19 @@ def parse_silences(body: bytes) -> tuple[Silence, ...]:
         raise NotificationError(
             "shape", f"Alertmanager's answer is not a list of silences: {error}"
         ) from error
+    for one in (one for item in listed for one in item.matchers or ()):
+        if one.isRegex and not patterns.readable(one.value):
+            _tell(one.name, one.value)
     return tuple(
         Silence(tuple(item.matchers or ()), item.startsAt.timestamp(), item.endsAt.timestamp())
         for item in listed
     )
+
+
+@lru_cache(maxsize=1000)
+def _tell(name: str, pattern: str) -> None:
+    """Tell once of a pattern that cannot be read, as silences are asked for every few seconds."""
+    log.warning("a silence covers nothing: its pattern of %s cannot be read: %.100r", name, pattern)
 
 
 def silenced(silences: Iterable[Silence], labels: Mapping[str, str], at: float) -> bool:

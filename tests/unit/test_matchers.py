@@ -41,7 +41,27 @@ def test_what_is_no_matcher_is_refused(text: str) -> None:
         parse_matchers(text)
 
 
-@pytest.mark.parametrize("pattern", ["(", r"\pL+", "[[:alpha:]]+"])
-def test_what_only_go_can_read_is_told_apart_by_its_label(pattern: str) -> None:
+@pytest.mark.parametrize("pattern", [r"\pL+", "[[:alpha:]]+", r"(?-s:\w+)"])
+def test_a_pattern_is_read_as_go_reads_it(pattern: str) -> None:
+    assert (Matcher("a", "=~", pattern).matches({"a": "x"}), Matcher("a", "!~", pattern).matches({})) == (
+        True,
+        True,
+    )
+
+
+HOSTILE = ["(a+)+$", "(a|a)*b", "(a|b|ab)*(a+a+)+c"]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_a_pattern_that_backtracks_hangs_nothing(pattern: str) -> None:
+    assert not Matcher("a", "=~", pattern).matches({"a": "a" * 100_000 + "!"})
+
+
+def test_a_matcher_of_blanks_hangs_nothing() -> None:
+    assert parse_matchers("a = b" + " " * 100_000 + "c") == [Matcher("a", "=", "b" + " " * 100_000 + "c")]
+
+
+@pytest.mark.parametrize("pattern", ["(", "a(?=b)", r"(a)\1", "((a{1000}){1000}){1000}"])
+def test_what_cannot_be_read_is_told_apart_by_its_label(pattern: str) -> None:
     matcher = Matcher("a", "=~", pattern)
     assert (matcher.readable, matcher.tells({"a": "x"}), matcher.matches({"a": "x"})) == (False, "x", False)

@@ -55,6 +55,21 @@ def test_a_silence_covers_its_time_and_no_other(at: float, expected: bool) -> No
     assert silenced(parse_silences(listed(matcher("rollout", "model"))), LABELS, at) is expected
 
 
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|a)*b", "(a|b|ab)*(a+a+)+c"])
+def test_a_pattern_that_backtracks_hangs_nothing(pattern: str) -> None:
+    found = parse_silences(listed(matcher("guard", pattern, isRegex=True)))
+    assert not silenced(found, {"guard": "a" * 100_000 + "!"}, 150.0)
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_what_cannot_be_read_covers_nothing_and_is_told_once(
+    equal: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = listed(matcher("guard", f"x(?=y){equal}", isRegex=True, isEqual=equal))
+    assert not any(silenced(parse_silences(body), LABELS, 150.0) for _ in range(3))
+    assert [record.message.partition(": ")[0] for record in caplog.records] == ["a silence covers nothing"]
+
+
 def test_what_is_null_is_empty() -> None:
     assert parse_silences(b"null") == ()
     (silence,) = parse_silences(listed().replace(b"[]", b"null"))
