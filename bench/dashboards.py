@@ -26,14 +26,14 @@ import promql_parser
 from grafanalib._gen import write_dashboard
 
 from bench.generation import SIZES, rollout
-from dashboards import finish
-from exporters.offered import offered
-from generators.dashboard_files import all_dashboards
-from rollguard import binaries
-from rollguard.loading import load_rollouts
+from rollguard.cli.local.processes import Child, free_port
+from rollguard.dashboards.grafana import finish
+from rollguard.exporters.exported_metrics import offered
+from rollguard.generators.dashboards.files import all_dashboards
+from rollguard.generators.tools import binaries
 from rollguard.metric import Metric
-from rollguard.processes import Child, free_port
-from rollguard.spec import Rollout
+from rollguard.spec.loading import load_rollouts
+from rollguard.spec.rollout import Rollout
 
 _RANGE_SECONDS = 6 * 3600
 _SERIES = 500

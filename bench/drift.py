@@ -19,13 +19,13 @@ import numpy as np
 import scipy
 from scipy.stats import entropy, ks_2samp
 
-from exporters.reference import Reference
-from exporters.statistics import (
+from rollguard.exporters.measures.distances import (
     Array,
     histogram,
     kolmogorov_smirnov_of_values,
     population_stability_index,
 )
+from rollguard.exporters.measures.reference import Reference
 
 _QUANTILES = np.arange(1, 10) / 10
 

@@ -29,7 +29,7 @@ from openfeature import api
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
 from tests.javascript import MissingNodeError, installed
 from tests.serving import serve_command
 

@@ -32,11 +32,11 @@ from openfeature.client import OpenFeatureClient
 from openfeature.evaluation_context import EvaluationContext
 
 from demo.service import CLIENT_POLL_SECONDS, flag_client
-from generators.budget import GuardBudget, budget
-from rollguard.cli.client import Client
-from rollguard.cli.stack import Settings, Stack
-from rollguard.loading import load_rollouts
-from rollguard.spec import Rollout
+from rollguard.cli.local.stack import Settings, Stack
+from rollguard.client import Client
+from rollguard.generators.budget import GuardBudget, budget
+from rollguard.spec.loading import load_rollouts
+from rollguard.spec.rollout import Rollout
 
 _ROLLOUT = """\
 rollout: {name}

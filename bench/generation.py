@@ -23,9 +23,9 @@ from pathlib import Path
 
 import click
 
-from generators import output
-from rollguard import binaries
-from rollguard.loading import load_rollouts
+from rollguard.generators import output
+from rollguard.generators.tools import binaries
+from rollguard.spec.loading import load_rollouts
 
 SIZES = (10, 100, 1000)
 GUARDS = 10

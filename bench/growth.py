@@ -21,11 +21,11 @@ import click
 import numpy as np
 
 from bench.measuring import exponent, megabytes, run
-from exporters.canary_measures import CanaryMeasures
-from exporters.exposition import Exposition, Family
-from exporters.reference import Reference
-from exporters.sources.file import FileSource
-from exporters.sources.interface import Block
+from rollguard.exporters.canary.exporter import CanaryMeasures
+from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.measures.reference import Reference
+from rollguard.exporters.sources.file import FileSource
+from rollguard.exporters.sources.interface import Block
 from rollguard.metric import Metric
 
 EVENTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)

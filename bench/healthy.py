@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 
-from rollguard.loading import load_rollout
+from rollguard.spec.loading import load_rollout
 
 LOOKS_PER_MINUTE = 4
 WIN_RATE = 0.55

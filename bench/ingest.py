@@ -29,13 +29,13 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.measuring import megabytes, peer, run, spread
-from exporters.canary import canary
-from exporters.checkpoint import CheckpointFile
-from exporters.follower import Follower
-from exporters.reference import Reference
-from exporters.runner import Settings
-from exporters.runner import run as run_exporter
-from exporters.screener import BOUNDS
+from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.measures.reference import Reference
+from rollguard.exporters.runtime.checkpoint import CheckpointFile
+from rollguard.exporters.runtime.follower import Follower
+from rollguard.exporters.runtime.runner import Settings
+from rollguard.exporters.runtime.runner import run as run_exporter
+from rollguard.exporters.screener.exporter import BOUNDS
 from tests.servers import running_redis
 
 PHASES = ("prep", "detectors", "readiness", "total")

@@ -30,14 +30,14 @@ import httpx
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bench.measuring import peer, spread
-from exporters.exposition import Exposition, Family
-from exporters.follower import Input
-from exporters.runner import Settings
-from exporters.runner import run as run_exporter
-from exporters.sources.interface import Result
-from exporters.sources.sql import Query, SqlSource
+from rollguard.cli.local.processes import free_port
+from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.runtime.follower import Input
+from rollguard.exporters.runtime.runner import Settings
+from rollguard.exporters.runtime.runner import run as run_exporter
+from rollguard.exporters.sources.interface import Result
+from rollguard.exporters.sources.sql import Query, SqlSource
 from rollguard.metric import Metric
-from rollguard.processes import free_port
 from tests.servers import PostgresServer, running_postgres
 
 SYMBOLS, HORIZONS = 2000, ("1D", "4h")
@@ -56,7 +56,7 @@ jobs:
 
 
 class Divergence:
-    """An exporter of one query, as anybody would write it; see `exporters.follower.Exporter`."""
+    """An exporter of one query, as anybody would write it; see `exporters.runtime.follower.Exporter`."""
 
     name = title = "divergence"
     version = 1

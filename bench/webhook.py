@@ -39,7 +39,7 @@ from typing import Any, TypeAlias, TypeVar
 import click
 import httpx
 
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
 from tests.serving import serve_command
 
 NAMES = [f"bench-{number}" for number in range(1, 101)]

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import click
 
-from exporters.baseline import reference_of
-from exporters.screener_baseline import screener_baseline
+from rollguard.exporters.canary.served import reference_of
+from rollguard.exporters.screener.baseline import screener_baseline
 
 Line: TypeAlias = Mapping[str, Any]
 

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 
 from demo.service import CLIENT_POLL_SECONDS, TradingService
-from generators.timing import Timing
-from rollguard.cli.client import Client, RefusedByServerError
-from rollguard.cli.stack import Stack
-from rollguard.spec import Rollout
+from rollguard.cli.local.stack import Stack
+from rollguard.client import Client, RefusedByServerError
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.rollout import Rollout
 
 PROBE_KEYS = tuple(f"account-{number}" for number in range(200))
 MIN_DRIFT_ROWS = 300

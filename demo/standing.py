@@ -16,7 +16,7 @@ from demo.registry import Registry
 from demo.service import Files, TradingService, flag_client
 from demo.signals import stream
 from demo.story import SCALE, prepare
-from rollguard.loading import load_rollout
+from rollguard.spec.loading import load_rollout
 
 POLL_SECONDS = 0.5
 

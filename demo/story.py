@@ -16,11 +16,11 @@ from demo.registry import Registry
 from demo.scene import Say, Scene
 from demo.service import Files, TradingService, flag_client
 from demo.signals import TRADING_DAY_MINUTES, stream
-from exporters.reference import Reference
-from rollguard.cli.stack import Settings, Stack
-from rollguard.evidence import said
-from rollguard.loading import load_rollout
-from rollguard.spec import Rollout
+from rollguard.cli.local.stack import Settings, Stack
+from rollguard.control.evidence import said
+from rollguard.exporters.measures.reference import Reference
+from rollguard.spec.loading import load_rollout
+from rollguard.spec.rollout import Rollout
 
 SCALE = 60.0
 ROLLOUT = Path(__file__).resolve().parent.parent / "rollouts" / "model-canary.yaml"

@@ -1,1 +1,1 @@
-"""Measurement: one module per watched system, over shared sources, windows and serving."""
+"""Measurement: one folder per watched system, over a shared runtime, measures, sources and exposition."""

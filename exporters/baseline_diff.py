@@ -9,17 +9,17 @@ from typing import NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-from exporters.baseline import Rows, rows_of
-from exporters.reference import MIN_ROWS, FeatureBins, Reference
-from exporters.screener_baseline import KIND, ScreenerBaseline
-from exporters.sources.interface import MAX_LINE_BYTES
-from exporters.statistics import (
+from rollguard.exporters.canary.served import Rows, rows_of
+from rollguard.exporters.measures.distances import (
     Array,
     histogram,
     kolmogorov_smirnov,
     kolmogorov_smirnov_of_values,
     population_stability_index,
 )
+from rollguard.exporters.measures.reference import MIN_ROWS, FeatureBins, Reference
+from rollguard.exporters.screener.baseline import KIND, ScreenerBaseline
+from rollguard.exporters.sources.interface import MAX_LINE_BYTES
 
 MOVED_RATIO = 0.2
 """Of the old spread from the 10th to the 90th percentile: half a standard deviation, like a PSI of 0.3."""

@@ -1,1 +1,1 @@
-"""Rendering: rollout files and guard templates to rules, rule tests, scrape and routing configuration."""
+"""Rendering: rollout files and templates to rules, rule tests, routing, scrape configuration, dashboards."""

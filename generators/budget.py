@@ -11,18 +11,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from generators import promql
-from generators.phase import Phase
-from generators.route_tree import RouteTree
-from generators.routing import GROUP_INTERVAL_SECONDS
-from generators.rules import alerting_rule, labels
-from generators.timing import Timing
 from rollguard import durations
 from rollguard.conventions import ROLLBACK_RECEIVER, STAGE_METRIC
-from rollguard.guards import all_guards
-from rollguard.reconcile import POLL_SECONDS
-from rollguard.spec import Guard, Rollout
-from rollguard.target_spec import Target
+from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.alertmanager.routing import GROUP_INTERVAL_SECONDS
+from rollguard.generators.promql import syntax
+from rollguard.generators.rules.alerting import alerting_rule, labels
+from rollguard.generators.rules.phase import Phase
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.guards import all_guards
+from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.targets import Target
+from rollguard.workers.reconciler import POLL_SECONDS
 
 PATH_SECONDS = 0.03, 0.25
 """Median and worst time for what nobody sets: to Alertmanager, to the control plane, onto its disk."""
@@ -218,7 +218,7 @@ def _window(rule: Mapping[str, Any], timing: Timing) -> float:
     """Return the longest range of an expression, but for those that only bridge failed scrapes."""
     ranges = [
         durations.parse(selector.window)
-        for selector in promql.parse(rule["expr"]).selectors
+        for selector in syntax.parse(rule["expr"]).selectors
         if selector.window and selector.metric != STAGE_METRIC
     ]
     longest = max(ranges, default=0.0)

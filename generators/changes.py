@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from generators.budget import GuardBudget, budget
-from generators.rules import alerting_rule
-from generators.timing import Timing
 from rollguard import durations
-from rollguard.spec import Guard, Rollout
+from rollguard.generators.budget import GuardBudget, budget
+from rollguard.generators.rules.alerting import alerting_rule
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.rollout import Guard, Rollout
 
 Kind: TypeAlias = Literal["added", "removed", "changed"]
 Routes: TypeAlias = Mapping[str, Mapping[str, Sequence[str]]]

@@ -8,17 +8,17 @@ from typing import Any
 
 import yaml
 
-from generators import folder
-from generators.closeness import closeness_file
-from generators.platform import platform_rules, platform_tests
-from generators.receivers import Routing
-from generators.routing import alertmanager_config, alertmanager_fragment
-from generators.rule_tests import CasesOf, cases, test_files
-from generators.rules import rule_file
-from generators.scrape import Addresses, prometheus_config, prometheus_fragment
-from generators.timing import Timing
 from rollguard.conventions import PLATFORM
-from rollguard.spec import Rollout
+from rollguard.generators import folder
+from rollguard.generators.alertmanager.receivers import Routing
+from rollguard.generators.alertmanager.routing import alertmanager_config, alertmanager_fragment
+from rollguard.generators.rule_tests.files import CasesOf, cases, test_files
+from rollguard.generators.rules.alerting import rule_file
+from rollguard.generators.rules.headroom import closeness_file
+from rollguard.generators.rules.platform import platform_rules, platform_tests
+from rollguard.generators.rules.timing import Timing
+from rollguard.generators.scrape import Addresses, prometheus_config, prometheus_fragment
+from rollguard.spec.rollout import Rollout
 
 _OURS = ("rules/*.rules.yml", "tests/*.test.yml")
 

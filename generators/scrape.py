@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from generators.timing import Timing
 from rollguard.conventions import (
     ALERTMANAGER_PORT,
     CONTROL_PLANE_PORT,
@@ -14,7 +13,8 @@ from rollguard.conventions import (
     PROMETHEUS_PORT,
     ROLLOUT_LABEL,
 )
-from rollguard.spec import Rollout
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.rollout import Rollout
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
 
 ROOT = Path(__file__).parents[1]
 _UNPACKED = ROOT / ".tools" / "compose" / "bin"

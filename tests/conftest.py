@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from rollguard import binaries
+from rollguard.generators.tools import binaries
 from tests.servers import MissingServerError, PostgresServer, RedisServer, running_postgres, running_redis
 
 Server = TypeVar("Server")

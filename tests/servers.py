@@ -27,7 +27,7 @@ from typing import Any
 import psycopg
 import redis
 
-from rollguard.processes import die_with_parent, free_port
+from rollguard.cli.local.processes import die_with_parent, free_port
 
 _UNPACKED = Path(__file__).parents[1] / ".tools" / "databases" / "bin"
 _START_SECONDS = 30

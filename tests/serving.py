@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rollguard.processes import free_port
+from rollguard.cli.local.processes import free_port
 
 
 def serve_command(folder: Path, url: str, *more: str, rollouts: Path, state: str | None = None) -> list[str]:

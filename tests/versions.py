@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollguard import binaries
+from rollguard.generators.tools import binaries
 
 MACHINE = "machine"
 VERSIONS = (MACHINE, "trixie", "sid")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exporters.sources.file import FileSource
-from exporters.sources.interface import Block, Source
-from exporters.sources.redis_url import is_stream
+from rollguard.exporters.sources.file import FileSource
+from rollguard.exporters.sources.interface import Block, Source
+from rollguard.exporters.sources.redis_url import is_stream
 
 
 def events_source(text: str, name: str = "events") -> Source[Block]:
@@ -18,6 +18,6 @@ def events_source(text: str, name: str = "events") -> Source[Block]:
     """
     if not is_stream(text):
         return FileSource(text, name)
-    from exporters.sources.redis_stream import RedisStreamSource  # noqa: PLC0415 - 10 MB that files need not
+    from rollguard.exporters.sources.redis_stream import RedisStreamSource  # noqa: PLC0415 - 10 MB that files need not
 
     return RedisStreamSource(text, name)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
-from exporters.sources.lines import LineFile, Position
-from exporters.sources.rotation import SUFFIX
+from rollguard.exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
+from rollguard.exporters.sources.lines import LineFile, Position
+from rollguard.exporters.sources.rotation import SUFFIX
 
 
 class FilePositions(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class FilePositions(msgspec.Struct, frozen=True):
 
 
 class FileSource:
-    """Follows files through rotation; see `exporters.sources.interface.Source`.
+    """Follows files through rotation; see `rollguard.exporters.sources.interface.Source`.
 
     Args:
         pattern: a path, which may not be there yet, or a pattern such as `logs/worker-*.log`, whose files may

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import msgspec
 
-from exporters.sources import rotation
-from exporters.sources.interface import MAX_LINE_BYTES, Block
-from exporters.sources.rotation import Content, Packed
+from rollguard.exporters.sources import rotation
+from rollguard.exporters.sources.interface import MAX_LINE_BYTES, Block
+from rollguard.exporters.sources.rotation import Content, Packed
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
-from exporters.sources.redis_url import HINT, StreamAddress, StreamError
+from rollguard.exporters.sources.interface import MAX_LINE_BYTES, Block, Reading
+from rollguard.exporters.sources.redis_url import HINT, StreamAddress, StreamError
 
 logger = logging.getLogger(__name__)
 
@@ -53,13 +53,13 @@ class _Stretch(NamedTuple):
 
 
 class RedisStreamSource:
-    """Reads a stream as one consumer of a group; see `exporters.sources.interface.Source`.
+    """Reads a stream as one consumer of a group; see `rollguard.exporters.sources.interface.Source`.
 
     Entries that were delivered and not acknowledged, to this consumer or to one that is gone, are taken in
     unless the checkpoint holds them already. Consumers that share a group each have a name and a checkpoint.
 
     Args:
-        url: see `exporters.sources.redis_url.StreamAddress`.
+        url: see `rollguard.exporters.sources.redis_url.StreamAddress`.
         name: what the stream holds.
         poll_seconds: between two looks that bring nothing.
         claim_seconds: how long another consumer's entries must have lain there until it counts as gone.

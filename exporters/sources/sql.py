@@ -21,8 +21,8 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from exporters.sources.interface import Reading, Result
 from rollguard.errors import RollguardError, without_login
+from rollguard.exporters.sources.interface import Reading, Result
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class SqlPosition(msgspec.Struct, frozen=True):
 
 
 class SqlSource:
-    """Asks queries in turn; see `exporters.sources.interface.Source`.
+    """Asks queries in turn; see `rollguard.exporters.sources.interface.Source`.
 
     A query that fails gives a result that says why; whoever takes it in decides what is no longer known.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
-from generators.checks import (
+from rollguard.generators.checks import (
     budget,
     conventions,
     coverage,
@@ -21,9 +21,9 @@ from generators.checks import (
     variants,
     versions,
 )
-from generators.checks.finding import Finding
-from generators.checks.material import Material
-from generators.promql import PromQLError
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.promql.syntax import PromQLError
 
 SPEC = "spec"
 """The check of the rollout files themselves, which is done as they are loaded."""

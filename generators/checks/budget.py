@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators.budget import GuardBudget, budget
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.route_tree import RouteTree
 from rollguard import durations
 from rollguard.errors import FileProblemsError
+from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.budget import GuardBudget, budget
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
 from rollguard.yamlfile import Location
 
 NAME = "budget"

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.platform import platform_rules
-from generators.rules import RULES_IN_A_GROUP, rule_file
-from generators.timing import Timing
 from rollguard.conventions import PLATFORM, RULES_INFO
 from rollguard.errors import Problem
-from rollguard.guards import NoDataGuard
-from rollguard.spec import Guard
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.rules.alerting import RULES_IN_A_GROUP, rule_file
+from rollguard.generators.rules.platform import platform_rules
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.guards import NoDataGuard
+from rollguard.spec.rollout import Guard
 
 NAME = "conventions"
 LONGEST_ALERT = 40

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from generators import coverage, platform_subjects
-from generators.checks.finding import Finding
-from generators.checks.material import Material
 from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
-from rollguard.guards import all_guards
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.mutation import subjects
+from rollguard.generators.rule_tests import coverage
+from rollguard.spec.guards import all_guards
 
 NAME = "coverage"
 
@@ -24,7 +25,7 @@ def check(material: Material) -> Iterator[Finding]:
                 message = f"{found.guard} has no test of the kind {kind}: {words}."
                 place = item.location(guard)
                 yield Finding(NAME, "error", item.problem(place, message, "See docs/testing-guards.md."))
-    for found in platform_subjects.coverage(material.rollouts, 1.0):
+    for found in subjects.coverage(material.rollouts, 1.0):
         for kind, words in found.missing.items():
             message = f"{found.guard} has no test of the kind {kind}: {words}."
             yield Finding(NAME, "error", Problem(Path(PLATFORM), 0, "", message))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators import output
-from generators.checks.finding import Finding
-from generators.checks.material import Material
 from rollguard.errors import Problem
+from rollguard.generators import output
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
 
 NAME = "drift"
 

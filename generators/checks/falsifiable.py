@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from generators import promql
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.promql import Binary, Expression, PromQLError, Span
-from generators.rules import conditions
-from generators.timing import Timing
 from rollguard.errors import Problem
-from rollguard.falsifiable import AlwaysTrue, Side, criterion_fault, guard_fault
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.promql import syntax
+from rollguard.generators.promql.syntax import Binary, Expression, PromQLError, Span
+from rollguard.generators.rules.alerting import conditions
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.falsifiable import AlwaysTrue, Side, criterion_fault, guard_fault
 from rollguard.yamlfile import Location
 
 NAME = "falsifiable"
@@ -66,7 +66,7 @@ def pointed(expr: str, place: int) -> str:
 
 def _place(expr: str, fault: AlwaysTrue) -> int:
     """Return where the part begins that is at fault, or its operator stands."""
-    parsed = promql.parse(expr)
+    parsed = syntax.parse(expr)
     span: Span = (0, len(expr))
     for side in fault.path:
         span = _operand(_outermost(parsed, span), side)

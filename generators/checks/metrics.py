@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from generators import offers
-from generators.checks.finding import Finding, Severity
-from generators.checks.material import Checked, Material
-from generators.offers import Known
-from generators.promql import PromQLError
-from generators.reads import Read, Reading, reading
 from rollguard.conventions import RULES_INFO
+from rollguard.generators import known_metrics
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding, Severity
+from rollguard.generators.known_metrics import Known
+from rollguard.generators.promql.reads import Read, Reading, reading
+from rollguard.generators.promql.syntax import PromQLError
 from rollguard.metric import Metric
 from rollguard.yamlfile import Location
 
@@ -41,7 +41,7 @@ def check(material: Material) -> Iterator[Finding]:
     for item in material.checked:
         try:
             saved = saved_exposition(item)
-        except offers.OffersError as error:
+        except known_metrics.OffersError as error:
             yield Finding(NAME, "error", item.problem(("scrape", "offers"), f"{error}."))
             continue
         if item.offered is None and saved is None:
@@ -65,14 +65,14 @@ def saved_exposition(item: Checked) -> tuple[Metric, ...] | None:
     if given is None:
         return None
     try:
-        return offers.exposition(item.document.path.parent / Path(given))
-    except offers.OffersError as error:
-        raise offers.OffersError(f"is {given}, which {error}") from error
+        return known_metrics.exposition(item.document.path.parent / Path(given))
+    except known_metrics.OffersError as error:
+        raise known_metrics.OffersError(f"is {given}, which {error}") from error
 
 
 def everything(item: Checked, saved: Iterable[Metric] | None) -> Mapping[str, Known]:
     """Return what a rollout's expressions may select."""
-    return offers.known([*(item.offered or ()), *(saved or ()), *offers.servers(), *_RECORDED])
+    return known_metrics.known([*(item.offered or ()), *(saved or ()), *known_metrics.servers(), *_RECORDED])
 
 
 def uses(item: Checked) -> Iterator[Used]:

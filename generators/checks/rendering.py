@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from generators.checks.material import Checked
-from generators.promql import PromQLError
-from generators.rules import RenderingError
 from rollguard.errors import Problem
-from rollguard.guards import all_guards
+from rollguard.generators.checks.context import Checked
+from rollguard.generators.promql.syntax import PromQLError
+from rollguard.generators.rules.alerting import RenderingError
+from rollguard.spec.guards import all_guards
 
 
 def problems(item: Checked) -> Iterator[Problem]:

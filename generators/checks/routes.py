@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from generators import amtool
-from generators.checks.finding import Finding
-from generators.checks.material import Material
 from rollguard.errors import Problem
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.tools import amtool
 
 NAME = "routes"
 _GENERATED = "alertmanager.yml"

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from generators import promql, promtool
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.promql import PromQLError
-from generators.rules import evaluated
 from rollguard.errors import Problem
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.promql import syntax
+from rollguard.generators.promql.syntax import PromQLError
+from rollguard.generators.rules.alerting import evaluated
+from rollguard.generators.tools import promtool
 from rollguard.yamlfile import Location
 
 NAME = "rules"
@@ -86,7 +87,7 @@ def _word_at(expr: str, line: int, column: int) -> str:
     """Return the word at or just before a place, as promtool points behind what it did not expect."""
     place = sum(len(text) + 1 for text in expr.splitlines()[: line - 1]) + column - 1
     try:
-        before = [token for token in promql.tokens(expr) if token.kind == "name" and token.start <= place]
+        before = [token for token in syntax.tokens(expr) if token.kind == "name" and token.start <= place]
     except PromQLError:
         return ""
     return before[-1].text if before else ""

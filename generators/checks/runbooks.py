@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from generators.checks.finding import Finding
-from generators.checks.material import Material
-from generators.platform import rendered_alerts
 from rollguard.errors import Problem
-from rollguard.guards import NoDataGuard
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.rules.platform import rendered_alerts
+from rollguard.spec.guards import NoDataGuard
 
 NAME = "runbooks"
 

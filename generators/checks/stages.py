@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
 from rollguard.errors import Problem
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
 
 NAME = "stages"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from generators import promql
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.promql import PromQLError, Selector
 from rollguard import durations
-from rollguard.guards import NoDataGuard
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.promql import syntax
+from rollguard.generators.promql.syntax import PromQLError, Selector
+from rollguard.spec.guards import NoDataGuard
 from rollguard.yamlfile import Location
 
 NAME = "timing"
@@ -44,7 +44,7 @@ def _windows(item: Checked, interval: float) -> Iterator[Finding]:
     )
     for location, expr in chain(guards, item.criteria()):
         try:
-            selectors = promql.parse(expr).selectors
+            selectors = syntax.parse(expr).selectors
         except PromQLError:
             continue  # the check of rules says so
         for selector in dict.fromkeys(selectors):

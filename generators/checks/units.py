@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from generators import offers
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.checks.metrics import everything, saved_exposition, uses
-from generators.offers import Known
-from generators.reads import Limit
-from rollguard.series import Series
+from rollguard.generators import known_metrics
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.metrics import everything, saved_exposition, uses
+from rollguard.generators.known_metrics import Known
+from rollguard.generators.promql.reads import Limit
+from rollguard.spec.series import Series
 from rollguard.yamlfile import Location
 
 NAME = "units"
@@ -29,7 +29,7 @@ def check(material: Material) -> Iterator[Finding]:
     for item in material.checked:
         try:
             known = everything(item, saved_exposition(item))
-        except offers.OffersError:
+        except known_metrics.OffersError:
             continue  # the check of metrics says so
         found = dict.fromkeys((limit, used.location) for used in uses(item) for limit in used.reading.limits)
         for limit, location in found:

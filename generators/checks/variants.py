@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from generators import offers
-from generators.checks.finding import Finding
-from generators.checks.material import Checked, Material
-from generators.checks.metrics import everything, saved_exposition, uses
-from generators.offers import Known
 from rollguard.conventions import VARIANT_LABEL
+from rollguard.generators import known_metrics
+from rollguard.generators.checks.context import Checked, Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.metrics import everything, saved_exposition, uses
+from rollguard.generators.known_metrics import Known
 from rollguard.yamlfile import Location
 
 NAME = "variants"
@@ -20,7 +20,7 @@ def check(material: Material) -> Iterator[Finding]:
     for item in material.checked:
         try:
             known = everything(item, saved_exposition(item))
-        except offers.OffersError:
+        except known_metrics.OffersError:
             continue  # the check of metrics says so
         for metric, location in sorted(set(_of_every_variant(item, known)), key=str):
             message = f"reads {metric} of every {VARIANT_LABEL}: the exposed are lost among the others."

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from generators import promql
-from generators.checks.finding import Finding
-from generators.checks.material import Material
-from generators.promql import Expression, PromQLError
+from rollguard.generators.checks.context import Material
+from rollguard.generators.checks.finding import Finding
+from rollguard.generators.promql import syntax
+from rollguard.generators.promql.syntax import Expression, PromQLError
 
 NAME = "versions"
 
@@ -24,7 +24,7 @@ def check(material: Material) -> Iterator[Finding]:
     for item in material.checked:
         for location, expr in item.expressions():
             try:
-                parsed = promql.parse(expr)
+                parsed = syntax.parse(expr)
             except PromQLError:
                 continue  # the check of rules says so
             for message, hint in (*_functions(parsed), *_bounds(parsed)):

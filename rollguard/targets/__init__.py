@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rollguard import target_spec
-from rollguard.spec import Rollout
+from rollguard.spec import targets
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets.calls import Caller
 from rollguard.targets.command import CommandTarget
@@ -56,7 +56,7 @@ class _Around:
     states: Callable[[], Mapping[str, State]]
 
 
-def _followed(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+def _followed(rollout: Rollout, target: targets.Target, around: _Around) -> Target:
     built = _file(rollout, target, around) or _other(rollout, target, around)
     if target.then is None and target.verify is None:
         return built
@@ -64,7 +64,7 @@ def _followed(rollout: Rollout, target: target_spec.Target, around: _Around) -> 
     return FollowedTarget(built, rollout, around.root, target.then, target.verify, noted)
 
 
-def _file(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target | None:
+def _file(rollout: Rollout, target: targets.Target, around: _Around) -> Target | None:
     name, root = target.name, around.root
     if target.flagd_file:
         path = root / target.flagd_file.path
@@ -78,7 +78,7 @@ def _file(rollout: Rollout, target: target_spec.Target, around: _Around) -> Targ
     return None
 
 
-def _other(rollout: Rollout, target: target_spec.Target, around: _Around) -> Target:
+def _other(rollout: Rollout, target: targets.Target, around: _Around) -> Target:
     name, root, memory = target.name, around.root, Memory(around.memory, target.name)
     if target.model_registry:
         registry = target.model_registry

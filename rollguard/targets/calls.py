@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from rollguard.durations import render
-from rollguard.target_spec import SecretHeader
+from rollguard.spec.targets import SecretHeader
 from rollguard.targets import json_text, secrets
 from rollguard.targets.interface import TargetError
 

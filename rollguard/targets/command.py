@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import files
 from rollguard.targets.interface import Lane, meaning

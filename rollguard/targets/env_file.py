@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rollguard.errors import Problem
-from rollguard.model import Value
+from rollguard.spec.fields import Value
 from rollguard.targets.interface import TargetError
 from rollguard.targets.values_file import ValuesFileTarget
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rollguard import flags
-from rollguard.spec import Rollout
+from rollguard.flags import definitions
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import json_text
 from rollguard.targets.interface import TargetError
@@ -35,7 +35,7 @@ class FlagdFileTarget(FileTarget):
     def wanted(self, state: State) -> Mapping[str, Any]:
         """Return the flag's definition by its key."""
         known = self.states() if self.rollout.requires else {}
-        return {self.rollout.flag.key: flags.definition(self.rollout, state, self.rollouts, known)}
+        return {self.rollout.flag.key: definitions.definition(self.rollout, state, self.rollouts, known)}
 
     def differing(self, content: bytes | None, values: Mapping[str, Any]) -> set[str]:
         """Return the flags with another definition, or none."""

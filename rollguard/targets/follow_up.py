@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from rollguard.durations import render
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.targets import LogLine, Then, Verify, VerifyCommand, VerifyHttp
 from rollguard.state import State
-from rollguard.target_spec import LogLine, Then, Verify, VerifyCommand, VerifyHttp
 from rollguard.targets import files
 from rollguard.targets.calls import Caller
 from rollguard.targets.interface import Lane, Target, TargetError, meaning

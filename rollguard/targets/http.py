@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.targets import Http
 from rollguard.state import State
-from rollguard.target_spec import Http
 from rollguard.targets.calls import Caller
 from rollguard.targets.interface import Lane, wanted
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from rollguard.conventions import FALLBACK
 from rollguard.errors import RollguardError
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 
 _Values = TypeVar("_Values")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import files, json_text
 from rollguard.targets.interface import Lane, TargetError, meaning

@@ -13,8 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from rollguard.conventions import FALLBACK
-from rollguard.platform import acting_guards
-from rollguard.spec import Rollout
+from rollguard.spec.platform import acting_guards
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import secrets
 from rollguard.targets.interface import Lane, TargetError, wanted

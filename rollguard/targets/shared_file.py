@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from rollguard.spec import Rollout
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import files
 from rollguard.targets.interface import CHANGED, NOT_READ_BACK, Lane, TargetError

@@ -12,7 +12,7 @@ import yaml
 
 from rollguard import yamlfile
 from rollguard.errors import FileProblemsError, Problem
-from rollguard.model import Value
+from rollguard.spec.fields import Value
 from rollguard.targets.interface import TargetError
 from rollguard.targets.values_file import ValuesFileTarget
 

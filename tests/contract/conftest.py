@@ -15,8 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from rollguard import binaries
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
+from rollguard.generators.tools import binaries
 from tests.contract.exporter_process import Exporter
 from tests.contract.planes import MakePlane, Plane
 from tests.contract.shop import HEALTHY, Shop, running_shop

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporters.reference import Reference
+from rollguard.exporters.measures.reference import Reference
 from tests.polling import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +25,8 @@ DEADLINE_SECONDS = 60
 START = """
 import logging, sys
 from pathlib import Path
-from exporters.canary import canary
-from exporters.runner import Settings, run
+from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.runtime.runner import Settings, run
 logging.basicConfig(level=logging.INFO)
 events, reference, checkpoint = sys.argv[1:]
 settings = Settings(listen="127.0.0.1:0", checkpoint=Path(checkpoint))

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import redis
 
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
 from tests import polling
 from tests.serving import serve_command
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporters.sources import sql
-from rollguard.cli import main
+from rollguard.cli.main import main
+from rollguard.exporters.sources import sql
 
 POLL_SECONDS = 0.5
 

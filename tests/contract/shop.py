@@ -8,11 +8,11 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from generators import output
-from generators.scrape import Addresses
-from rollguard.loading import load_rollout
-from rollguard.processes import Child, free_port
-from rollguard.prometheus import Prometheus
+from rollguard.cli.local.processes import Child, free_port
+from rollguard.generators import output
+from rollguard.generators.scrape import Addresses
+from rollguard.monitoring.prometheus import Prometheus
+from rollguard.spec.loading import load_rollout
 from tests.polling import eventually
 
 SCALE = 60.0

@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 import redis
 
-from rollguard.loading import load_rollout
-from rollguard.spec import Rollout
+from rollguard.spec.loading import load_rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.targets import Target
 from rollguard.state import State
-from rollguard.target_spec import Target
 from rollguard.targets import build
 from rollguard.targets.interface import Target as AnyTarget
 

@@ -15,10 +15,10 @@ import httpx
 import pytest
 import yaml
 
-from generators import amtool
-from rollguard import binaries, durations
-from rollguard.cli.stack import retention
-from rollguard.loading import load_rollouts
+from rollguard import durations
+from rollguard.cli.local.stack import retention
+from rollguard.generators.tools import amtool, binaries
+from rollguard.spec.loading import load_rollouts
 from tests.compose import ROOT, Bare, MissingComposeError, all_running, composed, make_secrets, mounts
 from tests.polling import eventually
 

@@ -11,9 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from generators.phase import Phase, best_name, group_offset, measured
-from rollguard import binaries
-from rollguard.processes import Child, free_port
+from rollguard.cli.local.processes import Child, free_port
+from rollguard.generators.rules.phase import Phase, best_name, group_offset, measured
+from rollguard.generators.tools import binaries
 from tests.polling import eventually
 
 INTERVAL = 1.0

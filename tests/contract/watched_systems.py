@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from exporters.reference import Reference
-from exporters.screener_baseline import screener_baseline
-from tests.unit.exporters.test_forecast import Tables
-from tests.unit.exporters.test_screener import Table
+from rollguard.exporters.measures.reference import Reference
+from rollguard.exporters.screener.baseline import screener_baseline
+from tests.unit.exporters.forecast.test_exporter import Tables
+from tests.unit.exporters.screener.test_exporter import Table
 
 ROUTES = ("canary", "paper", "full")
 FEATURES = ("spread_bps", "imbalance")

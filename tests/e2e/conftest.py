@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from rollguard import binaries
-from rollguard.cli.client import Client
-from rollguard.cli.stack import Settings, Stack
-from rollguard.loading import load_rollout
+from rollguard.cli.local.stack import Settings, Stack
+from rollguard.client import Client
+from rollguard.generators.tools import binaries
+from rollguard.spec.loading import load_rollout
 from tests.polling import eventually
 
 ROLLOUT = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"

@@ -6,8 +6,8 @@ import os
 import signal
 from collections.abc import Sequence
 
-from rollguard import serving
-from rollguard.cli import main
+from rollguard.cli.main import main
+from rollguard.server import run
 from rollguard.state import Entry
 
 
@@ -17,5 +17,5 @@ def _die(_self: object, entries: Sequence[Entry], _received_at: float | None) ->
 
 
 if __name__ == "__main__":
-    serving._Waker.decided = _die  # type: ignore[method-assign,assignment]
+    run._Waker.decided = _die  # type: ignore[method-assign,assignment]
     main()

@@ -16,8 +16,8 @@ from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 
+from rollguard.cli.local.processes import free_port
 from rollguard.ledger import Ledger
-from rollguard.processes import free_port
 from tests.e2e.conftest import NAME, Scene
 from tests.polling import eventually
 

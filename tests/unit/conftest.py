@@ -11,16 +11,16 @@ import httpx
 import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from rollguard.applier import Applier
-from rollguard.control import ControlPlane
-from rollguard.decisions import Clock
+from rollguard.control.decisions import Clock
+from rollguard.control.plane import ControlPlane
 from rollguard.ledger import Ledger
-from rollguard.loading import load_rollout
-from rollguard.metrics import Metrics
-from rollguard.probe import LedgerProbe
-from rollguard.server import Server
-from rollguard.spec import Rollout
+from rollguard.server.app import Server
+from rollguard.server.metrics import Metrics
+from rollguard.spec.loading import load_rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.targets.applier import Applier
 from rollguard.tokens import TokenFile, Tokens
+from rollguard.workers.ledger_probe import LedgerProbe
 
 TOKEN = "a-token-of-a-test-0123456789"
 NOW = 1_700_000_000.0

@@ -13,19 +13,19 @@ import pytest
 from prometheus_client.core import Metric
 from starlette.routing import Mount, Route
 
-from generators import checks
-from rollguard.applier import Applier
-from rollguard.cli import cli
-from rollguard.control import ControlPlane
+from rollguard.cli.main import cli
+from rollguard.control.plane import ControlPlane
+from rollguard.generators import checks
 from rollguard.ledger import Ledger
-from rollguard.loading import load_rollout, load_rollouts
-from rollguard.metrics import Metrics
-from rollguard.probe import LedgerProbe
-from rollguard.server import Server
-from rollguard.spec import Rollout
-from rollguard.target_spec import PLACES
-from rollguard.templates import Parameter, library
+from rollguard.server.app import Server
+from rollguard.server.metrics import Metrics
+from rollguard.spec.loading import load_rollout, load_rollouts
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.targets import PLACES
+from rollguard.spec.templates import Parameter, library
+from rollguard.targets.applier import Applier
 from rollguard.tokens import Tokens
+from rollguard.workers.ledger_probe import LedgerProbe
 from rollguard.yamlfile import dump, parse
 
 ROOT = Path(__file__).parents[2]

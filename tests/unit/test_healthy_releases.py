@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chi2
 
 from bench.healthy import shipped, simulate
-from exporters.declaration import shipped_declaration
-from exporters.screener_baseline import MIN_SAMPLE
-from exporters.statistics import Array, population_stability_index
+from rollguard.exporters.features.declaration import shipped_declaration
+from rollguard.exporters.measures.distances import Array, population_stability_index
+from rollguard.exporters.screener.baseline import MIN_SAMPLE
 
 DAYS = 4
 ROLLOUTS = 400

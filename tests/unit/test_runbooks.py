@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 import pytest
 
-from exporters.declaration import shipped_declaration
-from exporters.offered import offered
-from generators import promql
-from rollguard.cli import cli
+from rollguard.cli.main import cli
 from rollguard.conventions import ENABLED
-from rollguard.guards import NO_DATA, all_guards, runbook
-from rollguard.loading import load_rollout, load_rollouts
+from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.features.declaration import shipped_declaration
+from rollguard.generators.promql import syntax
 from rollguard.metric import Metric
-from rollguard.platform import PlatformAlert, platform_alerts
-from rollguard.series import Series
-from rollguard.spec import Exporter, Guard, Rollout
+from rollguard.spec.guards import NO_DATA, all_guards, runbook
+from rollguard.spec.loading import load_rollout, load_rollouts
+from rollguard.spec.platform import PlatformAlert, platform_alerts
+from rollguard.spec.rollout import Exporter, Guard, Rollout
+from rollguard.spec.series import Series
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
@@ -192,7 +192,7 @@ def test_every_query_reads_what_is_offered(path: Path) -> None:
     assert len(queries) == text(path).count("promtool query"), "not in the form that is looked for"
     for query in queries:
         grouped = {label for labels in GROUPED.findall(query) for label in labels.split(", ")}
-        for one in promql.parse(query).selectors:
+        for one in syntax.parse(query).selectors:
             if not OWN.match(one.metric):
                 assert one.metric in OFFERED
                 assert {matcher.label for matcher in one.matchers} | grouped <= OFFERED[one.metric]

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from exporters.exposition import Exposition, Family
-from exporters.reference import Reference
+from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.measures.reference import Reference
 from tests.unit.clock import NOW, Time
 
 Samples: TypeAlias = Callable[[Iterable[Family]], dict[str, float]]

@@ -16,23 +16,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from exporters.canary_measures import CanaryMeasures
-from exporters.checkpoint import CheckpointFile
-from exporters.declaration import load_declaration, shipped_declaration
-from exporters.exposition import Exposition
-from exporters.features import Features
-from exporters.forecast import Forecast
-from exporters.reference import Reference
-from exporters.screener import Screener
-from exporters.screener_baseline import ScreenerBaseline
-from exporters.sources.file import FileSource
-from exporters.sources.interface import Block, Source
-from exporters.sources.lines import LineFile
-from exporters.sources.redis_stream import RedisStreamSource
-from exporters.sources.redis_url import StreamAddress
-from exporters.sources.sql import DatabaseError, Query, SqlSource
-from exporters.validation import Validation
 from rollguard.errors import RollguardError
+from rollguard.exporters.canary.exporter import CanaryMeasures
+from rollguard.exporters.exposition.text import Exposition
+from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
+from rollguard.exporters.features.exporter import Features
+from rollguard.exporters.forecast.exporter import Forecast
+from rollguard.exporters.measures.reference import Reference
+from rollguard.exporters.runtime.checkpoint import CheckpointFile
+from rollguard.exporters.screener.baseline import ScreenerBaseline
+from rollguard.exporters.screener.exporter import Screener
+from rollguard.exporters.sources.file import FileSource
+from rollguard.exporters.sources.interface import Block, Source
+from rollguard.exporters.sources.lines import LineFile
+from rollguard.exporters.sources.redis_stream import RedisStreamSource
+from rollguard.exporters.sources.redis_url import StreamAddress
+from rollguard.exporters.sources.sql import DatabaseError, Query, SqlSource
+from rollguard.exporters.validation.exporter import Validation
 
 DATA = Path(__file__).parents[2] / "data"
 NOW = 1763719500.0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from rollguard.target_spec import Target
+from rollguard.spec.targets import Target
 from rollguard.targets import TargetError
 from tests.contract.target_cases import BACK, CANARY, built, rollout_with
 

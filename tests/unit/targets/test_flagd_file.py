@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rollguard import flags
+from rollguard.flags import definitions
 from rollguard.targets import TargetError
 from rollguard.targets.interface import Target as AnyTarget
 from tests.contract.target_cases import CANARY, FLAGS_JSON, OFF, built, rollout_with
@@ -90,7 +90,7 @@ def test_a_document_of_another_shape_is_an_error_and_stays(
 
 
 def test_a_definition_with_one_for_true_does_not_read_back(flagd: AnyTarget, tmp_path: Path) -> None:
-    definition = flags.definition(rollout_with(), OFF)
+    definition = definitions.definition(rollout_with(), OFF)
     definition["variants"] = {"candidate": 1, "active": 0}
     flags_file(tmp_path, json.dumps({"flags": {"model-canary": definition}}))
     assert not flagd.read_back(OFF)

@@ -1,0 +1,1 @@
+"""What `rollguard up` runs on this machine: child processes, exporters, servers."""

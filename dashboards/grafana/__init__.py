@@ -1,0 +1,1 @@
+"""Grafana: its JSON brought up to date, and dashboards pushed into a running one."""

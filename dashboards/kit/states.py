@@ -1,0 +1,55 @@
+"""The states of rollouts as numbers, which a timeline draws and a mapping calls by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rollguard.conventions import STAGE_METRIC
+from rollguard.dashboards.kit.colours import BASELINE, BREACHED, CLOSE_RATIO, HEALTHY, HELD, MEASURED, mapped
+
+CLOSENESS = "rollout_guard:closeness:max"
+"""Recorded for each guard while it is armed and has data: 0 is far from its limit, 1 is at it."""
+
+FLAG_STATES: Mapping[str, tuple[str, str]] = {
+    "DISABLED": ("disabled", BASELINE),
+    "ROLLING_OUT": ("rolling out", MEASURED),
+    "ENABLED": ("enabled", HEALTHY),
+    "ROLLBACK": ("rolled back", BREACHED),
+}
+_HELD, _PAUSED = len(FLAG_STATES), len(FLAG_STATES) + 1
+FLAG_STATE_WORDS = mapped(
+    [
+        *((number, *found) for number, found in enumerate(FLAG_STATES.values())),
+        (_HELD, "held", HELD),
+        (_PAUSED, "paused", HELD),
+    ]
+)
+
+STAGE_WORDS = mapped([(1, "here", MEASURED)])
+
+
+def flag_state(matcher: str) -> str:
+    """Return PromQL of the flag's state as the number that `FLAG_STATE_WORDS` maps, for each rollout.
+
+    A rollout that is rolling out counts as held, or paused, while it is.
+    """
+    rolling, enabled, rolled_back = (
+        f'max by (rollout) (rollout_flag_state{{{matcher},state="{name}"}})'
+        for name in ("ROLLING_OUT", "ENABLED", "ROLLBACK")
+    )
+    paused = f"max by (rollout) (rollout_paused{{{matcher}}})"
+    held = f"(max by (rollout) (rollout_held{{{matcher}}}) > bool 0) * (1 - {paused})"
+    kept = f"1 + {_HELD - 1} * {held} + {_PAUSED - 1} * {paused}"
+    return f"{rolling} * ({kept}) + 2 * {enabled} + 3 * {rolled_back}"
+
+
+def stage(matcher: str) -> str:
+    """Return PromQL of where a rollout is: 1, with the label of that name."""
+    return f"max by ({STAGE_METRIC}) ({STAGE_METRIC}{{{matcher}}} == 1)"
+
+
+def guards_over_time(matcher: str) -> str:
+    """Return PromQL of what each guard was, as the number that `colours.GUARD_STATES` maps."""
+    firing = f'max by (guard) (2 * ALERTS{{{matcher},guard!="",alertstate="firing"}})'
+    close = f"max by (guard) ({CLOSENESS}{{{matcher}}} > bool {CLOSE_RATIO:g})"
+    return f"{firing} or {close}"

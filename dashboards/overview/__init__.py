@@ -1,0 +1,1 @@
+"""Dashboards of every rollout: all of them, one of them, and the platform that watches."""

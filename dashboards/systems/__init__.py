@@ -1,0 +1,1 @@
+"""Dashboards of the watched systems, one module each."""

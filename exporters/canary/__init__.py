@@ -1,0 +1,1 @@
+"""The exporter of a model canary: trades, orders, scores and the operations around them."""

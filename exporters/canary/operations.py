@@ -1,0 +1,232 @@
+"""What runs around a model canary: calibration, thresholds, throughput, registry, data health."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rollguard.exporters.canary import operations_metrics as metrics
+from rollguard.exporters.canary.events import (
+    Backpressure,
+    ExchangeCheck,
+    FailSafeRoute,
+    FailSafeSwitch,
+    Ladder,
+    Model,
+    ParquetScan,
+    SchemaCheck,
+    ShadowSignal,
+    Thresholds,
+    TradeClosed,
+    TradeOpened,
+    WarmupSkip,
+)
+from rollguard.exporters.exposition.text import Family, single
+from rollguard.exporters.measures import calibration
+from rollguard.exporters.measures.accumulators import Counter, Tally, restore
+from rollguard.exporters.measures.windowed import AGGREGATES, Window
+from rollguard.exporters.measures.windows import RollingSums, WindowState
+
+OUTCOMES_SECONDS = 86400.0
+"""Window of the Brier scores and the calibration error: half an hour holds too few trades for them."""
+
+MIN_OUTCOMES = 2500
+"""Closed trades with a score below which their Brier score is silent: 0.01 is 3 errors of a difference."""
+
+MIN_CALIBRATED = 1000
+"""The same of the expected calibration error: what is over its noise by 0.05 is no chance then."""
+
+MIN_HOURS = 24
+"""Hours of a release below which they have no 95th percentile."""
+
+HOUR = 3600.0
+BUCKETS = ("low", "medium", "high")
+_KEPT_HOURS = 24 * 60
+_KEPT_MINUTES = 62
+_FOR_EVER = 400 * 86400.0
+_ARMS = {"canary": "candidate", "full": "candidate", "paper": "active"}
+_CELLS = {
+    cell: number
+    for number, cell in enumerate(
+        product(("candidate", "active"), ("n", "score", "won", "squared"), range(calibration.BINS))
+    )
+}
+
+
+class Throughput(msgspec.Struct):
+    """Trades opened per hour of the present release, and what was usual in the one before.
+
+    Args:
+        model: in slot active; empty before it was named.
+        hours: trades of the release by hour (Unix seconds / 3600).
+        minutes: trades of the last hour by minute (Unix seconds / 60).
+        before_p95: 95th percentile of the release before.
+    """
+
+    model: str = ""
+    hours: dict[int, int] = {}
+    minutes: dict[int, int] = {}
+    before_p95: float | None = None
+
+    def opened(self, ts: float) -> None:
+        """Count a trade."""
+        for counts, seconds, kept in ((self.hours, HOUR, _KEPT_HOURS), (self.minutes, 60.0, _KEPT_MINUTES)):
+            span = int(ts // seconds)
+            counts[span] = counts.get(span, 0) + 1
+            if len(counts) > kept:
+                del counts[min(counts)]
+
+    def per_hour(self, end: float) -> int | None:
+        """Return the trades of the hour that ends at `end` (Unix seconds); None for none."""
+        last = int(end // 60)
+        return sum(count for minute, count in self.minutes.items() if last - 60 < minute <= last) or None
+
+    def release(self, model: str, ts: float, before_p95: float | None) -> None:
+        """Begin a release, where the model is another one.
+
+        Args:
+            model: now in slot active.
+            ts: Unix seconds.
+            before_p95: what the producer says of the release before; None to take what was counted here.
+        """
+        if model == self.model:
+            return
+        hours = [count for hour, count in self.hours.items() if hour < int(ts // HOUR)]
+        if before_p95 is not None:
+            self.before_p95 = before_p95
+        elif self.model and len(hours) >= MIN_HOURS:
+            self.before_p95 = float(np.quantile(hours, 0.95))
+        self.model, self.hours = model, {}
+
+
+class OperationsState(msgspec.Struct):
+    """Everything that a checkpoint holds of it.
+
+    Args:
+        tallies: by the metric's name.
+        slots: model by slot.
+        throughput: of the release.
+        outcomes: rolling sums of scored trades.
+    """
+
+    tallies: dict[str, msgspec.Raw]
+    slots: dict[str, str]
+    throughput: Throughput
+    outcomes: WindowState
+
+
+class Operations:
+    """Takes events in and yields metrics; the canary's exporter holds it."""
+
+    def __init__(self) -> None:
+        last = AGGREGATES["last"]
+        self._ladder = Counter(metrics.LADDER, product(BUCKETS))
+        self._counters = {
+            kind: Counter(metric)
+            for kind, metric in (
+                (WarmupSkip, metrics.WARMUP_SKIPS),
+                (Backpressure, metrics.BACKPRESSURE),
+                (FailSafeRoute, metrics.FAIL_SAFE_ROUTES),
+                (FailSafeSwitch, metrics.FAIL_SAFE_SWITCHES),
+            )
+        }
+        self._schema = Counter(metrics.SCHEMA_MISMATCHES)
+        self._exchange = Counter(metrics.EXCHANGE_MISMATCHES)
+        self._evaluated = Counter(metrics.SHADOW_EVALUATED)
+        self._approved = Counter(metrics.SHADOW_APPROVED)
+        self._entry = Window(metrics.TAU_ENTRY, last, _FOR_EVER)
+        self._hold = Window(metrics.TAU_HOLD, last, _FOR_EVER)
+        self._gap = Window(metrics.PARQUET_GAP, last, _FOR_EVER)
+        counters = (self._ladder, *self._counters.values(), self._schema, self._exchange)
+        self._tallies: tuple[Tally, ...] = (
+            *(*counters, self._evaluated, self._approved),
+            *(self._entry, self._hold, self._gap),
+        )
+        self._slots: dict[str, str] = {}
+        self._throughput = Throughput()
+        self._outcomes = RollingSums(OUTCOMES_SECONDS, len(_CELLS), "canary outcomes 1")
+
+    def take(self, event: Any, late: bool) -> None:
+        """Let an event move what it moves.
+
+        Args:
+            event: of any kind.
+            late: whether no window can hold it.
+        """
+        match event:
+            case TradeOpened():
+                self._throughput.opened(event.ts)
+            case TradeClosed(score=float(score)) if not late:
+                self._outcome(event.ts, _ARMS[event.route], score, event.won)
+            case Ladder():
+                self._ladder.add(event.bucket)
+            case WarmupSkip() | Backpressure() | FailSafeRoute():
+                self._counters[type(event)].add(event.symbol)
+            case FailSafeSwitch():
+                self._counters[FailSafeSwitch].add(event.reason)
+            case SchemaCheck():
+                self._schema.add(amount=not event.ok)
+            case ExchangeCheck():
+                self._exchange.add(amount=event.mismatches)
+            case ShadowSignal():
+                self._evaluated.add()
+                self._approved.add(amount=event.approved)
+            case ParquetScan():
+                self._gap.observe(ts=event.ts, value=event.gap_ms)
+            case Thresholds():
+                self._entry.observe(event.model, ts=event.ts, value=event.tau_entry)
+                self._hold.observe(event.model, ts=event.ts, value=event.tau_hold)
+            case Model():
+                self._slots[event.slot] = event.id
+                if event.slot == "active":
+                    self._throughput.release(event.id, event.ts, event.trades_per_hour_p95)
+
+    def forget(self, newest: float) -> None:
+        """Drop what no window can hold any more; `newest` is the newest event's Unix seconds."""
+        self._outcomes.forget(newest)
+
+    def families(self, end: float) -> Iterator[Family]:
+        """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
+        for tally in self._tallies:
+            yield tally.family(end)
+        for slot, metric in (("active", metrics.ACTIVE_ID), ("shadow", metrics.SHADOW_ID)):
+            yield Family(metric, {(self._slots[slot],): 1.0} if slot in self._slots else {})
+        yield single(metrics.TRADES_PER_HOUR, self._throughput.per_hour(end))
+        yield single(metrics.TRADES_PER_HOUR_BEFORE, self._throughput.before_p95)
+        yield from self._calibration(self._outcomes.sums(end).reshape(2, 4, calibration.BINS))
+
+    def state(self) -> OperationsState:
+        """Return everything for a checkpoint."""
+        tallies = {one.metric.name: msgspec.Raw(msgspec.json.encode(one.state())) for one in self._tallies}
+        return OperationsState(tallies, self._slots, self._throughput, self._outcomes.state())
+
+    def restore(self, state: OperationsState | None) -> None:
+        """Go on from a checkpoint; raises ValueError, and knows nothing then, where it is another's."""
+        if state is None:
+            return
+        restore(self._tallies, state.tallies)
+        self._slots, self._throughput = state.slots, state.throughput
+        self._outcomes.restore(state.outcomes)
+
+    def _outcome(self, ts: float, arm: str, score: float, won: bool) -> None:
+        place = calibration.calibration_bin(score)
+        amounts = {"n": 1.0, "score": score, "won": float(won), "squared": (score - won) ** 2}
+        cells = np.array([_CELLS[arm, what, place] for what in amounts])
+        self._outcomes.add(np.full(len(cells), ts), cells, np.array(list(amounts.values())))
+
+    def _calibration(self, sums: Any) -> Iterator[Family]:
+        for (counts, _, _, squared), metric in zip(
+            sums, (metrics.BRIER, metrics.BRIER_BASELINE), strict=True
+        ):
+            enough = counts.sum() >= MIN_OUTCOMES
+            yield single(metric, calibration.brier_score(counts, squared) if enough else None)
+        counts, scores, won, _ = sums[0]
+        error = None
+        if counts.sum() >= MIN_CALIBRATED:
+            noise = calibration.calibration_noise(counts, scores)
+            error = max(0.0, calibration.expected_calibration_error(counts, scores, won) - noise)
+        yield single(metrics.ECE, error)

@@ -1,0 +1,1 @@
+"""The exporter of an ensemble of forecasting models: its validation table, forecasts and log."""

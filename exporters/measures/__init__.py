@@ -1,0 +1,1 @@
+"""What is computed from events: accumulators, windows, distances, drift, calibration."""

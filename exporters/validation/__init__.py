@@ -1,0 +1,1 @@
+"""The exporter of a validation of signals: decisions and executions."""

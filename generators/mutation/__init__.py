@@ -1,0 +1,1 @@
+"""Mutation testing of alerting rules: mutants, equivalents, runs."""

@@ -1,0 +1,1 @@
+"""PromQL: its syntax, what an expression reads, compares and measures."""

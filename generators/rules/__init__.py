@@ -1,0 +1,1 @@
+"""Alerting and recording rules: expressions, timing, headroom, the platform's own."""

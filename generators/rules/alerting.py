@@ -1,0 +1,203 @@
+"""Alerting rules: one rollout file and the guard library make one rule file."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rollguard import links
+from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
+from rollguard.errors import RollguardError
+from rollguard.generators.promql.syntax import past_edges
+from rollguard.generators.rules import expressions
+from rollguard.generators.rules.phase import group_names
+from rollguard.generators.rules.timing import Timing
+from rollguard.spec.guards import NoDataGuard, all_guards, runbook
+from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.templates import template_of
+
+STAGE_LOOKBACK_SECONDS = 300.0
+"""How long the control plane's last word on the stage counts; after that every guard is armed."""
+
+RULES_IN_A_GROUP = 20
+RUNBOOKS = "docs/runbooks"
+
+
+class RenderingError(RollguardError):
+    """A guard cannot be rendered.
+
+    Args:
+        where: the guard, and what of it.
+        error: why not.
+        key: of the guard, where that is written.
+    """
+
+    def __init__(self, where: str, error: Exception, key: str = "") -> None:
+        self.message, self.key = str(error), key
+        self.hint = error.hint if isinstance(error, expressions.ExpressionError) else ""
+        super().__init__(f"{where}: {error}." + (f"\n  {self.hint}" if self.hint else ""))
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One binding of a guard: the names its template may use, and the expression they give."""
+
+    names: Mapping[str, Any]
+    expr: str
+    words: str
+
+
+def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
+    """Return a rollout's rules as Prometheus reads them.
+
+    Args:
+        rollout: a checked rollout.
+        timing: interval and scale.
+    Returns:
+        The content of ``<rollout>.rules.yml``: groups of at most 20 rules.
+    Raises:
+        RenderingError: names the guard that cannot be rendered.
+    """
+    info = {
+        "record": RULES_INFO,
+        "expr": "vector(1)",
+        "labels": {
+            "rollout": rollout.name,
+            "digest": rollout.digest(),
+            "dashboard": links.of_rollout(rollout.name),
+        },
+    }
+    rules = [info, *(evaluated(alerting_rule(rollout, guard, timing)) for guard in all_guards(rollout))]
+    chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]
+    interval = timing.text(timing.base_interval)
+    names = group_names(rollout.scrape.rule_group or rollout.name, len(chunks))
+    return {
+        "groups": [
+            {
+                "name": name,
+                "interval": interval,
+                "rules": chunk,
+            }
+            for name, chunk in zip(names, chunks, strict=True)
+        ]
+    }
+
+
+def alerting_rule(rollout: Rollout, guard: Guard, timing: Timing) -> dict[str, Any]:
+    """Return one guard as an alerting rule."""
+    return rule_of(rollout, guard, conditions(rollout, guard, timing), timing)
+
+
+def evaluated(rule: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a rule as Prometheus is given it: its ranges do not end at a sample."""
+    return {**rule, "expr": past_edges(rule["expr"])}
+
+
+def rule_of(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, Any]:
+    """Return the alerting rule of a guard whose conditions are rendered already."""
+    rule: dict[str, Any] = {"alert": guard.alert, "expr": _expression(rollout, guard, parts, timing)}
+    if guard.for_:
+        rule["for"] = timing.text(guard.for_)
+    rule["labels"] = labels(rollout, guard)
+    rule["annotations"] = _annotations(rollout, guard, parts, timing)
+    return rule
+
+
+def conditions(rollout: Rollout, guard: Guard, timing: Timing) -> list[Condition]:
+    """Return a guard's conditions: one for each item of its ``with``.
+
+    Raises:
+        RenderingError: the template does not render with these parameters.
+    """
+    template = template_of(guard)
+    found = []
+    for values in guard.bindings:
+        names = expressions.context(template, values, rollout.name, timing)
+        key = "expr"
+        try:
+            expr = expressions.render(template.expr, names)
+            key = "condition"
+            words = expressions.render(template.condition, names)
+        except expressions.ExpressionError as error:
+            source = f"template {guard.use}" if guard.use else key
+            where = f"{rollout.name}: guard {guard.name}, {source}"
+            raise RenderingError(where, error, "with" if guard.use else key) from error
+        found.append(Condition(names, expr, " ".join(words.split())))
+    return found
+
+
+def labels(rollout: Rollout, guard: Guard) -> dict[str, str]:
+    """Return the labels that every alert of a guard carries."""
+    return {
+        "rollout": rollout.name,
+        "guard": guard.name,
+        "severity": guard.severity,
+        "action": guard.action,
+    }
+
+
+def other_stages(rollout: Rollout, guard: Guard) -> list[str]:
+    """Return the values of the label ``rollout_stage`` in which a guard with its own stages is silent."""
+    if guard.stages is None:
+        return []
+    names = [*(stage.name for stage in rollout.stages), *STATES_WITHOUT_STAGE]
+    return [name for name in names if not guard.armed_in(name)]
+
+
+def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> str:
+    expr = parts[0].expr
+    if len(parts) > 1:
+        expr = "\nor\n".join(f"(\n{textwrap.indent(part.expr, '  ')}\n)" for part in parts)
+    elsewhere = other_stages(rollout, guard)
+    if elsewhere:
+        stages = "|".join(elsewhere)
+        series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}=~"{stages}"}}'
+        window = timing.text(STAGE_LOOKBACK_SECONDS)
+        stage = f"last_over_time({series}[{window}]) == 1"
+        expr = f"(\n{textwrap.indent(expr, '  ')}\n)\nunless on (rollout)\n{stage}"
+    return expr
+
+
+def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:
+    lasting = f" for {timing.text(guard.for_)}" if guard.for_ else ""
+    words = ", or ".join(part.words for part in parts)
+    kind = {"no_data": _no_data_sort(rollout, parts)} if isinstance(guard, NoDataGuard) else {}
+    return {
+        "summary": guard.summary or template_of(guard).summary,
+        # Not humanize: it makes 550m of a ratio of 0.55.
+        "description": f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.',
+        **kind,
+        "runbook_url": f"{RUNBOOKS}/{runbook(rollout, guard)}.md",
+        "dashboard_url": links.url(links.of_rollout(rollout.name), shown_in(guard)),
+    }
+
+
+def shown_in(guard: Guard) -> str:
+    """Return the title of the panel that shows a guard; one on missing data is shown with what it watches."""
+    return guard.watched[0] if isinstance(guard, NoDataGuard) else guard.name
+
+
+def _no_data_sort(rollout: Rollout, parts: list[Condition]) -> str:
+    """Return what sort of missing data it is; for a missing series, Prometheus finds out when it fires."""
+    names = parts[0].names
+    if names["counter"] is not None or names["single"] is not None:
+        return "no traffic" if names["counter"] is not None else "several series"
+    metrics = dict.fromkeys(part.names["metric"] for part in parts if part.names["metric"] is not None)
+    never = " or ".join(f"absent_over_time({metric}[1d])" for metric in metrics)
+    if not never:
+        return "not a number"
+    return (
+        "{{ if ne $value $value }}not a number"
+        f'{{{{ else if query `up{{rollout="{rollout.name}"}} == 0` }}}}target down'
+        f"{{{{ else if query `{never}` }}}}never existed{{{{ else }}}}vanished{{{{ end }}}}"
+    )
+
+
+def rendered_rules(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the alerting rules of a rule file's content."""
+    for group in content.get("groups") or ():
+        for rule in group.get("rules") or ():
+            if "alert" in rule:
+                yield rule

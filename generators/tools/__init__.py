@@ -1,0 +1,1 @@
+"""promtool and amtool: found on the machine, asked, and their answers read."""

@@ -1,0 +1,1 @@
+"""Decisions: what alerts, time and people lead to, and what forbids a step."""

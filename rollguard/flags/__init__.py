@@ -1,0 +1,1 @@
+"""Flags: a rollout's state as flagd definitions, and their evaluation."""

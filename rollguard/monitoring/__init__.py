@@ -1,0 +1,1 @@
+"""What Alertmanager and Prometheus are asked and say: alerts, silences, rules, queries, observations."""

@@ -1,0 +1,421 @@
+"""The rollout file: one flag, its stages, the guards that watch it and what a rollback writes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from rollguard.conventions import DISABLED, ENABLED, FALLBACK, ROLLBACK
+from rollguard.durations import Duration
+from rollguard.spec import instants
+from rollguard.spec.calendars import Freeze, Window
+from rollguard.spec.fields import (
+    ADDRESS,
+    ATTRIBUTE,
+    FLAG_KEY,
+    GUARD_NAME,
+    JOB,
+    PARAMETER,
+    AlertName,
+    DatabaseURL,
+    JinjaCondition,
+    JinjaText,
+    Listed,
+    Model,
+    Name,
+    Path,
+    PromQLText,
+    StageName,
+    Text,
+    Value,
+)
+from rollguard.spec.instants import Instant
+from rollguard.spec.targets import Target
+
+Severity: TypeAlias = Literal["critical", "warning", "info"]
+Action: TypeAlias = Literal["rollback", "hold", "notify"]
+Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
+TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
+
+METADATA = ("rollout", "position", "stage", "run", "seq", "reason")
+"""What a flag's metadata says of its rollout; a stage's own values have other names."""
+
+
+class CanaryExporter(Model):
+    """What is measured of a model canary."""
+
+    events: Path = Field(description="JSON lines that the services write.")
+    reference: Path | None = Field(None, description="Saved quantile bins of the features; none: no drift.")
+    window: Duration = Field(1800.0, gt=0, description="Length of the rolling windows.")
+
+
+class ScreenerExporter(Model):
+    """What is measured of a stock screener."""
+
+    log: Path = Field(description="Log of the Celery workers; a pattern such as celery-*.log names several.")
+    database: DatabaseURL | None = Field(None, description="Where the table scan_results is; none: log only.")
+    universe: int | None = Field(
+        None, gt=0, description="Symbols that a scan should score; none: no coverage."
+    )
+    baseline: Path | None = Field(None, description="Saved baseline of the scores; none: no drift.")
+
+
+class ValidationExporter(Model):
+    """What is measured of a validation of signals."""
+
+    events: Path = Field(description="JSON lines, one per decision and per execution.")
+
+
+class ForecastExporter(Model):
+    """What is measured of an ensemble of forecasting models."""
+
+    database: DatabaseURL = Field(description="Where the table ensemble_validation_metrics is.")
+    env: Path | None = Field(None, description="File with CANARY_SYMBOLS and CANARY_HORIZONS; none: all.")
+    log: Path | None = Field(None, description="Log of the forecast job; none: no critical errors.")
+    forecasts: str | None = Field(None, description="SQL; none: of the table forecasts.")
+    calibrations: str | None = Field(None, description="SQL; none: of the table calibrations.")
+
+
+class FeaturesExporter(Model):
+    """What is measured of features whose measurements name their rollout."""
+
+    events: Path = Field(description="JSON lines, one per measurement.")
+    metrics: Path | None = Field(None, description="Declaration of the metrics; none: the shipped one.")
+
+
+class Exporter(Model):
+    """The exporter that `rollguard up` starts. Exactly one kind."""
+
+    canary: CanaryExporter | None = None
+    screener: ScreenerExporter | None = None
+    validation: ValidationExporter | None = None
+    forecast: ForecastExporter | None = None
+    features: FeaturesExporter | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Exporter:
+        if len(self._kinds) != 1:
+            raise ValueError(f"expected exactly one kind: {', '.join(type(self).model_fields)}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Its name, as in `rollguard export KIND`."""
+        return self._kinds[0]
+
+    @property
+    def options(self) -> Model:
+        """What it is started with."""
+        found: Model = getattr(self, self.kind)
+        return found
+
+    @property
+    def _kinds(self) -> list[str]:
+        return [kind for kind, options in self if options is not None]
+
+
+class Scrape(Model):
+    """Where Prometheus finds the series; each gets the label `rollout`, unless it comes with one."""
+
+    job: Annotated[str, Field(pattern=JOB)]
+    targets: Listed[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1)
+    interval: Duration = Field(15.0, ge=0.2, description="Scrape and evaluation interval.")
+    offers: Path | None = Field(None, description="Saved exposition of the metrics; relative to this file.")
+    rule_group: Name | None = Field(
+        None,
+        description="Name of the group of rules, on which the time of its evaluation hangs.",
+    )
+    labelled: bool = Field(
+        False, description="The series come with their label rollout: rollouts share the job and its targets."
+    )
+    exporter: Exporter | None = None
+
+
+class Users(Model):
+    """Targeting keys that are served, or kept out, whatever the stage's share."""
+
+    on: TargetingKeys = Field((), description="Get `serve` while it runs.")
+    off: TargetingKeys = Field((), description="Get `fallback`; wins over `on`.")
+
+
+class Schedule(Model):
+    """When the flag may be on at all; a rollback outranks it."""
+
+    enable_at: Instant | None = Field(None, description="Before it, everybody gets `fallback`.")
+    disable_at: Instant | None = Field(None, description="From then on, everybody gets `fallback`.")
+
+    @property
+    def enable_time(self) -> int | None:
+        """`enable_at` in Unix seconds."""
+        return instants.seconds(self.enable_at) if self.enable_at else None
+
+    @property
+    def disable_time(self) -> int | None:
+        """`disable_at` in Unix seconds."""
+        return instants.seconds(self.disable_at) if self.disable_at else None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Schedule:
+        times = (self.enable_time, self.disable_time)
+        if times == (None, None):
+            raise ValueError("expected enable_at or disable_at")
+        if times[0] is not None and times[1] is not None and times[0] >= times[1]:
+            raise ValueError("expected enable_at before disable_at")
+        return self
+
+
+class Flag(Model):
+    """The feature flag: its variants, the one served to the stage's share, and the one to fall back to."""
+
+    key: Annotated[str, Field(pattern=FLAG_KEY)]
+    variants: dict[Annotated[str, Field(pattern=FLAG_KEY)], Value] = Field(min_length=2)
+    serve: str = Field(description="Variant that the stage's share of users gets.")
+    fallback: str = Field(description="Variant of everybody else, and of everybody after a rollback.")
+    salt: str | None = Field(None, description="Seed of the hash that picks users; default: the flag's key.")
+    users: Users = Users()
+    schedule: Schedule | None = None
+
+
+class Deadline(Model):
+    """What happens to a stage that does not end."""
+
+    after: Duration = Field(gt=0, description="Since the stage was entered, waiting and pauses included.")
+    action: Action = Field("notify", description="notify: it is noted, and shown; once in a stage.")
+
+
+class Stage(Model):
+    """One step of the rollout: a share of everybody, or of the contexts that match."""
+
+    name: StageName
+    percent: Annotated[int | float, Field(ge=0, le=100)] | None = Field(
+        None, description="Share of targeting keys that get `serve`, in %."
+    )
+    match: dict[Attribute, Annotated[TargetingKeys, Field(min_length=1)]] | None = Field(
+        None,
+        min_length=1,
+        description="Whom the share is taken of: attributes of the context and their values.",
+    )
+    values: dict[Attribute, Value] = Field({}, description="What clients find in the flag's metadata.")
+    hold: Duration = Field(0.0, description="How long the stage lasts at least.")
+    approve: Literal["manual"] | None = Field(None, description="manual: a person must let the stage begin.")
+    deadline: Deadline | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Stage:
+        if self.percent is None and self.match is None and not self.values:
+            raise ValueError("expected percent, match or values")
+        if taken := [name for name in self.values if name in METADATA]:
+            raise ValueError(f"expected values not to be named {taken[0]}, which says where the rollout is")
+        return self
+
+    @property
+    def share(self) -> float:
+        """How much gets `serve`, in %: all of it where none is given."""
+        return 100 if self.percent is None else self.percent
+
+
+class TestSeries(Model):
+    """One input of a test: the series of a metric parameter, and its values."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    of: str = Field(description="A parameter of type metric; left out where the guard does not give it.")
+    suffix: Literal["", "_bucket", "_count", "_sum"] = Field("", description="Of a histogram's series.")
+    labels: dict[str, JinjaText] = Field({}, description="Labels beside those that the guard selects; Jinja.")
+    values: JinjaText = Field(description="Jinja; a number to hold, or promtool's notation.")
+
+
+class TestCase(Model):
+    """A promtool test in terms of the parameters."""
+
+    __test__ = False
+
+    case: Literal["fires", "silent", "absent"]
+    about: Text
+    given: Listed[str] = Field((), description="Left out where one of these is not given.")
+    unless: Listed[str] = Field((), description="Left out where one of these is given.")
+    when: JinjaCondition | None = Field(None, description="A Jinja expression; left out where it is false.")
+    series: Listed[TestSeries] = ()
+    starts: JinjaText = Field("0", description="Jinja; seconds from which on the condition holds.")
+    already: bool = Field(False, description="true: it holds before, too, so that `for` is over by then.")
+    lasts: JinjaText = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
+    needs: JinjaText = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
+    keeps: bool = Field(False, description="true: it goes on firing when one of its series goes.")
+
+
+class Equivalent(Model):
+    """A mutant of a rule that no test can notice, and why."""
+
+    mutation: JinjaText = Field(
+        description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty."
+    )
+    reason: Text
+    tolerated: bool = Field(False, description="true: no equivalent, but unnoticed for the reason.")
+
+
+class Guard(Model):
+    """An alert that watches the rollout: by a template of the library, or by an expression of its own."""
+
+    alert: AlertName
+    called: Annotated[str, Field(pattern=GUARD_NAME)] | None = Field(
+        None, alias="name", description="Where several guards share an alert: what tells them apart."
+    )
+    use: Name | None = Field(None, description="Template of the guard library.")
+    with_: Annotated[
+        Annotated[dict[str, Value], Tag("[mapping]")]
+        | Annotated[Listed[dict[str, Value]], Field(min_length=1), Tag("[list]")],
+        Discriminator(lambda given: "[list]" if isinstance(given, list | tuple) else "[mapping]"),
+    ] = Field(
+        {},
+        alias="with",
+        description="The template's parameters; a list fires when any of its items does.",
+    )
+    expr: JinjaText | None = Field(
+        None, description="Instead of `use`: PromQL, with << >> around names of metrics."
+    )
+    metrics: dict[Annotated[str, Field(pattern=PARAMETER)], str] = Field(
+        {}, description="The series that `expr` and `tests` name."
+    )
+    window: str | None = Field(None, description="How far back `expr` looks; it may name << window >>.")
+    condition: JinjaText | None = Field(None, description="What `expr` says, in words; Jinja.")
+    raw: Listed[str] = Field((), description="The metrics of `expr` whose absence is no data.")
+    let: dict[Annotated[str, Field(pattern=PARAMETER)], JinjaText] = Field(
+        {}, description="Numbers that `tests` name: Jinja, in order."
+    )
+    tests: Listed[TestCase] = Field((), description="promtool's tests of `expr`; the last one is healthy.")
+    equivalent: Listed[Equivalent] = Field((), description="Mutants that no test can notice.")
+    for_: Duration = Field(0.0, alias="for", description="How long the condition must last.")
+    stages: Annotated[Listed[StageName], Field(min_length=1)] | None = Field(
+        None, description="Where it is armed; default: every stage and `enabled`."
+    )
+    scope: Literal["stage"] | None = Field(
+        None, description="stage: in each stage it reads only what the stage's `match` reaches."
+    )
+    severity: Severity
+    action: Action
+    no_data: Literal["rollback", "hold", "notify", "ignore"] = Field(
+        "hold", description="What a vanished series does while armed."
+    )
+    no_traffic: Literal["rollback", "hold", "notify", "ignore"] | None = Field(
+        None, description="What a counter that stands still does while armed; default: as no_data."
+    )
+    summary: Text | None = Field(None, description="Replaces the template's summary.")
+
+    @property
+    def name(self) -> str:
+        """Its name within the rollout: the label `guard`, and the reason of a rollback."""
+        return self.called or self.alert
+
+    @property
+    def written(self) -> str:
+        """The name of the guard in the file that it comes from: its own, unless it is derived."""
+        return self.name
+
+    @property
+    def bindings(self) -> Sequence[Mapping[str, Value]]:
+        """The parameters of each condition, in order; of a guard with its own `expr`, its series."""
+        if self.expr is not None:
+            return ({**self.metrics, **({} if self.window is None else {"window": self.window})},)
+        return (self.with_,) if isinstance(self.with_, dict) else self.with_
+
+    def armed_in(self, stage: str) -> bool:
+        """Return whether it may act in a stage, or in `enabled` after the last one."""
+        return stage in self.stages if self.stages is not None else stage not in (DISABLED, ROLLBACK)
+
+
+class Criterion(Model):
+    """What must hold before a stage may end."""
+
+    name: Text
+    expr: PromQLText = Field(description="PromQL that compares; true where it yields a sample.")
+    stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
+    when: Literal["end", "throughout"] = "end"
+
+
+class Rollback(Model):
+    """What a rollback does, and how soon."""
+
+    to: StageName = Field(
+        FALLBACK, description="fallback, previous, or an earlier stage: where a guard's first breach leads."
+    )
+    cooldown: Duration = Field(900.0, description="Delays the next start or promotion; never a rollback.")
+    within: Duration = Field(60.0, gt=0, description="From breach to flag off, at most.")
+
+
+class Rollout(Model):
+    """A rollout file, checked."""
+
+    rollout: Name
+    title: Text
+    owner: Text
+    mode: Literal["guard", "observe"] = Field(
+        "guard", description="observe: decides and records, but flips nothing."
+    )
+    scrape: Scrape
+    flag: Flag
+    stages: Listed[Stage] = Field(min_length=1)
+    guards: Listed[Guard] = Field(min_length=1)
+    advance: Listed[Criterion] = ()
+    advance_in: Window | None = Field(None, description="When stages end by themselves; none: at any time.")
+    freezes: Listed[Freeze] = ()
+    rollback: Rollback = Rollback()
+    blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
+    blind: Literal["hold", "rollback"] = Field("hold", description="What blindness does.")
+    requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
+    targets: Listed[Target] = ()
+
+    def __hash__(self) -> int:
+        """Return a hash by name, so that what follows from a file need not be worked out again each time."""
+        return hash(self.rollout)
+
+    @property
+    def name(self) -> str:
+        """The rollout's name: the label `rollout` of everything that belongs to it."""
+        return self.rollout
+
+    @property
+    def observed(self) -> bool:
+        """Whether it only decides and records."""
+        return self.mode == "observe"
+
+    def guard(self, name: str) -> Guard | None:
+        """Return a guard by its name."""
+        return next((guard for guard in self.guards if guard.name == name), None)
+
+    def stage_after(self, name: str) -> Stage | None:
+        """Return the stage that follows one, or nothing after the last (or after what is no stage)."""
+        names = [stage.name for stage in self.stages]
+        following = names.index(name) + 1 if name in names else len(names)
+        return self.stages[following] if following < len(names) else None
+
+    def stage(self, name: str | None) -> Stage | None:
+        """Return a stage by its name, or nothing."""
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def freeze_at(self, now: float) -> Freeze | None:
+        """Return the freeze that covers a moment, Unix seconds."""
+        return next((freeze for freeze in self.freezes if freeze.covers(now)), None)
+
+    def stages_before(self, name: str | None) -> tuple[str, ...]:
+        """Return the stages that a run has behind it: all when ENABLED (None), none in what is no stage."""
+        names = [stage.name for stage in self.stages]
+        if name is None:
+            return tuple(names)
+        return tuple(names[: names.index(name)] if name in names else ())
+
+    def armed_stages(self, guard: Guard) -> tuple[str, ...]:
+        """Return where a guard may act, in the rollout's order."""
+        names = (*(stage.name for stage in self.stages), ENABLED)
+        return tuple(name for name in names if guard.armed_in(name))
+
+    def definition(self) -> str:
+        """Return the file's meaning as JSON, which the model reads back: what a ledger notes of a run."""
+        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+
+    def digest(self) -> str:
+        """Return the fingerprint of the file's meaning: comments and order of keys do not count."""
+        text = self.model_dump_json(by_alias=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]

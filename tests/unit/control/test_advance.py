@@ -1,0 +1,398 @@
+"""What ends a stage by itself, and what keeps it: pure, with time and observations at hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollguard.control.advance import waits_for
+from rollguard.control.decide import decide
+from rollguard.monitoring.alerts import GuardAlert
+from rollguard.monitoring.observation import CriterionSeen, GuardSeen, Observation, guards_of
+from rollguard.spec.calendars import Freeze, Window
+from rollguard.spec.loading import load_rollout
+from rollguard.spec.rollout import Deadline, Rollout
+from rollguard.state import State, Transition
+
+ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+HOLD = 4 * 3600.0
+NOW = 1_700_000_000.0  # a Tuesday, 22:13 in London
+CANARY = State(
+    ROLLOUT.name,
+    "ROLLING_OUT",
+    "canary",
+    run=1,
+    seq=2,
+    newest=2,
+    entered_at=NOW - HOLD,
+    clock_from=NOW - HOLD,
+)
+GUARDS = {guard.name: GuardSeen("armed") for guard in guards_of(ROLLOUT, "canary")}
+SEEN = Observation(NOW, newest=2, guards=GUARDS, clock_seconds=HOLD)
+
+
+def changed(**changes: Any) -> Rollout:
+    return ROLLOUT.model_copy(update=changes)
+
+
+def staged(stage: str, **changes: Any) -> Rollout:
+    stages = tuple(item.model_copy(update=changes) if item.name == stage else item for item in ROLLOUT.stages)
+    return changed(stages=stages)
+
+
+def waits(rollout: Rollout = ROLLOUT, state: State = CANARY, seen: Observation | None = SEEN) -> list[str]:
+    return [wait.what for wait in waits_for(rollout, state, seen, now=NOW)]
+
+
+def decided(
+    rollout: Rollout = ROLLOUT,
+    state: State = CANARY,
+    *firing: GuardAlert,
+    seen: Observation | None = SEEN,
+    now: float = NOW,
+    **options: Any,
+) -> list[Transition]:
+    return decide(rollout, state, firing, now=now, seen=seen, **options)
+
+
+def alert(guard: str) -> GuardAlert:
+    return GuardAlert(ROLLOUT.name, guard, True, NOW, "f", {}, {})
+
+
+def with_guard(name: str, seen: GuardSeen) -> Observation:
+    return replace(SEEN, guards={**GUARDS, name: seen})
+
+
+def test_a_stage_whose_conditions_are_all_met_ends_with_what_was_seen_as_evidence() -> None:
+    (promotion,) = decided()
+    assert (promotion.kind, promotion.to_stage, promotion.actor) == ("promote", "ramp-25", "advance")
+    assert promotion.evidence["guards"]["DriftDetected"] == {"condition": "armed", "armed_share": None}
+
+
+def test_after_the_last_stage_the_release_is_enabled() -> None:
+    full = replace(CANARY, stage="full")
+    seen = replace(SEEN, clock_seconds=24 * 3600.0)
+    assert decided(state=full, seen=seen)[0].to_status == "ENABLED"
+
+
+def test_without_news_of_prometheus_nothing_ends() -> None:
+    assert decided(seen=None) == []
+    assert waits(seen=None) == ["Prometheus, which has not answered yet"]
+
+
+def test_what_was_seen_of_another_state_says_nothing() -> None:
+    assert decided(seen=replace(SEEN, newest=1)) == []
+
+
+def test_a_guard_that_fires_comes_before_every_promotion() -> None:
+    assert [found.kind for found in decided(ROLLOUT, CANARY, alert("DriftDetected"))] == ["rollback"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (replace(SEEN, clock_seconds=HOLD - 60), "its hold, 1m left"),
+        (
+            replace(SEEN, problems=("its rules were last evaluated 3m ago",)),
+            "its rules were last evaluated 3m ago",
+        ),
+        (replace(SEEN, ahead=("DriftDetected is pending",)), "DriftDetected is pending in the next stage"),
+        (
+            replace(SEEN, criteria=(CriterionSeen("enough", "q", 499.0),)),
+            "enough: 499",
+        ),
+        (replace(SEEN, criteria=(CriterionSeen("enough", "q"),)), "enough: no data"),
+        (
+            replace(SEEN, criteria=(CriterionSeen("enough", "q", error="several series"),)),
+            "enough: several series",
+        ),
+        (with_guard("DriftDetected", GuardSeen("breached", "is pending")), "DriftDetected, which is pending"),
+        (
+            with_guard("DriftDetected", GuardSeen("without data", "has no data")),
+            "DriftDetected, which has no data",
+        ),
+    ],
+)
+def test_what_prometheus_shows_keeps_a_stage(seen: Observation, reason: str) -> None:
+    assert waits(seen=seen) == [reason]
+    assert decided(seen=seen) == []
+
+
+def test_a_guard_that_waits_for_its_sample_keeps_no_stage() -> None:
+    assert waits(seen=with_guard("DriftDetected", GuardSeen("waiting"))) == []
+
+
+def test_a_guard_that_nobody_has_looked_at_keeps_a_stage() -> None:
+    guards = {name: seen for name, seen in GUARDS.items() if name != "DriftDetected"}
+    assert waits(seen=replace(SEEN, guards=guards)) == ["DriftDetected, which has not been looked at"]
+
+
+def test_a_guard_whose_missing_data_is_ignored_keeps_no_stage() -> None:
+    listed = tuple(
+        guard.model_copy(update={"no_data": "ignore"}) if guard.name == "DriftDetected" else guard
+        for guard in ROLLOUT.guards
+    )
+    rollout = changed(guards=listed)
+    guards = {guard.name: GuardSeen("armed") for guard in guards_of(rollout, "canary")}
+    guards["DriftDetected"] = GuardSeen("without data", "has no data")
+    assert waits(rollout, seen=replace(SEEN, guards=guards)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        (replace(CANARY, held=frozenset({"WinRateDropNoData"})), "WinRateDropNoData, which holds it"),
+        (replace(CANARY, acknowledged=False), "an acknowledgement"),
+        (replace(CANARY, stepped_back=True, rolled_back_at=NOW - 60), "its cooldown, 29m left"),
+        (replace(CANARY, paused_by="ann"), "ann, who paused it"),
+    ],
+)
+def test_what_people_and_guards_did_keeps_a_stage(state: State, reason: str) -> None:
+    assert waits(state=state) == [reason]
+    assert decided(state=state, seen=None) == []
+
+
+def test_a_stage_that_its_file_lost_does_not_end() -> None:
+    assert waits(state=replace(CANARY, stage="gone")) == ["gone, which its file no longer has"]
+
+
+# Approval
+
+
+def test_a_stage_that_needs_an_approval_does_not_begin_without() -> None:
+    shadow = replace(CANARY, stage="shadow")
+    seen = replace(SEEN, clock_seconds=24 * 3600.0)
+    assert waits(state=shadow, seen=seen) == ["the approval of canary"]
+    assert decided(state=replace(shadow, approved="canary"), seen=seen)[0].to_stage == "canary"
+
+
+def test_the_approval_of_another_stage_does_not_count() -> None:
+    shadow = replace(CANARY, stage="shadow", approved="ramp-25")
+    assert decided(state=shadow, seen=replace(SEEN, clock_seconds=24 * 3600.0)) == []
+
+
+# Calendars
+
+OFFICE = Window(zone="Europe/London", hours="09:00-17:00", holidays=("2023-11-15",))
+
+
+def test_outside_of_its_window_a_stage_does_not_end() -> None:
+    assert waits(changed(advance_in=OFFICE)) == [
+        "its window: mon, tue, wed, thu, fri 09:00-17:00 Europe/London"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open"),
+    [
+        ("2023-11-14T08:59:59+00:00", False),
+        ("2023-11-14T09:00:00+00:00", True),
+        ("2023-11-14T16:59:59+00:00", True),
+        ("2023-11-14T17:00:00+00:00", False),
+        ("2023-11-15T12:00:00+00:00", False),  # a holiday
+        ("2023-11-18T12:00:00+00:00", False),  # a Saturday
+        ("2023-07-14T08:30:00+00:00", True),  # 09:30 in summer
+    ],
+)
+def test_a_window_is_open_by_its_zones_clock(moment: str, is_open: bool) -> None:
+    from rollguard.spec.instants import seconds
+
+    assert OFFICE.open_at(seconds(moment)) == is_open
+
+
+def test_a_window_of_whole_days_ends_at_midnight() -> None:
+    assert Window(zone="UTC", days=("tue",)).open_at(NOW)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"zone": "Mars/Olympus"}, "expected a time zone"),
+        ({"zone": "UTC", "hours": "9-17"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "09:00Z-17:00Z"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "09:00Z-17:00"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "25:00-26:00"}, "expected hours such as"),
+        ({"zone": "UTC", "hours": "17:00-09:00"}, "expected the end after the beginning"),
+        ({"zone": "UTC", "holidays": ("25.12.2026",)}, "expected a day such as"),
+        ({"zone": "UTC", "holidays": ("20261225",)}, "expected a day such as"),
+    ],
+)
+def test_a_window_that_is_none_is_refused(given: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        Window(**given)
+
+
+def freeze(begin: str = "2023-11-14T00:00:00+00:00", until: str = "2023-11-15T00:00:00+00:00") -> Freeze:
+    return Freeze.model_validate({"from": begin, "until": until, "why": "year end"})
+
+
+def test_in_a_freeze_a_stage_does_not_end() -> None:
+    found = waits(changed(freezes=(freeze(),)))
+    assert found == ["the end of a freeze at 2023-11-15T00:00:00+00:00: year end"]
+
+
+def test_a_freeze_that_is_over_keeps_nothing() -> None:
+    assert waits(changed(freezes=(freeze(until="2023-11-14T22:00:00+00:00"),))) == []
+
+
+def test_a_freeze_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected from before until"):
+        freeze(until="2023-11-13T00:00:00+00:00")
+
+
+def test_calendars_do_not_count_where_time_is_scaled() -> None:
+    rollout = changed(advance_in=OFFICE, freezes=(freeze(),))
+    assert waits_for(rollout, CANARY, SEEN, now=NOW, scale=2.0) == []
+
+
+# Requirements
+
+
+def test_a_stage_waits_for_what_it_requires() -> None:
+    rollout = changed(requires=("other",))
+    assert waits(rollout) == ["other, which is in disabled"]
+    enabled = {"other": State("other", "ENABLED")}
+    assert waits_for(rollout, CANARY, SEEN, now=NOW, states=enabled) == []
+
+
+# Holds
+
+
+def test_a_hold_names_its_guards_and_keeps_what_their_alerts_said() -> None:
+    (hold,) = decided(ROLLOUT, CANARY, alert("WinRateDropNoData"), alert("DriftDetectedNoData"))
+    assert (hold.kind, hold.reason) == ("hold", "DriftDetectedNoData, WinRateDropNoData")
+    assert hold.evidence["alerts"]["WinRateDropNoData"]["starts_at"] == NOW
+
+
+HELD = replace(CANARY, held=frozenset({"WinRateDropNoData"}))
+
+
+def test_what_holds_already_holds_once() -> None:
+    assert decided(ROLLOUT, HELD, alert("WinRateDropNoData"), seen=None) == []
+
+
+def test_a_hold_ends_when_its_guard_was_evaluated_false_with_data() -> None:
+    assert [found.kind for found in decided(state=HELD)] == ["release"]
+
+
+@pytest.mark.parametrize("condition", ["waiting", "without data", "breached"])
+def test_a_hold_stays_until_its_guard_can_judge(condition: Any) -> None:
+    assert decided(state=HELD, seen=with_guard("WinRateDropNoData", GuardSeen(condition, "x"))) == []
+
+
+def test_a_hold_stays_while_alertmanager_says_that_its_guard_fires() -> None:
+    assert decided(ROLLOUT, HELD, alert("WinRateDropNoData")) == []
+
+
+def test_a_hold_of_a_guard_that_the_file_lost_ends() -> None:
+    assert [found.kind for found in decided(state=replace(CANARY, held=frozenset({"Gone"})))] == ["release"]
+
+
+CALIBRATION = "CalibrationOutOfSpec-ece"
+FULL = replace(CANARY, stage="full", held=frozenset({CALIBRATION}))
+
+
+def silent(seconds: float | None, condition: Any = "without data", **changes: Any) -> Observation:
+    """Return what was seen while the calibration guard has had no data for so long."""
+    return with_guard(
+        CALIBRATION, replace(GuardSeen(condition, "has no data", silent_seconds=seconds), **changes)
+    )
+
+
+def ignoring(no_data: str = "ignore") -> Rollout:
+    listed = tuple(
+        guard.model_copy(update={"no_data": no_data}) if guard.name == CALIBRATION else guard
+        for guard in ROLLOUT.guards
+    )
+    return changed(guards=listed)
+
+
+@pytest.mark.parametrize("no_data", ["ignore", "notify"])
+def test_a_hold_whose_data_are_gone_ends_and_says_why_where_the_file_lets_that_pass(no_data: str) -> None:
+    (release,) = decided(ignoring(no_data), FULL, seen=silent(1800.0))
+    assert release.reason == f"{CALIBRATION}: no data in full for 30m, and no_data is {no_data}"
+    assert (release.kind, release.evidence["guards"]) == ("release", [CALIBRATION])
+    assert release.evidence["why"] in release.reason
+
+
+@pytest.mark.parametrize(
+    ("rollout", "seen"),
+    [
+        (ignoring(), silent(299.0)),
+        (ignoring(), silent(None, why="cannot be evaluated: x")),
+        (ignoring(), silent(None, "waiting", why="")),
+        (ignoring(), silent(None, "breached", why="is pending")),
+        (ignoring("hold"), silent(1800.0)),
+    ],
+    ids=["not for long", "an error", "below its sample", "pending", "missing data holds"],
+)
+def test_a_hold_stays_while_its_guard_may_still_be_breached(rollout: Rollout, seen: Observation) -> None:
+    assert decided(rollout, FULL, seen=seen) == []
+
+
+def test_a_hold_whose_data_are_gone_stays_while_its_guard_fires() -> None:
+    assert decided(ignoring(), FULL, alert(CALIBRATION), seen=silent(1800.0)) == []
+
+
+def test_a_hold_lasts_as_long_as_a_breach_may_echo() -> None:
+    windowed = tuple(
+        guard.model_copy(update={"for_": 900.0}) if guard.name == CALIBRATION else guard
+        for guard in ignoring().guards
+    )
+    rollout = changed(guards=windowed)
+    assert decided(rollout, FULL, seen=silent(899.0)) == []
+    assert len(decided(rollout, FULL, seen=silent(900.0))) == 1
+    assert len(decided(rollout, FULL, seen=silent(90.0), scale=10.0)) == 1
+
+
+def test_several_holds_end_each_for_its_reason() -> None:
+    held = replace(FULL, held=frozenset({CALIBRATION, "Gone", "WinRateDropNoData"}))
+    found = decided(ignoring(), held, seen=silent(1800.0))
+    assert [item.reason.partition(":")[0] for item in found] == [CALIBRATION, "Gone", "WinRateDropNoData"]
+    assert [bool(item.evidence.get("why")) for item in found] == [True, True, False]
+
+
+def test_a_hold_that_is_stuck_names_what_ends_it() -> None:
+    waits = [wait.what for wait in waits_for(ROLLOUT, FULL, silent(60.0), now=NOW)]
+    assert f"{CALIBRATION}, which holds it and has no data: `rollguard acknowledge {ROLLOUT.name}" in waits[0]
+
+
+def test_in_enabled_nothing_is_held() -> None:
+    enabled = State(ROLLOUT.name, "ENABLED", run=1)
+    assert decided(ROLLOUT, enabled, alert("WinRateDropNoData"), seen=None) == []
+
+
+# Deadlines
+
+
+def late(action: str) -> Rollout:
+    return staged("canary", deadline=Deadline.model_validate({"after": "4h", "action": action}))
+
+
+@pytest.mark.parametrize(
+    ("action", "kinds"),
+    [("notify", ["overdue"]), ("hold", ["overdue", "hold"]), ("rollback", ["overdue", "rollback"])],
+)
+def test_a_deadline_acts_when_it_has_passed(action: str, kinds: list[str]) -> None:
+    assert [found.kind for found in decided(late(action), seen=None)] == kinds
+
+
+def test_a_deadline_does_nothing_just_before() -> None:
+    assert decided(late("rollback"), seen=None, now=NOW - 1) == []
+
+
+def test_a_deadline_is_said_once() -> None:
+    assert decided(late("notify"), replace(CANARY, overdue=True), seen=None) == []
+
+
+def test_an_observed_rollout_does_not_fall_by_its_deadline() -> None:
+    rollout = late("rollback").model_copy(update={"mode": "observe"})
+    assert [found.kind for found in decided(rollout, seen=None)] == ["overdue"]
+
+
+def test_a_hold_by_deadline_ends_by_hand_only() -> None:
+    state = replace(CANARY, overdue=True, held=frozenset({"deadline"}))
+    assert decided(late("hold"), state) == []
