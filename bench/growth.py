@@ -22,7 +22,8 @@ import numpy as np
 
 from bench.measuring import exponent, megabytes, run
 from rollguard.exporters.canary.exporter import CanaryMeasures
-from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.exposition.text import Exposition
 from rollguard.exporters.measures.reference import Reference
 from rollguard.exporters.sources.file import FileSource
 from rollguard.exporters.sources.interface import Block

@@ -29,7 +29,7 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.measuring import megabytes, peer, run, spread
-from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.canary.exporter import canary
 from rollguard.exporters.measures.reference import Reference
 from rollguard.exporters.runtime.checkpoint import CheckpointFile
 from rollguard.exporters.runtime.follower import Follower

@@ -31,7 +31,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from bench.measuring import peer, spread
 from rollguard.cli.local.processes import free_port
-from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.exposition.text import Exposition
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.runner import Settings
 from rollguard.exporters.runtime.runner import run as run_exporter

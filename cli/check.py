@@ -24,9 +24,9 @@ from rollguard.errors import FileProblemsError, Problem
 from rollguard.exporters.exported_metrics import offered
 from rollguard.generators import checks
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
-from rollguard.generators.checks import metrics, rendering, routes, rules
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks import metrics, routes, rules
+from rollguard.generators.checks import rules as rendering
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_each
@@ -147,7 +147,7 @@ def _renderable(checked: Sequence[Checked], result: _Result) -> list[Checked]:
     """Return the rollouts that can be rendered; of the others, every guard that cannot is a finding."""
     found = []
     for item in checked:
-        problems = set(rendering.problems(item))
+        problems = set(rendering.rendering_problems(item))
         result.add(rules.NAME, problems)
         if not problems:
             found.append(item)

@@ -11,7 +11,7 @@ import click
 
 from rollguard.cli.local import exporters
 from rollguard.cli.options import Command, DurationType, examples, log_to_stderr
-from rollguard.exporters.canary import factory as canary_exporter
+from rollguard.exporters.canary import exporter as canary_exporter
 from rollguard.exporters.features import exporter as features_exporter
 from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
 from rollguard.exporters.forecast import exporter as forecast_exporter

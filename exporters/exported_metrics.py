@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from rollguard.exporters.canary import metrics as canary_metrics
-from rollguard.exporters.canary import operations_metrics
+from rollguard.exporters.canary import operations
 from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
 from rollguard.exporters.forecast import metrics as forecast_metrics
 from rollguard.exporters.screener import metrics as screener_metrics
 from rollguard.exporters.validation import metrics as validation_metrics
 from rollguard.metric import Metric
-from rollguard.spec.rollout import (
+from rollguard.spec.exporter import (
     CanaryExporter,
     Exporter,
     FeaturesExporter,
     ForecastExporter,
-    Rollout,
     ScreenerExporter,
 )
+from rollguard.spec.rollout import Rollout
 
 
 def offered(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...]:
@@ -40,7 +40,7 @@ def offered(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...]:
 def _offered(exporter: Exporter, rollout: str, root: Path) -> tuple[Metric, ...]:
     match exporter.options:
         case CanaryExporter():
-            return canary_metrics.METRICS + operations_metrics.METRICS
+            return canary_metrics.METRICS + operations.OPERATIONS_METRICS
         case FeaturesExporter(metrics=path):
             declaration = load_declaration(root / path) if path else shipped_declaration()
             return tuple(found for one in declaration.of(rollout) for found in one.offered())

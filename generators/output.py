@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from rollguard.conventions import PLATFORM
-from rollguard.generators import folder
 from rollguard.generators.alertmanager.receivers import Routing
 from rollguard.generators.alertmanager.routing import alertmanager_config, alertmanager_fragment
 from rollguard.generators.rule_tests.files import CasesOf, cases, test_files
@@ -124,9 +123,48 @@ def _document(content: Mapping[str, Any], source: str) -> str:
 
 def write(files: Mapping[str, str], to: Path) -> list[Path]:
     """Write what `generate` returns, and remove the files of rollouts that are gone; return which changed."""
-    return folder.write(files, to, _OURS)
+    return write_files(files, to, _OURS)
 
 
 def outdated(files: Mapping[str, str], to: Path) -> list[Path]:
     """Return which files in a folder differ from what would be generated, are missing, or are left over."""
-    return folder.outdated(files, to, _OURS)
+    return outdated_files(files, to, _OURS)
+
+
+def write_files(files: Mapping[str, str], folder: Path, ours: Sequence[str]) -> list[Path]:
+    """Write generated files, and remove those that are left over.
+
+    Args:
+        files: path relative to the folder → text.
+        folder: is created where it is missing.
+        ours: patterns of files that are nobody else's: of these, what is not among the files is left over.
+    Returns:
+        The files that were written or removed: those that were out of date.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stale = outdated_files(files, folder, ours)
+    wanted = {folder / name: text for name, text in files.items()}
+    for path in stale:
+        if path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8", newline="\n")
+        else:
+            path.unlink()
+    return stale
+
+
+def outdated_files(files: Mapping[str, str], folder: Path, ours: Sequence[str]) -> list[Path]:
+    """Return which files differ from what would be written, are missing, or are left over; as for `write`."""
+    wanted = {folder / name: text for name, text in files.items()}
+    found = [path for pattern in ours for path in folder.glob(pattern)]
+    return [
+        *(path for path, text in wanted.items() if _read(path) != text),
+        *sorted(path for path in found if path not in wanted),
+    ]
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
-
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 _MINUTE, _HOUR, _DAY = 60_000, 3_600_000, 86_400_000
 _UNITS = {"y": 365 * _DAY, "w": 7 * _DAY, "d": _DAY, "h": _HOUR, "m": _MINUTE, "s": 1000, "ms": 1}
@@ -56,22 +53,3 @@ def render(seconds: float) -> str:
         if amount:
             parts.append(f"{amount}{unit}")
     return "".join(parts) or "0s"
-
-
-def _coerce(value: object) -> float:
-    if isinstance(value, str):
-        return parse(value)
-    if value == 0 and not isinstance(value, bool):
-        return 0.0
-    raise ValueError("expected a duration with its unit, such as 15s, 10m, 4h or 1h30m")
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(_coerce),
-    PlainSerializer(render, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "pattern": f"^(?:0|(?=[0-9]){_PATTERN})$", "examples": ["15s", "4h", "1h30m"]}
-    ),
-]
-"""A field of the rollout file: text such as ``4h`` in the file, seconds (float) in the model."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from rollguard import durations
-from rollguard.spec.rollout import Exporter, Scrape
+from rollguard.spec.exporter import Exporter
+from rollguard.spec.rollout import Scrape
 
 _PATHS = ("events", "reference", "log", "baseline", "env", "metrics")
 _DURATIONS = ("window",)

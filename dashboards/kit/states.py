@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollguard.conventions import STAGE_METRIC
+from rollguard.conventions import CLOSENESS, STAGE_METRIC
 from rollguard.dashboards.kit.colours import BASELINE, BREACHED, CLOSE_RATIO, HEALTHY, HELD, MEASURED, mapped
-
-CLOSENESS = "rollout_guard:closeness:max"
-"""Recorded for each guard while it is armed and has data: 0 is far from its limit, 1 is at it."""
 
 FLAG_STATES: Mapping[str, tuple[str, str]] = {
     "DISABLED": ("disabled", BASELINE),

@@ -7,7 +7,7 @@ from typing import Any
 
 from grafanalib import core as grafana
 
-from rollguard.conventions import RULES_INFO
+from rollguard.conventions import CLOSENESS, RULES_INFO
 from rollguard.dashboards.kit.base_dashboard import RUNBOOKS, dashboard, transitions, variable
 from rollguard.dashboards.kit.colours import (
     BREACHED,
@@ -22,7 +22,7 @@ from rollguard.dashboards.kit.decision_table import decisions
 from rollguard.dashboards.kit.headline_panels import closeness_bars, closest_guard, guards_firing
 from rollguard.dashboards.kit.layout import Section
 from rollguard.dashboards.kit.panels import Panel, lines, link, override, query, stat, table, timeline
-from rollguard.dashboards.kit.states import CLOSENESS, FLAG_STATE_WORDS, flag_state
+from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, flag_state
 from rollguard.dashboards.kit.units import NUMBER, SECONDS, SHARE
 from rollguard.links import FLEET
 

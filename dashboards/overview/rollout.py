@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from grafanalib import core as grafana
 
+from rollguard.conventions import CLOSENESS
 from rollguard.dashboards.kit.base_dashboard import RUNBOOKS, dashboard, transitions
 from rollguard.dashboards.kit.colours import (
     BASELINE,
@@ -25,14 +26,7 @@ from rollguard.dashboards.kit.guard_panels import guard_panel
 from rollguard.dashboards.kit.headline_panels import closeness_bars, closest_guard, guards_firing
 from rollguard.dashboards.kit.layout import Section
 from rollguard.dashboards.kit.panels import Panel, fixed, lines, override, query, stat, timeline
-from rollguard.dashboards.kit.states import (
-    CLOSENESS,
-    FLAG_STATE_WORDS,
-    STAGE_WORDS,
-    flag_state,
-    guards_over_time,
-    stage,
-)
+from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, STAGE_WORDS, flag_state, guards_over_time, stage
 from rollguard.dashboards.kit.units import NUMBER, PERCENT, SECONDS, SHARE
 from rollguard.dashboards.kit.views import GuardView, Pair, RolloutView
 from rollguard.links import of_rollout

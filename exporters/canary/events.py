@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
-from rollguard.exporters.runtime.event_schema import event_schema
+from rollguard.exporters.runtime.event_schema import Time, Word, event_schema
 
 Route: TypeAlias = Literal["canary", "paper", "full"]
 ROUTES: tuple[str, ...] = get_args(Route)
@@ -19,10 +19,8 @@ SLOTS: tuple[str, ...] = get_args(Slot)
 HorizonMs: TypeAlias = Literal[100, 500, 1000]
 HORIZONS_MS: tuple[int, ...] = get_args(HorizonMs)
 
-Time: TypeAlias = Annotated[float, Meta(ge=0, description="Unix seconds.")]
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
-Word: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 Number: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]
 _On: TypeAlias = Annotated[Route, Meta(description="Where it was executed: paper is the active model's.")]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,13 +27,14 @@ from rollguard.exporters.canary.events import (
 from rollguard.exporters.canary.operations import Operations
 from rollguard.exporters.canary.rows import RowDecoder
 from rollguard.exporters.canary.state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.measures.distances import Array
 from rollguard.exporters.measures.drift import DriftWindow
 from rollguard.exporters.measures.reference import Reference
 from rollguard.exporters.measures.windows import RollingSums
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import Intake
+from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.sources.interface import Block, Source
 
 logger = logging.getLogger(__name__)
@@ -253,3 +256,35 @@ class _Pending:
         )
         for pending in (self._times, self._cells, self._amounts):
             pending.clear()
+
+
+LISTEN = "127.0.0.1:9841"
+
+
+def canary(
+    events: str,
+    *,
+    reference: Path | None = None,
+    window_seconds: float = 1800.0,
+    min_sample: int = 300,
+    clock: Callable[[], float] = time.time,
+) -> CanaryMeasures:
+    """Return the exporter of a model canary.
+
+    Args:
+        events: a path or a pattern of JSON lines, or the address of a Redis stream.
+        reference: the saved reference of the served features; None for no drift.
+        window_seconds: length of the rolling windows, in event time.
+        min_sample: values of a feature below which its drift is not shown.
+        clock: Unix seconds.
+    Raises:
+        ReferenceError: the reference cannot be read.
+        StreamError: an address names no stream.
+    """
+    return CanaryMeasures(
+        events_source(events),
+        window_seconds=window_seconds,
+        reference=Reference.load(reference) if reference else None,
+        min_sample=min_sample,
+        clock=clock,
+    )

@@ -17,7 +17,7 @@ from rollguard.exporters.canary.outcomes import (
     win_rate,
 )
 from rollguard.exporters.canary.state import Cell, Cohort, Totals
-from rollguard.exporters.exposition.text import Family, by_label, single
+from rollguard.exporters.exposition.families import Family, by_label, single
 from rollguard.exporters.measures.drift import Drift
 from rollguard.metric import Metric
 

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rollguard.exporters.canary import operations_metrics as metrics
 from rollguard.exporters.canary.events import (
     Backpressure,
     ExchangeCheck,
@@ -25,11 +24,100 @@ from rollguard.exporters.canary.events import (
     TradeOpened,
     WarmupSkip,
 )
-from rollguard.exporters.exposition.text import Family, single
+from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.measures import calibration
 from rollguard.exporters.measures.accumulators import Counter, Tally, restore
 from rollguard.exporters.measures.windowed import AGGREGATES, Window
 from rollguard.exporters.measures.windows import RollingSums, WindowState
+from rollguard.metric import Metric
+
+BRIER = Metric("brier_online", "gauge", "Brier score of the candidate's scores against outcomes.")
+
+
+BRIER_BASELINE = Metric("brier_baseline_active", "gauge", "Brier score of the active model's scores.")
+
+
+ECE = Metric(
+    "ece_online",
+    "gauge",
+    "Expected calibration error of the candidate over ten bins, less its noise.",
+    (),
+    "ratio",
+)
+
+
+TAU_ENTRY = Metric("tau_entry_current", "gauge", "Threshold to enter, as in force.", ("model",), "ratio")
+
+
+TAU_HOLD = Metric("tau_hold_current", "gauge", "Threshold to hold, as in force.", ("model",), "ratio")
+
+
+TRADES_PER_HOUR = Metric("trades_per_hour", "gauge", "Trades opened per hour over the window.", (), "trades")
+
+
+TRADES_PER_HOUR_BEFORE = Metric(
+    "trades_per_hour_prev_release_p95", "gauge", "95th percentile of it in the release before.", (), "trades"
+)
+
+
+LADDER = Metric(
+    "exec_ladder_aggressiveness_total", "counter", "Rungs of execution ladders placed.", ("bucket",)
+)
+
+
+SCHEMA_MISMATCHES = Metric(
+    "parquet_schema_version_mismatch_total", "counter", "Parquet files of another schema than the model's."
+)
+
+
+ACTIVE_ID = Metric("model_active_id", "gauge", "1 for the model in slot active.", ("model",))
+
+
+SHADOW_ID = Metric("model_shadow_id", "gauge", "1 for the model in slot shadow.", ("model",))
+
+
+SHADOW_EVALUATED = Metric(
+    "shadow_signals_evaluated_total", "counter", "Signals that the shadow model scored."
+)
+
+
+SHADOW_APPROVED = Metric(
+    "shadow_signals_approved_total", "counter", "Signals that the shadow model would have approved."
+)
+
+
+WARMUP_SKIPS = Metric("warmup_skip_total", "counter", "Ladders not placed while warming up.", ("symbol",))
+
+
+BACKPRESSURE = Metric("backpressure_total", "counter", "Candidates skipped for a backlog.", ("symbol",))
+
+
+FAIL_SAFE_SWITCHES = Metric("fail_safe_switch_total", "counter", "Switches to paper.", ("reason",))
+
+
+FAIL_SAFE_ROUTES = Metric("fail_safe_route_total", "counter", "Executions sent to paper.", ("symbol",))
+
+
+PARQUET_GAP = Metric(
+    "parquet_gap_detected_ms",
+    "gauge",
+    "Widest gap that the last scan of the archive found.",
+    (),
+    "milliseconds",
+)
+
+
+EXCHANGE_MISMATCHES = Metric(
+    "exchange_reference_mismatch_total", "counter", "Settings that differ from the exchange's reference."
+)
+
+
+OPERATIONS_METRICS = (
+    *(BRIER, BRIER_BASELINE, ECE, TAU_ENTRY, TAU_HOLD, TRADES_PER_HOUR, TRADES_PER_HOUR_BEFORE, LADDER),
+    *(SCHEMA_MISMATCHES, ACTIVE_ID, SHADOW_ID, SHADOW_EVALUATED, SHADOW_APPROVED, WARMUP_SKIPS, BACKPRESSURE),
+    *(FAIL_SAFE_SWITCHES, FAIL_SAFE_ROUTES, PARQUET_GAP, EXCHANGE_MISMATCHES),
+)
+
 
 OUTCOMES_SECONDS = 86400.0
 """Window of the Brier scores and the calibration error: half an hour holds too few trades for them."""
@@ -124,23 +212,23 @@ class Operations:
 
     def __init__(self) -> None:
         last = AGGREGATES["last"]
-        self._ladder = Counter(metrics.LADDER, product(BUCKETS))
+        self._ladder = Counter(LADDER, product(BUCKETS))
         self._counters = {
             kind: Counter(metric)
             for kind, metric in (
-                (WarmupSkip, metrics.WARMUP_SKIPS),
-                (Backpressure, metrics.BACKPRESSURE),
-                (FailSafeRoute, metrics.FAIL_SAFE_ROUTES),
-                (FailSafeSwitch, metrics.FAIL_SAFE_SWITCHES),
+                (WarmupSkip, WARMUP_SKIPS),
+                (Backpressure, BACKPRESSURE),
+                (FailSafeRoute, FAIL_SAFE_ROUTES),
+                (FailSafeSwitch, FAIL_SAFE_SWITCHES),
             )
         }
-        self._schema = Counter(metrics.SCHEMA_MISMATCHES)
-        self._exchange = Counter(metrics.EXCHANGE_MISMATCHES)
-        self._evaluated = Counter(metrics.SHADOW_EVALUATED)
-        self._approved = Counter(metrics.SHADOW_APPROVED)
-        self._entry = Window(metrics.TAU_ENTRY, last, _FOR_EVER)
-        self._hold = Window(metrics.TAU_HOLD, last, _FOR_EVER)
-        self._gap = Window(metrics.PARQUET_GAP, last, _FOR_EVER)
+        self._schema = Counter(SCHEMA_MISMATCHES)
+        self._exchange = Counter(EXCHANGE_MISMATCHES)
+        self._evaluated = Counter(SHADOW_EVALUATED)
+        self._approved = Counter(SHADOW_APPROVED)
+        self._entry = Window(TAU_ENTRY, last, _FOR_EVER)
+        self._hold = Window(TAU_HOLD, last, _FOR_EVER)
+        self._gap = Window(PARQUET_GAP, last, _FOR_EVER)
         counters = (self._ladder, *self._counters.values(), self._schema, self._exchange)
         self._tallies: tuple[Tally, ...] = (
             *(*counters, self._evaluated, self._approved),
@@ -193,10 +281,10 @@ class Operations:
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
         for tally in self._tallies:
             yield tally.family(end)
-        for slot, metric in (("active", metrics.ACTIVE_ID), ("shadow", metrics.SHADOW_ID)):
+        for slot, metric in (("active", ACTIVE_ID), ("shadow", SHADOW_ID)):
             yield Family(metric, {(self._slots[slot],): 1.0} if slot in self._slots else {})
-        yield single(metrics.TRADES_PER_HOUR, self._throughput.per_hour(end))
-        yield single(metrics.TRADES_PER_HOUR_BEFORE, self._throughput.before_p95)
+        yield single(TRADES_PER_HOUR, self._throughput.per_hour(end))
+        yield single(TRADES_PER_HOUR_BEFORE, self._throughput.before_p95)
         yield from self._calibration(self._outcomes.sums(end).reshape(2, 4, calibration.BINS))
 
     def state(self) -> OperationsState:
@@ -219,9 +307,7 @@ class Operations:
         self._outcomes.add(np.full(len(cells), ts), cells, np.array(list(amounts.values())))
 
     def _calibration(self, sums: Any) -> Iterator[Family]:
-        for (counts, _, _, squared), metric in zip(
-            sums, (metrics.BRIER, metrics.BRIER_BASELINE), strict=True
-        ):
+        for (counts, _, _, squared), metric in zip(sums, (BRIER, BRIER_BASELINE), strict=True):
             enough = counts.sum() >= MIN_OUTCOMES
             yield single(metric, calibration.brier_score(counts, squared) if enough else None)
         counts, scores, won, _ = sums[0]
@@ -229,4 +315,4 @@ class Operations:
         if counts.sum() >= MIN_CALIBRATED:
             noise = calibration.calibration_noise(counts, scores)
             error = max(0.0, calibration.expected_calibration_error(counts, scores, won) - noise)
-        yield single(metrics.ECE, error)
+        yield single(ECE, error)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from rollguard.exporters.exposition.text import Family, Histogram, Labels
+from rollguard.exporters.exposition.families import Family, Histogram, Labels
 
 
 class Births:

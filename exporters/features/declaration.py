@@ -10,11 +10,10 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, ValidationError, model_validator
 
-from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
 from rollguard.metric import Metric, MetricType
-from rollguard.spec.fields import Listed, Model, Name, Text
-from rollguard.spec.loading import translated
+from rollguard.spec.fields import Duration, Listed, Model, Name, Text
+from rollguard.spec.messages import translated
 from rollguard.yamlfile import read
 
 Aggregate: TypeAlias = Literal[

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rollguard.conventions import ROLLOUT_LABEL
-from rollguard.exporters.exposition.text import Labels
+from rollguard.exporters.exposition.families import Labels
 from rollguard.exporters.features.declaration import Declaration, DeclaredMetric
 from rollguard.exporters.measures.accumulators import Counter, Distribution, Tally
 from rollguard.exporters.measures.windowed import AGGREGATES, Aggregate, Sample, Window

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family, single
+from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.forecast import metrics, table
 from rollguard.exporters.forecast.table import Cell, Day, Newest, Scope
 from rollguard.exporters.measures.accumulators import Counter

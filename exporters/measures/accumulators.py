@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family, Histogram, Labels
+from rollguard.exporters.exposition.families import Family, Histogram, Labels
 from rollguard.metric import Metric
 
 MAX_LABELS = 500

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family, Labels
+from rollguard.exporters.exposition.families import Family, Labels
 from rollguard.exporters.measures.accumulators import MAX_LABELS, Bound
 from rollguard.exporters.measures.windows import BUCKETS, MAX_FUTURE_SECONDS
 from rollguard.metric import Metric

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.measures.accumulators import Tally, restore
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import Intake, IntakeState, Timed

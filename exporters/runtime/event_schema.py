@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec import Meta
+
+Time: TypeAlias = Annotated[float, Meta(ge=0, description="Unix seconds.")]
+
+
+Word: TypeAlias = Annotated[str, Meta(min_length=1, max_length=100)]
 
 
 def event_schema(events: Any, of: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, Generic, Protocol
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.runtime import health
 from rollguard.exporters.runtime.checkpoint import Checkpoint, CheckpointFile
 from rollguard.exporters.sources.interface import Reading, Records, Source

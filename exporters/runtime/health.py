@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from rollguard.exporters.exposition.text import Family, by_label, single
+from rollguard.exporters.exposition.families import Family, by_label, single
 from rollguard.metric import Metric
 
 _NAME = "rollguard_exporter_{}"

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 import msgspec
 import numpy as np
 
-from rollguard.exporters.exposition.text import Family, by_label
+from rollguard.exporters.exposition.families import Family, by_label
 from rollguard.exporters.measures.distances import Array
 from rollguard.exporters.measures.windows import MAX_FUTURE_SECONDS
 from rollguard.exporters.runtime.decoding import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.runtime.intake import REJECTED
 
 _PAGE = """<!doctype html>

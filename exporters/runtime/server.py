@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from rollguard.errors import RollguardError
-from rollguard.exporters.exposition.text import OPENMETRICS, TEXT, Exposition, Family
+from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.exposition.text import OPENMETRICS, TEXT, Exposition
 from rollguard.exporters.exposition.zero_start import Births
 from rollguard.exporters.runtime.page import page
 

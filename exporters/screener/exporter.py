@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rollguard.exporters.exposition.text import Family, by_label, single
+from rollguard.exporters.exposition.families import Family, by_label, single
 from rollguard.exporters.measures.accumulators import Counter, Distribution, Tally, restore
 from rollguard.exporters.runtime.decoding import SHAPE, TOO_LONG
 from rollguard.exporters.runtime.follower import Input

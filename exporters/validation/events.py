@@ -9,8 +9,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
-from rollguard.exporters.canary.events import Time, Word
-from rollguard.exporters.runtime.event_schema import event_schema
+from rollguard.exporters.runtime.event_schema import Time, Word, event_schema
 
 Check: TypeAlias = Literal["condition", "execution"]
 CHECKS: tuple[str, ...] = get_args(Check)

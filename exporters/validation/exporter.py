@@ -8,7 +8,7 @@ from itertools import product
 
 import msgspec
 
-from rollguard.exporters.exposition.text import Family, single
+from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.measures.accumulators import Counter, Distribution
 from rollguard.exporters.measures.windows import MAX_FUTURE_SECONDS
 from rollguard.exporters.runtime.event_exporter import EventExporter

@@ -12,7 +12,7 @@ from rollguard.conventions import ROLLBACK_RECEIVER
 from rollguard.errors import FileProblemsError
 from rollguard.generators.scrape import Addresses
 from rollguard.spec.fields import Listed, Model
-from rollguard.spec.loading import translated
+from rollguard.spec.messages import translated
 from rollguard.yamlfile import read
 
 WATCHDOG_RECEIVER = "rollguard-watchdog"

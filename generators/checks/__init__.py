@@ -21,8 +21,7 @@ from rollguard.generators.checks import (
     variants,
     versions,
 )
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 from rollguard.generators.promql.syntax import PromQLError
 
 SPEC = "spec"

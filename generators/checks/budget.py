@@ -8,8 +8,7 @@ from rollguard import durations
 from rollguard.errors import FileProblemsError
 from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.yamlfile import Location
 
 NAME = "budget"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from rollguard.errors import Problem
 from rollguard.generators import output
@@ -19,6 +19,23 @@ from rollguard.metric import Metric
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Guard, Rollout
 from rollguard.yamlfile import Document, Location
+
+Severity: TypeAlias = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake, doubt or remark.
+
+    Args:
+        check: the check's name, as docs/checks.md has it.
+        severity: an error must be mended, a warning looked at; a note says what was not checked.
+        problem: where it is, what it is and how to mend it.
+    """
+
+    check: str
+    severity: Severity
+    problem: Problem
 
 
 @dataclass(frozen=True)

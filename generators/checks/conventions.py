@@ -9,8 +9,7 @@ from typing import Any
 
 from rollguard.conventions import PLATFORM, RULES_INFO
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.rules.alerting import RULES_IN_A_GROUP, rule_file
 from rollguard.generators.rules.platform import platform_rules
 from rollguard.generators.rules.timing import Timing

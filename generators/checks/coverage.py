@@ -7,8 +7,7 @@ from pathlib import Path
 
 from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 from rollguard.generators.mutation import subjects
 from rollguard.generators.rule_tests import coverage
 from rollguard.spec.guards import all_guards

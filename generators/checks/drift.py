@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 from rollguard.errors import Problem
 from rollguard.generators import output
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 
 NAME = "drift"
 

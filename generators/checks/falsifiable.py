@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import Binary, Expression, PromQLError, Span
 from rollguard.generators.rules.alerting import conditions

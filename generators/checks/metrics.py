@@ -9,8 +9,7 @@ from pathlib import Path
 
 from rollguard.conventions import RULES_INFO
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding, Severity
+from rollguard.generators.checks.context import Checked, Finding, Material, Severity
 from rollguard.generators.known_metrics import Known
 from rollguard.generators.promql.reads import Read, Reading, reading
 from rollguard.generators.promql.syntax import PromQLError

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 from rollguard.generators.tools import amtool
 
 NAME = "routes"

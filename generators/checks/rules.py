@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import PromQLError
-from rollguard.generators.rules.alerting import evaluated
+from rollguard.generators.rules.alerting import RenderingError, evaluated
 from rollguard.generators.tools import promtool
+from rollguard.spec.guards import all_guards
 from rollguard.yamlfile import Location
 
 NAME = "rules"
@@ -91,3 +92,14 @@ def _word_at(expr: str, line: int, column: int) -> str:
     except PromQLError:
         return ""
     return before[-1].text if before else ""
+
+
+def rendering_problems(item: Checked) -> Iterator[Problem]:
+    """Yield what keeps each of a rollout's guards, and its tests, from being rendered."""
+    for guard in all_guards(item.rollout):
+        try:
+            with suppress(PromQLError):  # promtool says what is wrong with what can be rendered
+                item.cases(guard)
+        except RenderingError as error:
+            message = f"cannot be rendered: {error.message}."
+            yield item.problem((*item.location(guard), error.key), message, error.hint)

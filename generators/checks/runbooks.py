@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 from rollguard.generators.rules.platform import rendered_alerts
 from rollguard.spec.guards import NoDataGuard
 

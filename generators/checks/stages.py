@@ -6,8 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 
 NAME = "stages"
 

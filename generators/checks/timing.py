@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from rollguard import durations
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import PromQLError, Selector
 from rollguard.spec.guards import NoDataGuard

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.checks.metrics import everything, saved_exposition, uses
 from rollguard.generators.known_metrics import Known
 from rollguard.generators.promql.reads import Limit

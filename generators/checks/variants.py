@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from rollguard.conventions import VARIANT_LABEL
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.checks.metrics import everything, saved_exposition, uses
 from rollguard.generators.known_metrics import Known
 from rollguard.yamlfile import Location

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rollguard.generators.checks.context import Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Finding, Material
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import Expression, PromQLError
 

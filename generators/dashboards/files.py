@@ -13,7 +13,7 @@ from rollguard.dashboards.kit.base_dashboard import RUNBOOKS
 from rollguard.dashboards.overview import fleet, platform
 from rollguard.dashboards.overview.rollout import rollout_dashboard
 from rollguard.dashboards.systems import canary, features, features_history, forecast, screener, validation
-from rollguard.generators import folder
+from rollguard.generators import output
 from rollguard.generators.dashboards.guard_views import platform_view, rollout_view
 from rollguard.generators.rules.platform import RenderedAlert, rendered_alerts
 from rollguard.generators.rules.timing import Timing
@@ -76,9 +76,9 @@ def all_dashboards(
 
 def outdated(files: Mapping[str, str], to: Path) -> list[Path]:
     """Return which dashboards in a folder differ from what would be made, are missing, or are left over."""
-    return folder.outdated(files, to, _OURS)
+    return output.outdated_files(files, to, _OURS)
 
 
 def write(files: Mapping[str, str], to: Path) -> list[Path]:
     """Write dashboards that are out of date and remove those that are left over; return which."""
-    return folder.write(files, to, _OURS)
+    return output.write_files(files, to, _OURS)

@@ -28,7 +28,8 @@ from rollguard.generators.rules.timing import Timing
 from rollguard.generators.tools import promtool
 from rollguard.generators.tools.promtool import PromtoolError
 from rollguard.spec.guards import all_guards
-from rollguard.spec.rollout import Equivalent, Rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.rule_tests import Equivalent
 from rollguard.yamlfile import read
 
 Status: TypeAlias = Literal["killed", "survived", "equivalent", "tolerated", "falsely declared"]

@@ -29,7 +29,8 @@ from rollguard.generators.rules.alerting import (
 )
 from rollguard.generators.rules.expressions import ExpressionError
 from rollguard.generators.rules.timing import Timing
-from rollguard.spec.rollout import Guard, Rollout, TestCase, TestSeries
+from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.rule_tests import TestCase, TestSeries
 from rollguard.spec.series import Series
 from rollguard.spec.templates import template_of
 

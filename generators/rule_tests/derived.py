@@ -24,7 +24,7 @@ from rollguard.generators.rule_tests.cases import (
 from rollguard.generators.rule_tests.notation import STALE, Sample, expanded, shortened
 from rollguard.generators.rules.alerting import STAGE_LOOKBACK_SECONDS, Condition, other_stages
 from rollguard.generators.rules.timing import LOOKBACK_INTERVALS
-from rollguard.spec.rollout import TestCase
+from rollguard.spec.rule_tests import TestCase
 from rollguard.spec.series import Series
 
 _SCRAPES_BETWEEN_FAILURES = 15

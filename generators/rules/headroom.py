@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rollguard.dashboards.kit.states import CLOSENESS
+from rollguard.conventions import CLOSENESS
 from rollguard.generators.promql import measures
 from rollguard.generators.promql.comparisons import closeness, comparisons, parsed
 from rollguard.generators.promql.syntax import PromQLError

@@ -14,7 +14,8 @@ from rollguard.generators.rules.alerting import RULES_IN_A_GROUP, RUNBOOKS, Rend
 from rollguard.generators.rules.expressions import PromQL
 from rollguard.generators.rules.timing import LOOKBACK_INTERVALS, Timing
 from rollguard.spec.platform import PlatformAlert, PlatformTest, platform_alerts
-from rollguard.spec.rollout import Equivalent, Rollout
+from rollguard.spec.rollout import Rollout
+from rollguard.spec.rule_tests import Equivalent
 
 _LONGEST_WINDOW_SECONDS = 600.0
 

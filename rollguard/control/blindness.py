@@ -1,4 +1,4 @@
-"""Whether anybody watches a rollout: blind is who hears no heartbeat and sees no rule evaluated for long."""
+"""Detect rollouts that nobody watches: no heartbeat and no rule evaluation for `blind_after`."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rollguard import state as states
 from rollguard.control import decide, drill, preconditions, run_definitions, transitions
-from rollguard.control.heard import Heard
+from rollguard.control.active_alerts import Heard
 from rollguard.errors import RollguardError
 from rollguard.flags import definitions
 from rollguard.ledger import ConflictError, Ledger

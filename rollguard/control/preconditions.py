@@ -1,4 +1,4 @@
-"""What keeps a person from starting or promoting a rollout, and how it is said."""
+"""What must hold before a person may start or promote a rollout, and how a refusal is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of a rollout: what each leads to, and in which states it is allowed."""
+"""The transitions of a rollout: what each leads to, and in which states it is allowed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from rollguard.ledger.chain import Head, row_of
-from rollguard.ledger.errors import LedgerError
+from rollguard.ledger.storage import LedgerError
 from rollguard.state import Entry, State
 
 _states = msgspec.json.Decoder(dict[str, State])

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rollguard.ledger.errors import LedgerError
+from rollguard.ledger.storage import LedgerError
 from rollguard.state import Entry, State, Transition, fold
 
 GENESIS = "0" * 64

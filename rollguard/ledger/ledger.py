@@ -17,10 +17,9 @@ from sqlalchemy.exc import ArgumentError
 from rollguard.ledger import proof, schema
 from rollguard.ledger.archive import decode_states, encode_states, read_archive, write_archive
 from rollguard.ledger.chain import GENESIS, NOTHING, Fault, Head, entry_after, entry_of, faults, row_of
-from rollguard.ledger.errors import ConflictError, LedgerError
 from rollguard.ledger.postgresql import PostgresStorage
 from rollguard.ledger.sqlite import SqliteStorage
-from rollguard.ledger.storage import Storage
+from rollguard.ledger.storage import ConflictError, LedgerError, Storage
 from rollguard.state import Entry, State, Transition
 
 BUSY_SECONDS = 5.0

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from rollguard.ledger.errors import LedgerError
 from rollguard.ledger.schema import leases
-from rollguard.ledger.storage import Storage
+from rollguard.ledger.storage import LedgerError, Storage
 
 _LOCK = 7_316_905_108
 """The chain's advisory lock, by any number that others who use the database do not take."""

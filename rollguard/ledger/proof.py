@@ -12,7 +12,7 @@ import msgspec
 from rollguard.conventions import PLATFORM
 from rollguard.ledger.archive import decode_states, encode_states
 from rollguard.ledger.chain import NOTHING, Fault, Head, entry_of
-from rollguard.ledger.errors import LedgerError
+from rollguard.ledger.storage import LedgerError
 from rollguard.state import Entry, Transition
 
 Row = Mapping[Any, Any]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from rollguard.ledger.errors import LedgerError
+from rollguard.ledger.storage import LedgerError
 
 metadata = sa.MetaData()
 version_table = sa.Table("ledger_schema", metadata, sa.Column("version", sa.Integer, primary_key=True))

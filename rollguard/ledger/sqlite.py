@@ -11,8 +11,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from rollguard.ledger.errors import LedgerError
-from rollguard.ledger.storage import Storage
+from rollguard.ledger.storage import LedgerError, Storage
 from rollguard.lock import locked
 
 _HINTS = {

@@ -9,7 +9,15 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from rollguard.ledger.errors import ConflictError, LedgerError
+from rollguard.errors import RollguardError
+
+
+class LedgerError(RollguardError):
+    """The ledger cannot be read or written; what it says is unchanged."""
+
+
+class ConflictError(RollguardError):
+    """The rollout's state changed meanwhile, or the decision is in the ledger already."""
 
 
 class Storage(ABC):

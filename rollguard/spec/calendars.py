@@ -9,9 +9,36 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rollguard.spec import instants
 from rollguard.spec.fields import Listed, Model, Text
-from rollguard.spec.instants import Instant
+
+
+def instant_seconds(text: str) -> int:
+    """Return the Unix seconds of a moment such as ``2026-01-05T09:00:00+01:00``.
+
+    Raises:
+        ValueError: it is none, or has no time zone.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError("expected a moment with its time zone, such as 2026-01-05T09:00:00+01:00")
+    return int(moment.timestamp())
+
+
+def _checked_instant(text: str) -> str:
+    instant_seconds(text)
+    return text
+
+
+Instant = Annotated[
+    str,
+    AfterValidator(_checked_instant),
+    Field(json_schema_extra={"examples": ["2026-01-05T09:00:00+01:00"]}),
+]
+"""A field of the rollout file, kept as it is written."""
+
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -86,10 +113,10 @@ class Freeze(Model):
 
     @model_validator(mode="after")
     def _in_order(self) -> Freeze:
-        if instants.seconds(self.begin) >= instants.seconds(self.until):
+        if instant_seconds(self.begin) >= instant_seconds(self.until):
             raise ValueError("expected from before until")
         return self
 
     def covers(self, now: float) -> bool:
         """Return whether a moment, Unix seconds, is within it."""
-        return instants.seconds(self.begin) <= now < instants.seconds(self.until)
+        return instant_seconds(self.begin) <= now < instant_seconds(self.until)

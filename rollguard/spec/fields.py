@@ -6,8 +6,19 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, TypeAlias, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    Strict,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
+from rollguard.durations import _PATTERN, parse, render
 from rollguard.errors import RollguardError, without_login
 
 Value: TypeAlias = bool | int | float | str
@@ -132,3 +143,22 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, populate_by_name=True, allow_inf_nan=False
     )
+
+
+def _coerce(value: object) -> float:
+    if isinstance(value, str):
+        return parse(value)
+    if value == 0 and not isinstance(value, bool):
+        return 0.0
+    raise ValueError("expected a duration with its unit, such as 15s, 10m, 4h or 1h30m")
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(_coerce),
+    PlainSerializer(render, return_type=str),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^(?:0|(?=[0-9]){_PATTERN})$", "examples": ["15s", "4h", "1h30m"]}
+    ),
+]
+"""A field of the rollout file: text such as ``4h`` in the file, seconds (float) in the model."""

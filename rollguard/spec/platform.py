@@ -10,11 +10,11 @@ from typing import Literal
 from pydantic import Field, ValidationError, model_validator
 
 from rollguard.conventions import PLATFORM
-from rollguard.durations import Duration
 from rollguard.errors import FileProblemsError
-from rollguard.spec.fields import LIBRARY, AlertName, Listed, Model, Text
+from rollguard.spec.fields import LIBRARY, AlertName, Duration, Listed, Model, Text
 from rollguard.spec.guards import all_guards
-from rollguard.spec.rollout import Action, Equivalent, Guard, Rollout, Severity
+from rollguard.spec.rollout import Action, Guard, Rollout, Severity
+from rollguard.spec.rule_tests import Equivalent
 from rollguard.spec.templates import GuardError
 from rollguard.yamlfile import read
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rollguard.conventions import DISABLED, ENABLED, FALLBACK, ROLLBACK
-from rollguard.durations import Duration
-from rollguard.spec import instants
-from rollguard.spec.calendars import Freeze, Window
+from rollguard.spec import calendars
+from rollguard.spec.calendars import Freeze, Instant, Window
+from rollguard.spec.exporter import Exporter
 from rollguard.spec.fields import (
     ADDRESS,
     ATTRIBUTE,
@@ -20,8 +20,7 @@ from rollguard.spec.fields import (
     JOB,
     PARAMETER,
     AlertName,
-    DatabaseURL,
-    JinjaCondition,
+    Duration,
     JinjaText,
     Listed,
     Model,
@@ -32,7 +31,7 @@ from rollguard.spec.fields import (
     Text,
     Value,
 )
-from rollguard.spec.instants import Instant
+from rollguard.spec.rule_tests import Equivalent, TestCase
 from rollguard.spec.targets import Target
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
@@ -42,79 +41,6 @@ TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
 
 METADATA = ("rollout", "position", "stage", "run", "seq", "reason")
 """What a flag's metadata says of its rollout; a stage's own values have other names."""
-
-
-class CanaryExporter(Model):
-    """What is measured of a model canary."""
-
-    events: Path = Field(description="JSON lines that the services write.")
-    reference: Path | None = Field(None, description="Saved quantile bins of the features; none: no drift.")
-    window: Duration = Field(1800.0, gt=0, description="Length of the rolling windows.")
-
-
-class ScreenerExporter(Model):
-    """What is measured of a stock screener."""
-
-    log: Path = Field(description="Log of the Celery workers; a pattern such as celery-*.log names several.")
-    database: DatabaseURL | None = Field(None, description="Where the table scan_results is; none: log only.")
-    universe: int | None = Field(
-        None, gt=0, description="Symbols that a scan should score; none: no coverage."
-    )
-    baseline: Path | None = Field(None, description="Saved baseline of the scores; none: no drift.")
-
-
-class ValidationExporter(Model):
-    """What is measured of a validation of signals."""
-
-    events: Path = Field(description="JSON lines, one per decision and per execution.")
-
-
-class ForecastExporter(Model):
-    """What is measured of an ensemble of forecasting models."""
-
-    database: DatabaseURL = Field(description="Where the table ensemble_validation_metrics is.")
-    env: Path | None = Field(None, description="File with CANARY_SYMBOLS and CANARY_HORIZONS; none: all.")
-    log: Path | None = Field(None, description="Log of the forecast job; none: no critical errors.")
-    forecasts: str | None = Field(None, description="SQL; none: of the table forecasts.")
-    calibrations: str | None = Field(None, description="SQL; none: of the table calibrations.")
-
-
-class FeaturesExporter(Model):
-    """What is measured of features whose measurements name their rollout."""
-
-    events: Path = Field(description="JSON lines, one per measurement.")
-    metrics: Path | None = Field(None, description="Declaration of the metrics; none: the shipped one.")
-
-
-class Exporter(Model):
-    """The exporter that `rollguard up` starts. Exactly one kind."""
-
-    canary: CanaryExporter | None = None
-    screener: ScreenerExporter | None = None
-    validation: ValidationExporter | None = None
-    forecast: ForecastExporter | None = None
-    features: FeaturesExporter | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Exporter:
-        if len(self._kinds) != 1:
-            raise ValueError(f"expected exactly one kind: {', '.join(type(self).model_fields)}")
-        return self
-
-    @property
-    def kind(self) -> str:
-        """Its name, as in `rollguard export KIND`."""
-        return self._kinds[0]
-
-    @property
-    def options(self) -> Model:
-        """What it is started with."""
-        found: Model = getattr(self, self.kind)
-        return found
-
-    @property
-    def _kinds(self) -> list[str]:
-        return [kind for kind, options in self if options is not None]
 
 
 class Scrape(Model):
@@ -150,12 +76,12 @@ class Schedule(Model):
     @property
     def enable_time(self) -> int | None:
         """`enable_at` in Unix seconds."""
-        return instants.seconds(self.enable_at) if self.enable_at else None
+        return calendars.instant_seconds(self.enable_at) if self.enable_at else None
 
     @property
     def disable_time(self) -> int | None:
         """`disable_at` in Unix seconds."""
-        return instants.seconds(self.disable_at) if self.disable_at else None
+        return calendars.instant_seconds(self.disable_at) if self.disable_at else None
 
     @model_validator(mode="after")
     def _in_order(self) -> Schedule:
@@ -215,45 +141,6 @@ class Stage(Model):
     def share(self) -> float:
         """How much gets `serve`, in %: all of it where none is given."""
         return 100 if self.percent is None else self.percent
-
-
-class TestSeries(Model):
-    """One input of a test: the series of a metric parameter, and its values."""
-
-    __test__ = False  # not a test class, whatever pytest thinks of its name
-
-    of: str = Field(description="A parameter of type metric; left out where the guard does not give it.")
-    suffix: Literal["", "_bucket", "_count", "_sum"] = Field("", description="Of a histogram's series.")
-    labels: dict[str, JinjaText] = Field({}, description="Labels beside those that the guard selects; Jinja.")
-    values: JinjaText = Field(description="Jinja; a number to hold, or promtool's notation.")
-
-
-class TestCase(Model):
-    """A promtool test in terms of the parameters."""
-
-    __test__ = False
-
-    case: Literal["fires", "silent", "absent"]
-    about: Text
-    given: Listed[str] = Field((), description="Left out where one of these is not given.")
-    unless: Listed[str] = Field((), description="Left out where one of these is given.")
-    when: JinjaCondition | None = Field(None, description="A Jinja expression; left out where it is false.")
-    series: Listed[TestSeries] = ()
-    starts: JinjaText = Field("0", description="Jinja; seconds from which on the condition holds.")
-    already: bool = Field(False, description="true: it holds before, too, so that `for` is over by then.")
-    lasts: JinjaText = Field("0", description="Jinja; seconds that it still holds when the breach is over.")
-    needs: JinjaText = Field("0", description="Jinja; seconds of breach, after calm, until it holds.")
-    keeps: bool = Field(False, description="true: it goes on firing when one of its series goes.")
-
-
-class Equivalent(Model):
-    """A mutant of a rule that no test can notice, and why."""
-
-    mutation: JinjaText = Field(
-        description="Its name as `rollguard test --mutate` shows it; Jinja, may be empty."
-    )
-    reason: Text
-    tolerated: bool = Field(False, description="true: no equivalent, but unnoticed for the reason.")
 
 
 class Guard(Model):

@@ -7,13 +7,13 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema, model_validator
 
-from rollguard.durations import Duration
 from rollguard.spec.fields import (
     DOTTED_KEY,
     ENV_NAME,
     FILE_NAME,
     HTTP_URL,
     REDIS_URL,
+    Duration,
     Listed,
     Model,
     Name,

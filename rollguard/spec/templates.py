@@ -15,7 +15,8 @@ from pydantic import Field, ValidationError
 from rollguard import durations
 from rollguard.errors import RollguardError
 from rollguard.spec.fields import LIBRARY, Listed, Model, Name, Text, Value
-from rollguard.spec.rollout import Equivalent, Guard, TestCase
+from rollguard.spec.rollout import Guard
+from rollguard.spec.rule_tests import Equivalent, TestCase
 from rollguard.spec.series import Series
 from rollguard.yamlfile import read
 

@@ -15,7 +15,7 @@ import httpx
 
 from rollguard.durations import render
 from rollguard.spec.targets import SecretHeader
-from rollguard.targets import json_text, secrets
+from rollguard.targets import json_file
 from rollguard.targets.interface import TargetError
 
 MAX_ANSWER_BYTES = 1 << 20
@@ -54,7 +54,7 @@ class Caller:
         sent.update(self.headers)
         sent.update(headers or {})
         for name, secret in self.secret_headers.items():
-            sent[name] = secret.prefix + secrets.read(self.root / secret.file)
+            sent[name] = secret.prefix + read_secret(self.root / secret.file)
         content = None if body is None else json.dumps(body).encode()
         try:
             answer, said = asyncio.run(self._answered(method, url, content, sent))
@@ -95,7 +95,7 @@ class Caller:
             raise TargetError(f"{url} does not answer with JSON: {error}.") from error
         for key, value in expected.items():
             shown = value_at(found, key)
-            if not json_text.same(shown, value):
+            if not json_file.same(shown, value):
                 return f"{url}: {key} is {json.dumps(shown)[:200]}, expected {json.dumps(value)[:200]}."
         return ""
 
@@ -126,3 +126,18 @@ def value_at(document: Any, dotted: str) -> Any:
         else:
             return None
     return found
+
+
+def read_secret(path: Path) -> str:
+    """Return the secret in a file.
+
+    Raises:
+        TargetError: it cannot be read, is empty, or is no line of printable ASCII.
+    """
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TargetError(f"the secret in {path} cannot be read: {type(error).__name__}.") from error
+    if not text or not text.isprintable():
+        raise TargetError(f"{path} is expected to hold a secret, on one line.")
+    return text

@@ -10,7 +10,7 @@ from typing import Any
 from rollguard.flags import definitions
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
-from rollguard.targets import json_text
+from rollguard.targets import json_file
 from rollguard.targets.interface import TargetError
 from rollguard.targets.shared_file import FileTarget
 
@@ -53,13 +53,13 @@ class FlagdFileTarget(FileTarget):
             return content
         after = _spliced(text, changed)
         document["flags"] |= changed
-        if not json_text.same(json.loads(after), document):
+        if not json_file.same(json.loads(after), document):
             keys = ", ".join(changed)
             raise TargetError(f"{self.path}: {keys} cannot be replaced without touching the rest.")
         return after.encode()
 
     def _parse(self, content: bytes) -> tuple[str, dict[str, Any]]:
-        text, document = json_text.parse(self.path, content)
+        text, document = json_file.parse(self.path, content)
         if not isinstance(document, dict) or not isinstance(document.get("flags"), dict):
             raise TargetError(f'{self.path} has no flags, expected {{"flags": {{…}}}}.')
         return text, document
@@ -68,24 +68,24 @@ class FlagdFileTarget(FileTarget):
 def _others(document: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return those definitions that are not in a document."""
     found = document["flags"]
-    return {key: wanted for key, wanted in values.items() if not json_text.same(found.get(key), wanted)}
+    return {key: wanted for key, wanted in values.items() if not json_file.same(found.get(key), wanted)}
 
 
 def _spliced(text: str, wanted: Mapping[str, Any]) -> str:
     """Return valid JSON text with flags replaced, or added after the last."""
-    start = next(start for name, start, _ in json_text.members(text, text.index("{")) if name == "flags")
-    present = list(json_text.members(text, start))
+    start = next(start for name, start, _ in json_file.members(text, text.index("{")) if name == "flags")
+    present = list(json_file.members(text, start))
     if not present:
-        return json_text.replaced(text, ("flags",), dict(wanted))
+        return json_file.replaced(text, ("flags",), dict(wanted))
     parts, at = [], 0
     for name, begin, end in present:
         if name in wanted:
-            parts += [text[at:begin], json_text.rendered(text, wanted[name], begin)]
+            parts += [text[at:begin], json_file.rendered(text, wanted[name], begin)]
             at = end
     _, last_start, last_end = present[-1]
     parts.append(text[at:last_end])
-    gap = "\n" + json_text.margin(text, last_start) if "\n" in text else " "
+    gap = "\n" + json_file.margin(text, last_start) if "\n" in text else " "
     new = wanted.keys() - {name for name, _, _ in present}
     for key in filter(new.__contains__, wanted):
-        parts.append(f",{gap}{json.dumps(key)}: {json_text.rendered(text, wanted[key], last_start)}")
+        parts.append(f",{gap}{json.dumps(key)}: {json_file.rendered(text, wanted[key], last_start)}")
     return "".join([*parts, text[last_end:]])

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
-from rollguard.targets import files, json_text
+from rollguard.targets import files, json_file
 from rollguard.targets.interface import Lane, TargetError, meaning
 from rollguard.targets.memory import Memory
 
@@ -109,7 +109,7 @@ class ModelRegistryTarget:
         path = self.root / MANIFEST
         if content is None:
             raise TargetError(f"{path} does not exist.\n  Create it: a list of {{id, created_at, …}}.")
-        text, document = json_text.parse(path, content)
+        text, document = json_file.parse(path, content)
         if isinstance(document, list) and self.kind == "link":
             return text, {"models": document}
         if not isinstance(document, dict) or not isinstance(document.get("models"), list):
@@ -121,7 +121,7 @@ class ModelRegistryTarget:
 
     def _with_field(self, before: bytes | None, wanted: str) -> bytes:
         text, _ = self._manifest(before)
-        return json_text.replaced(text, (self.slot,), wanted).encode()
+        return json_file.replaced(text, (self.slot,), wanted).encode()
 
 
 def _linked(link: Path) -> str | None:

@@ -16,7 +16,7 @@ from rollguard.conventions import FALLBACK
 from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
-from rollguard.targets import secrets
+from rollguard.targets import calls
 from rollguard.targets.interface import Lane, TargetError, wanted
 
 TIMEOUT_SECONDS = 5.0
@@ -98,7 +98,7 @@ class RedisStreamTarget:
         return critical and self.clock() - state.entered_at <= self.rollout.rollback.cooldown
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
-        password = secrets.read(self.password_file) if self.password_file else None
+        password = calls.read_secret(self.password_file) if self.password_file else None
         try:
             with redis.Redis.from_url(
                 self.url,

@@ -5,246 +5,29 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 
 from rollguard.control.plane import ControlPlane
-from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS, PLATFORM
 from rollguard.errors import RollguardError
-from rollguard.monitoring import queries
 from rollguard.monitoring.observation import (
-    CriterionSeen,
-    GuardSeen,
     Observation,
-    Rules,
-    criteria_of,
-    guards_of,
-    problems,
-    rules_of,
-    state_of,
-    troubled,
 )
+from rollguard.monitoring.observer import Observer
 from rollguard.monitoring.prometheus import (
     Prometheus,
     PrometheusError,
-    QueryRefusedError,
     Rule,
-    SeveralSeriesError,
 )
-from rollguard.spec.falsifiable import criterion_fault
-from rollguard.spec.guards import SEVERAL, NoDataGuard
-from rollguard.spec.needed_series import reads
-from rollguard.spec.platform import acting_guards
-from rollguard.spec.rollout import Criterion, Guard, Rollout
-from rollguard.spec.series import Series
-from rollguard.spec.templates import template_of
+from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.workers.periodic import Periodic
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 15.0
-_LOOKBACK_INTERVALS = 4
-"""For so many intervals a sample counts, as failed scrapes take none away."""
 
 LEASE_TURNS = 4
 """For so many turns one of several control planes may advance rollouts without asking again."""
-
-_NO_DATA = "has no data"
-_SHARE_STEPS = 60
-_MOST_STEPS = 20_000
-"""Of the first look at a stage after a restart: three days, moment by moment; of longer ones less closely."""
-
-
-class Observer:
-    """Asks Prometheus about rollouts.
-
-    Args:
-        prometheus: the client.
-        scale: what intervals are divided by.
-        wall: Unix seconds.
-    """
-
-    def __init__(self, prometheus: Prometheus, scale: float, wall: Callable[[], float]) -> None:
-        self._prometheus = prometheus
-        self._scale = scale
-        self._wall = wall
-        self._failures: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {}
-        """By rollout its entry, and by criterion up to when it was asked and when it last failed."""
-        self._silent: dict[str, dict[str, float]] = {}
-        """By rollout and guard, since when it has had no data at every look."""
-        self._passed: dict[str, tuple[int, dict[tuple[float, float], float]]] = {}
-        """By rollout its entry, and how much of times that are past was evaluated."""
-
-    def interval(self, rollout: Rollout) -> float:
-        """Return the seconds between two evaluations of a rollout's rules."""
-        return max(MIN_INTERVAL_SECONDS, rollout.scrape.interval / self._scale)
-
-    def rules(self, rollout: Rollout, loaded: Sequence[Rule] | None = None) -> Rules:
-        """Return a rollout's rules as they are loaded; raises PrometheusError."""
-        found = self._prometheus.rules() if loaded is None else loaded
-        return rules_of(rollout.name, found, self._prometheus.value(queries.rules_age(rollout.name)))
-
-    def look(
-        self, rollout: Rollout, positions: Sequence[str], loaded: Sequence[Rule] | None = None
-    ) -> list[str]:
-        """Return what keeps the guards from watching a rollout at some positions; raises PrometheusError."""
-        rules = self.rules(rollout, loaded)
-        found = [*problems(rollout, rules, self.interval(rollout))]
-        for position in positions:
-            found += [f"{text} in {position}" for text in troubled(rollout, rules, position, ("rollback",))]
-        return found
-
-    def observe(self, rollout: Rollout, state: State, loaded: Sequence[Rule]) -> Observation:
-        """Return what Prometheus shows of a rollout whose run is under way.
-
-        Raises:
-            PrometheusError: it does not answer.
-        """
-        now, interval = self._wall(), self.interval(rollout)
-        rules = self.rules(rollout, loaded)
-        criteria = tuple(
-            self._criterion(rollout, state, item, now) for item in criteria_of(rollout, state.position)
-        )
-        following = rollout.stage_after(state.stage or "")
-        ahead = following.name if following else ENABLED
-        return Observation(
-            at=now,
-            newest=state.newest,
-            problems=tuple(problems(rollout, rules, interval)),
-            guards=self._silences(
-                rollout,
-                {
-                    guard.name: self._guard(rollout, guard, rules, now - state.entered_at)
-                    for guard in guards_of(rollout, state.position)
-                },
-                now,
-            ),
-            criteria=criteria,
-            clock_seconds=self._clock(rollout, state, criteria, now),
-            ahead=tuple(troubled(rollout, rules, ahead, ("rollback",))) if state.stage else (),
-        )
-
-    def _clock(self, rollout: Rollout, state: State, criteria: Sequence[CriterionSeen], now: float) -> float:
-        """Return what has passed of the hold, in time that was evaluated, since all criteria hold."""
-        broken = max([item.failed_at for item in criteria if item.failed_at is not None], default=0.0)
-        spans = [(max(begin, broken), end) for begin, end in state.counted(now) if end > max(begin, broken)]
-        return sum(self._evaluated(rollout, state, begin, end, now) for begin, end in spans)
-
-    def _evaluated(self, rollout: Rollout, state: State, begin: float, end: float, now: float) -> float:
-        """Return how much of a time was evaluated, seconds; of what is past, Prometheus is asked once."""
-        seq, known = self._passed.get(rollout.name, (0, {}))
-        known = known if seq == state.seq else {}
-        if (begin, end) in known:
-            return known[begin, end]
-        counted = self._prometheus.value(queries.evaluated_samples(rollout.name, end - begin, now - end))
-        seconds = min(end - begin, (counted or 0.0) * self.interval(rollout))
-        if end < now - self.interval(rollout):
-            self._passed[rollout.name] = (state.seq, {**known, (begin, end): seconds})
-        return seconds
-
-    def _criterion(self, rollout: Rollout, state: State, criterion: Criterion, now: float) -> CriterionSeen:
-        query, failed_at = criterion.expr, None
-        try:
-            query = queries.within(query, rollout.name)
-            if fault := criterion_fault(criterion.expr):
-                return CriterionSeen(criterion.name, query, error=f"always holds: {fault.why}")
-            value = self._prometheus.value(queries.measured(query))
-            holds = self._prometheus.value(query) is not None
-            if criterion.when == "throughout":
-                fails = not holds and state.clock_until is None
-                failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
-        except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
-            return CriterionSeen(criterion.name, query, error=str(error).partition("\n")[0])
-        return CriterionSeen(criterion.name, query, value, holds, failed_at=failed_at)
-
-    def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
-        """Return when a criterion last failed while the clock counted; asks only about what is new."""
-        interval = self.interval(rollout)
-        seq, known = self._failures.get(rollout.name, (0, {}))
-        known = known if seq == state.seq else {}
-        asked_until, failed_at = known.get(name, (state.entered_at, 0.0))
-        for begin, end in state.counted(now):
-            if end <= asked_until:
-                continue
-            since = end - max(begin, asked_until) + interval
-            step = max(interval, since / _MOST_STEPS)
-            asked = queries.last_failure(query, rollout.name, since, step, now - end)
-            found = self._prometheus.value(asked) or 0.0
-            failed_at = max(failed_at, found if found > begin else 0.0)
-            asked_until = end
-        self._failures[rollout.name] = (state.seq, {**known, name: (asked_until, failed_at)})
-        return failed_at
-
-    def _guard(self, rollout: Rollout, guard: Guard, rules: Rules, seconds: float) -> GuardSeen:
-        own, interval = rules.guards.get(guard.name, ()), self.interval(rollout)
-        state, why = state_of(own)
-        try:
-            judging, waiting = _asked(rollout, guard, own, _LOOKBACK_INTERVALS * interval)
-        except queries.QueryError as error:
-            why = why or f"cannot be read: {error}"
-        if why:
-            return GuardSeen("without data", why)
-        share = self._share(judging, seconds, interval)
-        if state != "inactive":
-            return GuardSeen("breached", "fires" if state == "firing" else "is pending", share)
-        if _misses(rollout, guard, rules):
-            return GuardSeen("without data", _NO_DATA, share)
-        if all(self._prometheus.query(query) for query in judging):
-            return GuardSeen("armed", "", share)
-        waits = any(self._prometheus.query(query) for query in waiting)
-        return GuardSeen("waiting", "", share) if waits else GuardSeen("without data", _NO_DATA, share)
-
-    def _silences(
-        self, rollout: Rollout, guards: Mapping[str, GuardSeen], now: float
-    ) -> Mapping[str, GuardSeen]:
-        """Return what guards can say, and for how long those have been silent that have no data."""
-        known = self._silent.get(rollout.name, {})
-        since = {name: known.get(name, now) for name, seen in guards.items() if seen.why == _NO_DATA}
-        self._silent[rollout.name] = since
-        return {
-            name: replace(seen, silent_seconds=now - since[name]) if name in since else seen
-            for name, seen in guards.items()
-        }
-
-    def _share(self, judging: Sequence[str], seconds: float, interval: float) -> float | None:
-        if not judging or seconds <= interval:
-            return None
-        step = max(interval, seconds / _SHARE_STEPS)
-        counted = [self._prometheus.value(queries.share(query, seconds, step)) or 0.0 for query in judging]
-        return round(min(1.0, min(counted) * step / seconds), 3)
-
-
-def _asked(
-    rollout: Rollout, guard: Guard, own: Sequence[Rule], seconds: float
-) -> tuple[list[str], list[str]]:
-    """Return the queries that all yield where a guard can judge, and of which one does where it waits."""
-    ours = guard.use != PLATFORM
-    if ours and template_of(guard).judges_absence:
-        return [], []
-    found = [read for _, condition in reads(guard) for read in condition] if ours else []
-
-    def selector(series: str) -> str:
-        return str(Series.parse(series).within(rollout.name))
-
-    optional = [selector(read.series) for read in found if read.presence == "optional"]
-    judging = [query for rule in own if (query := queries.armed(rule.query, optional))]
-    waiting = [query for rule in own if (query := queries.waiting(rule.query))]
-    waiting += [
-        queries.scarce(selector(read.beside), selector(read.series), seconds)
-        for read in found
-        if read.presence == "scarce"
-    ]
-    return judging, waiting
-
-
-def _misses(rollout: Rollout, guard: Guard, rules: Rules) -> bool:
-    """Return whether a guard that sees this one's data go says so."""
-    return any(
-        state_of(rules.guards.get(other.name, ()))[0] != "inactive"
-        for other in acting_guards(rollout)
-        if isinstance(other, NoDataGuard) and guard.name in other.watched and other.sort != SEVERAL
-    )
 
 
 class Watcher:

@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 60
 START = """
 import logging, sys
 from pathlib import Path
-from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.canary.exporter import canary
 from rollguard.exporters.runtime.runner import Settings, run
 logging.basicConfig(level=logging.INFO)
 events, reference, checkpoint = sys.argv[1:]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from rollguard import durations
-from rollguard.durations import Duration
+from rollguard.spec.fields import Duration
 
 FIELD = TypeAdapter(Duration)
 HALF_A_CENTURY_MS = 50 * 365 * 86_400_000

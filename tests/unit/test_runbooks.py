@@ -15,10 +15,11 @@ from rollguard.exporters.exported_metrics import offered
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.generators.promql import syntax
 from rollguard.metric import Metric
+from rollguard.spec.exporter import Exporter
 from rollguard.spec.guards import NO_DATA, all_guards, runbook
 from rollguard.spec.loading import load_rollout, load_rollouts
 from rollguard.spec.platform import PlatformAlert, platform_alerts
-from rollguard.spec.rollout import Exporter, Guard, Rollout
+from rollguard.spec.rollout import Guard, Rollout
 from rollguard.spec.series import Series
 
 ROOT = Path(__file__).parents[2]

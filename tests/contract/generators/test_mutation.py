@@ -23,7 +23,7 @@ from rollguard.generators.tools import binaries
 from rollguard.generators.tools.promtool import PromtoolError
 from rollguard.spec import templates
 from rollguard.spec.loading import load_rollout
-from rollguard.spec.rollout import Equivalent
+from rollguard.spec.rule_tests import Equivalent
 from rollguard.spec.templates import Template, library
 
 ROOT = Path(__file__).parents[3]

@@ -15,8 +15,8 @@ from rollguard.cli.local.stack import Settings, Stack, addresses
 from rollguard.cli.main import cli
 from rollguard.exporters.screener.exporter import Screener
 from rollguard.generators.tools import binaries
+from rollguard.spec.exporter import Exporter
 from rollguard.spec.loading import load_rollout
-from rollguard.spec.rollout import Exporter
 from rollguard.yamlfile import dump, parse
 
 SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"

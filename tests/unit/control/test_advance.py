@@ -198,7 +198,7 @@ def test_outside_of_its_window_a_stage_does_not_end() -> None:
     ],
 )
 def test_a_window_is_open_by_its_zones_clock(moment: str, is_open: bool) -> None:
-    from rollguard.spec.instants import seconds
+    from rollguard.spec.calendars import instant_seconds as seconds
 
     assert OFFICE.open_at(seconds(moment)) == is_open
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rollguard.exporters.exposition.text import Exposition, Family
+from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.exposition.text import Exposition
 from rollguard.exporters.measures.reference import Reference
 from tests.unit.clock import NOW, Time
 

@@ -19,8 +19,9 @@ from rollguard.exporters.features.declaration import (
 )
 from rollguard.metric import Metric
 from rollguard.server import metric_names
+from rollguard.spec.exporter import Exporter
 from rollguard.spec.loading import load_rollout
-from rollguard.spec.rollout import Exporter, Rollout
+from rollguard.spec.rollout import Rollout
 
 SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
 

@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from rollguard.monitoring.observation import CriterionSeen
+from rollguard.monitoring.observer import Observer
 from rollguard.monitoring.prometheus import Prometheus
 from rollguard.spec.loading import load_rollout
 from rollguard.state import State
-from rollguard.workers.watcher import Observer
 
 ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
 HELD = State(

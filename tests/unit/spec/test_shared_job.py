@@ -10,8 +10,9 @@ from rollguard.cli.local.stack import Settings, Stack
 from rollguard.errors import FileProblemsError
 from rollguard.generators.rules.platform import platform_rules
 from rollguard.generators.scrape import Addresses, prometheus_config
+from rollguard.spec.exporter import Exporter
 from rollguard.spec.loading import load_rollouts
-from rollguard.spec.rollout import Exporter, Rollout
+from rollguard.spec.rollout import Rollout
 
 TEXT = """rollout: {name}
 title: A feature

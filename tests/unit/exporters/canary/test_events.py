@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from rollguard.exporters.canary import metrics, operations_metrics
+from rollguard.exporters.canary import metrics, operations
 from rollguard.exporters.canary.events import KINDS, Event, schema
 from rollguard.exporters.canary.exporter import CanaryMeasures
 from rollguard.exporters.exposition import text as exposition
@@ -50,7 +50,7 @@ def test_the_docs_name_every_reason_and_kind() -> None:
 
 
 def test_the_docs_name_every_metric_with_its_labels_and_no_other() -> None:
-    own = (*metrics.METRICS, *operations_metrics.METRICS)
+    own = (*metrics.METRICS, *operations.OPERATIONS_METRICS)
     offered = {written(metric) for metric in (*own, *intake.METRICS)}
     section = TEXT.split("## Metrics")[1].split("## The reference")[0]
     assert set(re.findall(r"`([a-z_0-9]+(?:\{[a-z,]+\})?)`", section)) - {"value"} == offered
@@ -60,7 +60,7 @@ def test_what_is_exposed_is_what_is_offered(reference: Reference) -> None:
     source = FileSource("events.jsonl")
     measures = CanaryMeasures(source, window_seconds=60, reference=reference, min_sample=300, clock=float)
     exposed = {family.metric for family in measures.families(0)}
-    assert exposed == {*metrics.METRICS, *operations_metrics.METRICS, *intake.METRICS}
+    assert exposed == {*metrics.METRICS, *operations.OPERATIONS_METRICS, *intake.METRICS}
 
 
 def test_the_docs_name_the_health_of_every_exporter() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.canary.exporter import canary
 from rollguard.exporters.measures.reference import Reference, ReferenceError
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry, core, exposition, utils
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from rollguard.exporters.exposition.text import Exposition, Family, Histogram, by_label, single
+from rollguard.exporters.exposition.families import Family, Histogram, by_label, single
+from rollguard.exporters.exposition.text import Exposition
 from rollguard.metric import Metric, MetricType
 
 go: Any = utils.floatToGoString

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from rollguard.exporters.exposition.text import Family, Histogram, by_label
+from rollguard.exporters.exposition.families import Family, Histogram, by_label
 from rollguard.exporters.exposition.zero_start import Births
 from rollguard.metric import Metric
 

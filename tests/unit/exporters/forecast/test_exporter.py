@@ -12,7 +12,7 @@ import sqlalchemy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.forecast import metrics
 from rollguard.exporters.forecast.exporter import Forecast
 from rollguard.exporters.forecast.table import Scope, days, newest, totals

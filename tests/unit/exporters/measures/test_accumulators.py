@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from rollguard.exporters.exposition.text import Histogram
+from rollguard.exporters.exposition.families import Histogram
 from rollguard.exporters.measures.accumulators import Counter, Distribution
 from rollguard.metric import Metric
 

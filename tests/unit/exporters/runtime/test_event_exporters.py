@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollguard.exporters.canary import metrics as canary_metrics
-from rollguard.exporters.canary import operations_metrics
+from rollguard.exporters.canary import operations
 from rollguard.exporters.canary.exporter import CanaryMeasures
 from rollguard.exporters.canary.operations import MIN_OUTCOMES
-from rollguard.exporters.exposition.text import Family
+from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.exporters.features.exporter import Features
 from rollguard.exporters.measures.accumulators import MAX_LABELS
@@ -190,7 +190,7 @@ def declared(name: str) -> tuple[Metric, ...]:
     if name == "validation":
         return validation_metrics.METRICS
     if name == "canary":
-        return canary_metrics.METRICS + operations_metrics.METRICS
+        return canary_metrics.METRICS + operations.OPERATIONS_METRICS
     return tuple(
         replace(offered, labels=("rollout", *offered.labels))
         for one in shipped_declaration().metrics

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rollguard.exporters.exposition.text import Family, single
+from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.measures.accumulators import Counter
 from rollguard.exporters.runtime.checkpoint import CheckpointFile
 from rollguard.exporters.runtime.follower import Follower, Input

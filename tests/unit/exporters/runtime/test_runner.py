@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rollguard.exporters.canary.exporter import CanaryMeasures
-from rollguard.exporters.canary.factory import canary
+from rollguard.exporters.canary.exporter import CanaryMeasures, canary
 from rollguard.exporters.runtime.runner import Settings, SourceError, run
 from rollguard.exporters.runtime.server import ListenError
 from rollguard.exporters.sources.interface import Block

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from rollguard.exporters.exposition.text import Family, by_label, single
+from rollguard.exporters.exposition.families import Family, by_label, single
 from rollguard.exporters.runtime.intake import REJECTED
 from rollguard.exporters.runtime.server import ListenError, MetricsServer
 from rollguard.metric import Metric

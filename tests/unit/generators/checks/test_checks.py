@@ -23,8 +23,7 @@ from rollguard.generators.checks import (
     variants,
     versions,
 )
-from rollguard.generators.checks.context import Checked, Material
-from rollguard.generators.checks.finding import Finding
+from rollguard.generators.checks.context import Checked, Finding, Material
 from rollguard.generators.rule_tests.coverage import GuardCoverage, Kind
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_rollout
