@@ -28,7 +28,7 @@ from grafanalib._gen import write_dashboard
 from bench.generation import SIZES, rollout
 from rollguard.cli.local.processes import Child, free_port
 from rollguard.dashboards.grafana import finish
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.generators.dashboards.files import all_dashboards
 from rollguard.generators.tools import binaries
 from rollguard.metric import Metric
@@ -108,7 +108,7 @@ def _nothing(_: Rollout) -> Sequence[Metric]:
 def queries(name: str) -> None:
     """Measure how long Prometheus takes for all queries of a rollout's dashboard: 6 h of 500 series."""
     loaded = [one for one in load_rollouts(Path("rollouts")) if one.name == name]
-    board = finish.finished(list(all_dashboards(loaded, offered))[2])
+    board = finish.finished(list(all_dashboards(loaded, exported_metrics))[2])
     asked = list(_targets(board))
     with tempfile.TemporaryDirectory(prefix="rollguard-bench-") as temporary:
         folder = Path(temporary)

@@ -21,12 +21,12 @@ from rollguard.cli.options import (
     table,
 )
 from rollguard.errors import FileProblemsError, Problem
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.generators import checks
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
 from rollguard.generators.checks import metrics, routes, rules
 from rollguard.generators.checks import rules as rendering
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_each
@@ -96,10 +96,10 @@ def check(
     result = _Result()
     settings = _routing(routing, result)
 
-    def material(checked: Sequence[Checked], folder: Path) -> Material:
+    def material(checked: Sequence[LoadedRollout], folder: Path) -> CheckContext:
         # What a broken file would render to is not known, so nothing is called left over.
         fresh = None if result.findings else generated
-        return Material(checked, folder, settings, own, fresh, runbooks)
+        return CheckContext(checked, folder, settings, own, fresh, runbooks)
 
     _run(rollouts, material, result)
     if as_json:
@@ -120,13 +120,15 @@ def _routing(path: Path | None, result: _Result) -> Routing:
         return Routing()
 
 
-def _run(rollouts: Path, material: Callable[[Sequence[Checked], Path], Material], result: _Result) -> None:
+def _run(
+    rollouts: Path, material: Callable[[Sequence[LoadedRollout], Path], CheckContext], result: _Result
+) -> None:
     loaded, problems = load_each(rollouts)
     result.add(checks.SPEC, problems)
     result.rollouts = [rollout for _, rollout in loaded]
     if not loaded:
         return
-    offering = [Checked(rollout, read(path), _offered(rollout, result)) for path, rollout in loaded]
+    offering = [LoadedRollout(rollout, read(path), _offered(rollout, result)) for path, rollout in loaded]
     checked = _renderable(offering, result)
     if not checked:
         return
@@ -143,7 +145,7 @@ def _run(rollouts: Path, material: Callable[[Sequence[Checked], Path], Material]
             result.routes = amtool.receivers_of_guards(where, found.rollouts)
 
 
-def _renderable(checked: Sequence[Checked], result: _Result) -> list[Checked]:
+def _renderable(checked: Sequence[LoadedRollout], result: _Result) -> list[LoadedRollout]:
     """Return the rollouts that can be rendered; of the others, every guard that cannot is a finding."""
     found = []
     for item in checked:
@@ -156,7 +158,7 @@ def _renderable(checked: Sequence[Checked], result: _Result) -> list[Checked]:
 
 def _offered(rollout: Rollout, result: _Result) -> tuple[Metric, ...] | None:
     try:
-        return None if rollout.scrape.exporter is None else offered(rollout)
+        return None if rollout.scrape.exporter is None else exported_metrics(rollout)
     except FileProblemsError as error:
         result.add(metrics.NAME, error.problems)
         return None

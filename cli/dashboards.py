@@ -19,7 +19,7 @@ from rollguard.cli.options import (
 )
 from rollguard.dashboards.grafana.push import Grafana
 from rollguard.dashboards.kit.base_dashboard import RUNBOOKS
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.generators.dashboards import files as dashboard_files
 from rollguard.spec.loading import load_rollouts
 from rollguard.tokens import read_tokens
@@ -53,7 +53,7 @@ def dashboards() -> None:
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit 1 if a file is out of date.")
 def generate(out: Path, rollouts: Path, scale: float, runbooks: str, only_check: bool) -> None:
     """Write a dashboard for each rollout, for all of them, for the platform and for each watched system."""
-    files = dashboard_files.dashboard_files(load_rollouts(rollouts), offered, scale, runbooks)
+    files = dashboard_files.dashboard_files(load_rollouts(rollouts), exported_metrics, scale, runbooks)
     if only_check:
         stale = dashboard_files.outdated(files, out)
         for path in stale:
@@ -97,7 +97,7 @@ def push(
     as_json: bool,
 ) -> None:
     """Bring the dashboards of a Grafana up to date: all of them, or none where one is refused."""
-    files = dashboard_files.dashboard_files(load_rollouts(rollouts), offered, scale, runbooks)
+    files = dashboard_files.dashboard_files(load_rollouts(rollouts), exported_metrics, scale, runbooks)
     with closing(Grafana(url, read_tokens(token_file)[0].decode("ascii"))) as grafana:
         wanted = [json.loads(text) for text in files.values()]
         changes = grafana.push(wanted, folder_uid, folder, dry_run=dry_run)

@@ -21,7 +21,7 @@ from rollguard.spec.exporter import (
 from rollguard.spec.rollout import Rollout
 
 
-def offered(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...]:
+def exported_metrics(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...]:
     """Return the metrics of a rollout's exporter.
 
     Args:

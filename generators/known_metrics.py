@@ -28,12 +28,12 @@ TARGET_LABELS = frozenset({"rollout", "job", "instance"})
 _UNITS = {"_seconds": "seconds", "_ratio": "ratio", "_bytes": "bytes", "_percent": "percent"}
 
 
-class OffersError(RollguardError):
+class ExpositionError(RollguardError):
     """A saved exposition cannot be read."""
 
 
 @dataclass(frozen=True)
-class Known:
+class SelectableSeries:
     """A series that can be selected.
 
     Args:
@@ -45,16 +45,16 @@ class Known:
     labels: frozenset[str]
 
 
-def known(metrics: Iterable[Metric]) -> Mapping[str, Known]:
+def selectable_series(metrics: Iterable[Metric]) -> Mapping[str, SelectableSeries]:
     """Return what a query may select, by the name of its series."""
-    found: dict[str, Known] = {}
+    found: dict[str, SelectableSeries] = {}
     for metric in metrics:
         for name in metric.series:
             more = {"le"} if name.endswith("_bucket") else set()
             labels = TARGET_LABELS | set(metric.labels) | more
             if name in found:
                 labels |= found[name].labels
-            found[name] = Known(metric, labels)
+            found[name] = SelectableSeries(metric, labels)
     return found
 
 
@@ -73,12 +73,12 @@ def exposition(path: Path) -> tuple[Metric, ...]:
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise OffersError(f"is over {MAX_BYTES >> 20} MiB")
+            raise ExpositionError(f"is over {MAX_BYTES >> 20} MiB")
         families = list(text_string_to_metric_families(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise OffersError(f"cannot be read: {error.strerror}") from error
+        raise ExpositionError(f"cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, IndexError) as error:
-        raise OffersError(f"is no exposition of metrics: {error}") from error
+        raise ExpositionError(f"is no exposition of metrics: {error}") from error
     found: list[Metric] = []
     for family in families:
         kind: MetricType = "counter" if family.type == "counter" else "gauge"
@@ -90,7 +90,7 @@ def exposition(path: Path) -> tuple[Metric, ...]:
             for name, names in labels.items()
         )
     if not found:
-        raise OffersError("has no metric")
+        raise ExpositionError("has no metric")
     return tuple(found)
 
 

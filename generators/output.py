@@ -13,7 +13,7 @@ from rollguard.generators.alertmanager.receivers import Routing
 from rollguard.generators.alertmanager.routing import alertmanager_config, alertmanager_fragment
 from rollguard.generators.rule_tests.files import CasesOf, cases, test_files
 from rollguard.generators.rules.alerting import rule_file
-from rollguard.generators.rules.headroom import closeness_file
+from rollguard.generators.rules.headroom import headroom_file
 from rollguard.generators.rules.platform import platform_rules, platform_tests
 from rollguard.generators.rules.timing import Timing
 from rollguard.generators.scrape import Addresses, prometheus_config, prometheus_fragment
@@ -65,7 +65,7 @@ def rules(rollouts: Sequence[Rollout], scale: float = 1.0) -> dict[str, str]:
     for rollout in rollouts:
         timing = Timing(scale, rollout.scrape.interval)
         content = rule_file(rollout, timing)
-        recorded = closeness_file(rollout, content, timing)
+        recorded = headroom_file(rollout, content, timing)
         files[f"rules/{rollout.name}.rules.yml"] = _document(content, _of(rollout))
         files[f"rules/{rollout.name}.closeness.rules.yml"] = _document(recorded, _of(rollout))
     files[f"rules/{PLATFORM}.rules.yml"] = _document(platform_rules(rollouts, scale), _OF_PLATFORM)

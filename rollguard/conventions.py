@@ -51,5 +51,5 @@ PROMETHEUS_PORT = 9090
 ALERTMANAGER_PORT = 9093
 
 
-CLOSENESS = "rollout_guard:closeness:max"
+HEADROOM = "rollout_guard:closeness:max"
 """Recorded for each guard while it is armed and has data: 0 is far from its limit, 1 is at it."""

@@ -126,7 +126,7 @@ class Child:
             self.kill()
 
 
-class Keeper:
+class Supervisor:
     """Starts a child again that ended by itself: after 1 s, then after twice as long each time, up to 30 s.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rollguard import durations, yamlfile
 from rollguard.cli.local import exporters
-from rollguard.cli.local.processes import Child, Keeper, free_port
+from rollguard.cli.local.processes import Child, Supervisor, free_port
 from rollguard.cli.operate import text
 from rollguard.cli.options import TOKEN_FILE
 from rollguard.client import Client, ServerError
@@ -267,7 +267,7 @@ def run(settings: Settings, say: Callable[[str], None], warn: Callable[[str], No
                 known = max((entry["seq"] for entry in client.history()), default=0)
                 for line in addresses(stack):
                     say(line)
-                _watch([Keeper(child, warn) for child in stack.children], client, known, say)
+                _watch([Supervisor(child, warn) for child in stack.children], client, known, say)
         except KeyboardInterrupt:
             say("stopped.")
 
@@ -298,14 +298,14 @@ def addresses(stack: Stack) -> Iterator[str]:
     yield f"next: rollguard start {stack.guarded[0].name}{options}; Ctrl-C stops everything"
 
 
-def _watch(keepers: Sequence[Keeper], client: Client, known: int, say: Callable[[str], None]) -> None:
+def _watch(keepers: Sequence[Supervisor], client: Client, known: int, say: Callable[[str], None]) -> None:
     """Keep the processes running; tell new ledger entries, guards that fire, targets that are behind."""
     firing: set[tuple[str, str]] = set()
     behind: set[tuple[str, str]] = set()
     silent = False
     while True:
-        for keeper in keepers:
-            keeper.look()
+        for supervisor in keepers:
+            supervisor.look()
         try:
             for entry in client.history(after=known):
                 known = entry["seq"]

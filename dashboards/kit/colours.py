@@ -59,7 +59,7 @@ def mapped(values: Sequence[tuple[float | str, str, str]]) -> list[dict[str, Any
 FIRES_AT_ANY = 1e-9
 """The limit of a counter that must not rise at all."""
 
-CLOSENESS_STEPS = rising(CLOSE_RATIO, 1.001)
+HEADROOM_STEPS = rising(CLOSE_RATIO, 1.001)
 """Of how close a guard is: exactly at its limit, most guards do not fire yet."""
 
 GUARD_STATES = mapped([(0, "calm", HEALTHY), (1, "close", CLOSE), (2, "firing", BREACHED)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rollguard.dashboards.kit.colours import CLOSENESS_STEPS, rising
+from rollguard.dashboards.kit.colours import HEADROOM_STEPS, rising
 from rollguard.dashboards.kit.panels import Panel, bars, query, stat
 from rollguard.dashboards.kit.units import NUMBER, SHARE
 
@@ -30,7 +30,7 @@ def guards_firing(description: str, matcher: str) -> Panel:
     )
 
 
-def closest_guard(
+def least_headroom(
     description: str, closeness: str, legend: str, links: Sequence[Mapping[str, Any]] = ()
 ) -> Panel:
     """Return which one is closest to its limit, and how close.
@@ -46,7 +46,7 @@ def closest_guard(
         description,
         query(f"topk(1, {closeness})", legend),
         unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
+        thresholds=HEADROOM_STEPS,
         text="value_and_name",
         size=(6, 4),  # names of guards and rollouts are long
         links=links,
@@ -54,7 +54,7 @@ def closest_guard(
     )
 
 
-def closeness_bars(
+def headroom_bars(
     title: str, description: str, closeness: str, legend: str, links: Sequence[Mapping[str, Any]] = ()
 ) -> Panel:
     """Return how close each is to its limit, the closest first; arguments as for `closest_guard`."""
@@ -63,7 +63,7 @@ def closeness_bars(
         description,
         query(f"sort_desc({closeness})", legend, instant=True),
         unit=SHARE,
-        thresholds=CLOSENESS_STEPS,
+        thresholds=HEADROOM_STEPS,
         most=_MOST,
         links=links,
     )

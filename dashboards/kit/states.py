@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rollguard.conventions import CLOSENESS, STAGE_METRIC
+from rollguard.conventions import HEADROOM, STAGE_METRIC
 from rollguard.dashboards.kit.colours import BASELINE, BREACHED, CLOSE_RATIO, HEALTHY, HELD, MEASURED, mapped
 
 FLAG_STATES: Mapping[str, tuple[str, str]] = {
@@ -48,5 +48,5 @@ def stage(matcher: str) -> str:
 def guards_over_time(matcher: str) -> str:
     """Return PromQL of what each guard was, as the number that `colours.GUARD_STATES` maps."""
     firing = f'max by (guard) (2 * ALERTS{{{matcher},guard!="",alertstate="firing"}})'
-    close = f"max by (guard) ({CLOSENESS}{{{matcher}}} > bool {CLOSE_RATIO:g})"
+    close = f"max by (guard) ({HEADROOM}{{{matcher}}} > bool {CLOSE_RATIO:g})"
     return f"{firing} or {close}"

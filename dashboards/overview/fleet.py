@@ -7,11 +7,11 @@ from typing import Any
 
 from grafanalib import core as grafana
 
-from rollguard.conventions import CLOSENESS, RULES_INFO
+from rollguard.conventions import HEADROOM, RULES_INFO
 from rollguard.dashboards.kit.base_dashboard import RUNBOOKS, dashboard, transitions, variable
 from rollguard.dashboards.kit.colours import (
     BREACHED,
-    CLOSENESS_STEPS,
+    HEADROOM_STEPS,
     HEALTHY,
     MEASURED,
     NOTHING,
@@ -19,7 +19,7 @@ from rollguard.dashboards.kit.colours import (
     steps,
 )
 from rollguard.dashboards.kit.decision_table import decisions
-from rollguard.dashboards.kit.headline_panels import closeness_bars, closest_guard, guards_firing
+from rollguard.dashboards.kit.headline_panels import guards_firing, headroom_bars, least_headroom
 from rollguard.dashboards.kit.layout import Section
 from rollguard.dashboards.kit.panels import Panel, lines, link, override, query, stat, table, timeline
 from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, flag_state
@@ -31,7 +31,7 @@ _TO_ROLLOUT = [link("Rollout", "/d/${__field.labels.dashboard}")]
 _ADDRESSES = f"max by (rollout, dashboard) ({RULES_INFO}{{{_ITS}}})"
 """The rules of a rollout say where its dashboard is."""
 
-_WORST = f"max by (rollout) ({CLOSENESS}{{{_ITS}}}) * on (rollout) group_left (dashboard) {_ADDRESSES}"
+_WORST = f"max by (rollout) ({HEADROOM}{{{_ITS}}}) * on (rollout) group_left (dashboard) {_ADDRESSES}"
 
 _OBJECTIVE_SECONDS = 1.0
 """A notification should be on disk and in the flag within so long."""
@@ -85,7 +85,7 @@ def _answers() -> Iterator[Panel]:
     yield guards_firing(
         "Guards that fire now, over all rollouts. Not 0: open the rollout that has one.", _ITS
     )
-    yield closest_guard(
+    yield least_headroom(
         "The rollout whose worst guard is closest to its limit; at 100 % it fires.",
         _WORST,
         "{{rollout}}",
@@ -117,7 +117,7 @@ def _rollouts() -> Panel:
         "A": flag_state(_ITS),
         "B": f"max by (rollout, rollout_stage) (rollout_stage{{{_ITS}}} == 1)",
         "C": f"max by (rollout) (rollout_percent{{{_ITS}}})",
-        "D": f"max by (rollout) ({CLOSENESS}{{{_ITS}}})",
+        "D": f"max by (rollout) ({HEADROOM}{{{_ITS}}})",
         "E": f"time() - max by (rollout) (rollout_stage_entered_timestamp_seconds{{{_ITS}}})",
         "F": f"sum by (rollout) (max by (rollout, reason) (rollback_total{{{_ITS}}}))",
         "G": _ADDRESSES,
@@ -159,13 +159,13 @@ def _cells() -> Iterator[dict[str, Any]]:
     coloured = {"custom.cellOptions": {"type": "color-background"}}
     yield override("State", {**coloured, "mappings": FLAG_STATE_WORDS})
     yield override("Share", {"unit": "percent"})
-    closeness = {"mode": "absolute", "steps": CLOSENESS_STEPS}
+    closeness = {"mode": "absolute", "steps": HEADROOM_STEPS}
     yield override("Closest guard", {**coloured, "unit": SHARE, "thresholds": closeness})
     yield override("Since", {"unit": SECONDS})
 
 
 def _overview() -> Iterator[Panel]:
-    yield closeness_bars(
+    yield headroom_bars(
         "Worst guard of each rollout",
         "How close the worst armed guard of each rollout is to its limit; at 100 % it fires.",
         _WORST,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from grafanalib import core as grafana
 
-from rollguard.conventions import CLOSENESS
+from rollguard.conventions import HEADROOM
 from rollguard.dashboards.kit.base_dashboard import RUNBOOKS, dashboard, transitions
 from rollguard.dashboards.kit.colours import (
     BASELINE,
@@ -23,7 +23,7 @@ from rollguard.dashboards.kit.colours import (
 )
 from rollguard.dashboards.kit.decision_table import decisions
 from rollguard.dashboards.kit.guard_panels import guard_panel
-from rollguard.dashboards.kit.headline_panels import closeness_bars, closest_guard, guards_firing
+from rollguard.dashboards.kit.headline_panels import guards_firing, headroom_bars, least_headroom
 from rollguard.dashboards.kit.layout import Section
 from rollguard.dashboards.kit.panels import Panel, fixed, lines, override, query, stat, timeline
 from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, STAGE_WORDS, flag_state, guards_over_time, stage
@@ -102,9 +102,9 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
         size=(3, 4),
     )
     yield guards_firing("Guards that fire now. Not 0: see which one below, and follow its runbook.", own)
-    yield closest_guard(
+    yield least_headroom(
         "The guard that is closest to its limit; at 100 % it fires. Look at its panel before the next stage.",
-        f"max by (guard) ({CLOSENESS}{{{own}}})",
+        f"max by (guard) ({HEADROOM}{{{own}}})",
         "{{guard}}",
     )
     if view.rollout.scrape.exporter:
@@ -129,11 +129,11 @@ def _answers(view: RolloutView) -> Iterator[Panel]:
 def _overview(view: RolloutView) -> Iterator[Panel]:
     name = view.rollout.name
     own = f'rollout="{name}"'
-    yield closeness_bars(
+    yield headroom_bars(
         "How close each guard is",
         "The way of each armed guard to its limit, the closest ones first; at 100 % it fires. A guard that is"
         " missing is not armed in this stage, waits for its minimal sample, or has no data.",
-        f"topk({_BARS}, max by (guard) ({CLOSENESS}{{{own}}}))",
+        f"topk({_BARS}, max by (guard) ({HEADROOM}{{{own}}}))",
         "{{guard}}",
     )
     yield timeline(

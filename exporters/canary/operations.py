@@ -26,7 +26,7 @@ from rollguard.exporters.canary.events import (
 )
 from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.measures import calibration
-from rollguard.exporters.measures.accumulators import Counter, Tally, restore
+from rollguard.exporters.measures.accumulators import Accumulator, Counter, restore
 from rollguard.exporters.measures.windowed import AGGREGATES, Window
 from rollguard.exporters.measures.windows import RollingSums, WindowState
 from rollguard.metric import Metric
@@ -230,7 +230,7 @@ class Operations:
         self._hold = Window(TAU_HOLD, last, _FOR_EVER)
         self._gap = Window(PARQUET_GAP, last, _FOR_EVER)
         counters = (self._ladder, *self._counters.values(), self._schema, self._exchange)
-        self._tallies: tuple[Tally, ...] = (
+        self._tallies: tuple[Accumulator, ...] = (
             *(*counters, self._evaluated, self._approved),
             *(self._entry, self._hold, self._gap),
         )

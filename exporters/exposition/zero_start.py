@@ -9,7 +9,7 @@ from typing import Any
 from rollguard.exporters.exposition.families import Family, Histogram, Labels
 
 
-class Births:
+class ZeroStart:
     """Shows each new series of a counter or histogram at zero once, before its value.
 
     What is there at the first scrape is not new: an earlier process has shown it, or it is from before

@@ -14,7 +14,7 @@ import msgspec
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.exporters.exposition.families import Labels
 from rollguard.exporters.features.declaration import Declaration, DeclaredMetric
-from rollguard.exporters.measures.accumulators import Counter, Distribution, Tally
+from rollguard.exporters.measures.accumulators import Accumulator, Counter, Distribution
 from rollguard.exporters.measures.windowed import AGGREGATES, Aggregate, Sample, Window
 from rollguard.exporters.runtime.event_exporter import EventExporter
 from rollguard.exporters.runtime.intake import Intake
@@ -141,7 +141,7 @@ class Measure:
             fits = isinstance(value, str) and len(value) <= _LABEL_CHARACTERS
             yield value if fits and (not known or value in known) else None
 
-    def _tallies(self, declared: DeclaredMetric) -> tuple[Tally, ...]:
+    def _tallies(self, declared: DeclaredMetric) -> tuple[Accumulator, ...]:
         metric = _with_rollout(declared.described())
         known: list[Labels] = list(product(self.rollouts, *declared.labels.values()))
         if declared.aggregate == "counter":

@@ -18,7 +18,7 @@ OTHER = "other"
 """The value of every label of what is counted together."""
 
 
-class Tally(Protocol):
+class Accumulator(Protocol):
     """One metric, as it adds up."""
 
     @property
@@ -35,7 +35,7 @@ class Tally(Protocol):
         """Go on from a checkpoint, or start afresh without one; raises ValueError where it is another's."""
 
 
-def restore(tallies: Iterable[Tally], states: Mapping[str, msgspec.Raw]) -> None:
+def restore(tallies: Iterable[Accumulator], states: Mapping[str, msgspec.Raw]) -> None:
     """Let tallies go on from a checkpoint; one that it does not name begins afresh.
 
     Args:

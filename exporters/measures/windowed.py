@@ -106,7 +106,7 @@ AGGREGATES: dict[str, Aggregate] = {
 
 
 class Window:
-    """A gauge by label over a window of event time; see `rollguard.exporters.measures.accumulators.Tally`.
+    """A gauge by label over a window of event time; see `exporters.measures.accumulators.Accumulator`.
 
     Args:
         metric: its description.

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from rollguard.exporters.exposition.families import Family
-from rollguard.exporters.measures.accumulators import Tally, restore
+from rollguard.exporters.measures.accumulators import Accumulator, restore
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import Intake, IntakeState, Timed
 from rollguard.exporters.sources.interface import Block, Source
@@ -42,7 +42,7 @@ class EventExporter(ABC, Generic[Event]):
     title: str
     version: int = 1
 
-    def __init__(self, source: Source[Block], intake: Intake[Event], tallies: Sequence[Tally]) -> None:
+    def __init__(self, source: Source[Block], intake: Intake[Event], tallies: Sequence[Accumulator]) -> None:
         self._source = source
         self._intake = intake
         self._tallies = tallies

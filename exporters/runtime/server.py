@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from rollguard.errors import RollguardError
 from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.exposition.text import OPENMETRICS, TEXT, Exposition
-from rollguard.exporters.exposition.zero_start import Births
+from rollguard.exporters.exposition.zero_start import ZeroStart
 from rollguard.exporters.runtime.page import page
 
 logger = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class _Server(ThreadingHTTPServer):
         self.scraped = scraped
         self.title = title
         self._exposition = Exposition()
-        self._births = Births()
+        self._births = ZeroStart()
         self._rendering = threading.Lock()
         super().__init__(address, _Handler)
 

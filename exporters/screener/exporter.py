@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from rollguard.exporters.exposition.families import Family, by_label, single
-from rollguard.exporters.measures.accumulators import Counter, Distribution, Tally, restore
+from rollguard.exporters.measures.accumulators import Accumulator, Counter, Distribution, restore
 from rollguard.exporters.runtime.decoding import SHAPE, TOO_LONG
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import REJECTED
@@ -89,7 +89,7 @@ class Screener:
         self._rejected = Counter(REJECTED, [(SHAPE,), (TOO_LONG,)])
         names = (metrics.SCANS, metrics.SYMBOLS, metrics.SYMBOL_ERRORS, metrics.SYMBOL_NO_DATA)
         self._counts = {one: Counter(one) for one in (*names, metrics.CRASHES, metrics.DISABLED_STARTS)}
-        self._tallies: tuple[Tally, ...] = (*self._counts.values(), self._durations, self._rejected)
+        self._tallies: tuple[Accumulator, ...] = (*self._counts.values(), self._durations, self._rejected)
         self._last: LoggedScan | None = None
         self._scans = Scans()
         self.newest: float | None = None

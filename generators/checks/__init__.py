@@ -21,13 +21,13 @@ from rollguard.generators.checks import (
     variants,
     versions,
 )
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 from rollguard.generators.promql.syntax import PromQLError
 
 SPEC = "spec"
 """The check of the rollout files themselves, which is done as they are loaded."""
 
-CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType(
+CHECKS: Mapping[str, Callable[[CheckContext], Iterator[Finding]]] = MappingProxyType(
     {
         module.NAME: module.check
         for module in (
@@ -39,7 +39,7 @@ CHECKS: Mapping[str, Callable[[Material], Iterator[Finding]]] = MappingProxyType
 """Every check by its name, in the order in which they are done."""
 
 
-def run(material: Material) -> list[Finding]:
+def run(material: CheckContext) -> list[Finding]:
     """Return what all checks find, errors first, then by place.
 
     Args:

@@ -8,13 +8,13 @@ from rollguard import durations
 from rollguard.errors import FileProblemsError
 from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.yamlfile import Location
 
 NAME = "budget"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield guards whose rollback may come too late."""
     tree = None
     if material.own_alertmanager is not None:
@@ -31,7 +31,7 @@ def check(material: Material) -> Iterator[Finding]:
                 yield Finding(NAME, "error", item.problem(place, message, found.advice))
 
 
-def _place(item: Checked, found: GuardBudget) -> Location:
+def _place(item: LoadedRollout, found: GuardBudget) -> Location:
     """Return the guard's `for` where that alone is too long; else the limit."""
     guard = item.rollout.guard(found.guard)
     if guard is not None and guard.for_ >= found.within:

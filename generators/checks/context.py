@@ -39,7 +39,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Checked:
+class LoadedRollout:
     """A rollout and its file.
 
     Args:
@@ -90,7 +90,7 @@ class Checked:
     def location(self, guard: Guard) -> Location:
         """Return where a guard stands in the file; a derived one stands where it was derived from."""
         names = [item.name for item in self.rollout.guards]
-        return ("guards", names.index(guard.written))
+        return ("guards", names.index(guard.source_name))
 
     def holding(self, location: Location, word: str | float) -> Location:
         """Return the place below a location whose value holds a word or is a number."""
@@ -119,7 +119,7 @@ def _holding(value: Any, here: Location, word: str | float) -> Iterator[Location
 
 
 @dataclass(frozen=True)
-class Material:
+class CheckContext:
     """All that is checked in one pass.
 
     Args:
@@ -131,7 +131,7 @@ class Material:
         runbooks: the folder of the alerts' pages.
     """
 
-    checked: Sequence[Checked]
+    checked: Sequence[LoadedRollout]
     folder: Path
     routing: Routing | None = None
     own_alertmanager: Path | None = None

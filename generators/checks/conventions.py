@@ -9,7 +9,7 @@ from typing import Any
 
 from rollguard.conventions import PLATFORM, RULES_INFO
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.rules.alerting import RULES_IN_A_GROUP, rule_file
 from rollguard.generators.rules.platform import platform_rules
 from rollguard.generators.rules.timing import Timing
@@ -23,7 +23,7 @@ _ALERT = re.compile(r"[A-Z][A-Za-z0-9]*")
 _RECORD = re.compile(r"[a-zA-Z_]\w*:[a-zA-Z_]\w*:[a-zA-Z_]\w*")
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield names, labels and annotations that break a convention."""
     for item in material.checked:
         rendered = rule_file(item.rollout, Timing(1.0, item.rollout.scrape.interval))
@@ -41,7 +41,7 @@ def check(material: Material) -> Iterator[Finding]:
         yield Finding(NAME, "error", Problem(Path(PLATFORM), 0, "", words))
 
 
-def _rule(item: Checked, guard: Guard, rule: Mapping[str, Any]) -> Iterator[Finding]:
+def _rule(item: LoadedRollout, guard: Guard, rule: Mapping[str, Any]) -> Iterator[Finding]:
     here = item.location(guard)
     derived = isinstance(guard, NoDataGuard)
     for key, words in broken(rule):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rollguard.conventions import PLATFORM
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 from rollguard.generators.mutation import subjects
 from rollguard.generators.rule_tests import coverage
 from rollguard.spec.guards import all_guards
@@ -15,7 +15,7 @@ from rollguard.spec.guards import all_guards
 NAME = "coverage"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield the kinds of test that a guard lacks."""
     for item in material.checked:
         for guard in all_guards(item.rollout):

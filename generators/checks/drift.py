@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from rollguard.errors import Problem
 from rollguard.generators import output
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 
 NAME = "drift"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield generated files that are out of date; configuration depends on options and is left out."""
     if material.generated is None:
         return

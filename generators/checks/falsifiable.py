@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import Binary, Expression, PromQLError, Span
 from rollguard.generators.rules.alerting import conditions
@@ -16,14 +16,14 @@ from rollguard.yamlfile import Location
 NAME = "falsifiable"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield criteria that always hold, and guards that always fire."""
     for item in material.checked:
         for problem in (*_criteria(item), *_guards(item)):
             yield Finding(NAME, "error", problem)
 
 
-def _criteria(item: Checked) -> Iterator[Problem]:
+def _criteria(item: LoadedRollout) -> Iterator[Problem]:
     for location, expr in item.criteria():
         try:
             fault = criterion_fault(expr)
@@ -33,7 +33,7 @@ def _criteria(item: Checked) -> Iterator[Problem]:
             yield _problem(item, location, f"always holds: {fault.why}.", expr, fault)
 
 
-def _guards(item: Checked) -> Iterator[Problem]:
+def _guards(item: LoadedRollout) -> Iterator[Problem]:
     timing = Timing(1.0, item.rollout.scrape.interval)
     for guard in item.rollout.guards:
         if guard.expr is None:
@@ -48,7 +48,7 @@ def _guards(item: Checked) -> Iterator[Problem]:
             yield _problem(item, here, f"fires whenever there is data: {fault.why}.", part.expr, fault)
 
 
-def _problem(item: Checked, here: Location, message: str, expr: str, fault: AlwaysTrue) -> Problem:
+def _problem(item: LoadedRollout, here: Location, message: str, expr: str, fault: AlwaysTrue) -> Problem:
     try:
         shown = f"\n{pointed(expr, _place(expr, fault))}"
     except PromQLError:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rollguard.conventions import RULES_INFO
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Finding, Material, Severity
-from rollguard.generators.known_metrics import Known
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout, Severity
+from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.generators.promql.reads import Read, Reading, reading
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.metric import Metric
@@ -35,12 +35,12 @@ class Used:
     reading: Reading
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield metrics and labels that nobody offers."""
     for item in material.checked:
         try:
             saved = saved_exposition(item)
-        except known_metrics.OffersError as error:
+        except known_metrics.ExpositionError as error:
             yield Finding(NAME, "error", item.problem(("scrape", "offers"), f"{error}."))
             continue
         if item.offered is None and saved is None:
@@ -54,7 +54,7 @@ def check(material: Material) -> Iterator[Finding]:
             yield from _check(item, read, location, known, certain=certain)
 
 
-def saved_exposition(item: Checked) -> tuple[Metric, ...] | None:
+def saved_exposition(item: LoadedRollout) -> tuple[Metric, ...] | None:
     """Return the metrics of the file that a rollout names, relative to its own; None where it names none.
 
     Raises:
@@ -65,16 +65,18 @@ def saved_exposition(item: Checked) -> tuple[Metric, ...] | None:
         return None
     try:
         return known_metrics.exposition(item.document.path.parent / Path(given))
-    except known_metrics.OffersError as error:
-        raise known_metrics.OffersError(f"is {given}, which {error}") from error
+    except known_metrics.ExpositionError as error:
+        raise known_metrics.ExpositionError(f"is {given}, which {error}") from error
 
 
-def everything(item: Checked, saved: Iterable[Metric] | None) -> Mapping[str, Known]:
+def everything(item: LoadedRollout, saved: Iterable[Metric] | None) -> Mapping[str, SelectableSeries]:
     """Return what a rollout's expressions may select."""
-    return known_metrics.known([*(item.offered or ()), *(saved or ()), *known_metrics.servers(), *_RECORDED])
+    return known_metrics.selectable_series(
+        [*(item.offered or ()), *(saved or ()), *known_metrics.servers(), *_RECORDED]
+    )
 
 
-def uses(item: Checked) -> Iterator[Used]:
+def uses(item: LoadedRollout) -> Iterator[Used]:
     """Yield every expression of a rollout that is PromQL; what is not, the check of rules says."""
     for location, expr in item.expressions():
         try:
@@ -84,7 +86,12 @@ def uses(item: Checked) -> Iterator[Used]:
 
 
 def _check(
-    item: Checked, read: Read, location: Location, known: Mapping[str, Known], *, certain: bool
+    item: LoadedRollout,
+    read: Read,
+    location: Location,
+    known: Mapping[str, SelectableSeries],
+    *,
+    certain: bool,
 ) -> Iterator[Finding]:
     if read.metric and read.metric not in known:
         message = f"reads {read.metric}, which nobody offers."

@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 from rollguard.generators.tools import amtool
 
 NAME = "routes"
 _GENERATED = "alertmanager.yml"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield what keeps alerts away, in the generated configuration and in the user's own."""
     generated = config(material)
     problems = amtool.check_config(generated)
@@ -33,7 +33,7 @@ def check(material: Material) -> Iterator[Finding]:
             yield Finding(NAME, "error", problem)
 
 
-def config(material: Material) -> Path:
+def config(material: CheckContext) -> Path:
     """Return the generated configuration of Alertmanager, written."""
     assert _GENERATED in material.files
     return material.folder / _GENERATED

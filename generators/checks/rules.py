@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.generators.rules.alerting import RenderingError, evaluated
@@ -24,7 +24,7 @@ _CRITERION = re.compile(r"guard Criterion(\d+)x(\d+)$")
 _PLACE = re.compile(r"(?P<line>\d+):(?P<column>\d+): parse error: (?P<words>.*?)\.?$")
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield what promtool refuses, at the key that it came from."""
     folder = material.folder / "rules"
     by_file = {f"{item.rollout.name}.rules.yml": item for item in material.checked}
@@ -41,7 +41,7 @@ def check(material: Material) -> Iterator[Finding]:
             yield Finding(NAME, "error", replace(problem, path=problem.path.relative_to(material.folder)))
 
 
-def _criteria(material: Material) -> Mapping[str, Any]:
+def _criteria(material: CheckContext) -> Mapping[str, Any]:
     """Criteria as the rules of a file that only promtool reads."""
     rules = [
         {"alert": f"Criterion{number}x{index}", "expr": criterion.expr}
@@ -51,12 +51,12 @@ def _criteria(material: Material) -> Mapping[str, Any]:
     return {"groups": [{"name": "criteria", "rules": rules}] if rules else []}
 
 
-def _of_criterion(item: Checked, index: int, problem: Problem) -> Problem:
+def _of_criterion(item: LoadedRollout, index: int, problem: Problem) -> Problem:
     expr = item.rollout.advance[index].expr
     return item.problem(("advance", index, "expr"), _message(problem.message, expr))
 
 
-def _of_rule(item: Checked, problem: Problem) -> Problem:
+def _of_rule(item: LoadedRollout, problem: Problem) -> Problem:
     name = problem.key.removeprefix("guard ")
     for guard, rule in item.rules:
         if guard.alert == name:
@@ -77,7 +77,7 @@ def _message(message: str, expr: str) -> str:
     return f"is not PromQL: {match['words']}\n    {line}\n    {' ' * len(shown)}^"
 
 
-def _parameter(item: Checked, location: Location, message: str, expr: str) -> Location:
+def _parameter(item: LoadedRollout, location: Location, message: str, expr: str) -> Location:
     """Return the key of the value that brought the refused text into the expression."""
     match = _PLACE.search(message)
     word = _word_at(expr, int(match["line"]), int(match["column"])) if match else ""
@@ -94,7 +94,7 @@ def _word_at(expr: str, line: int, column: int) -> str:
     return before[-1].text if before else ""
 
 
-def rendering_problems(item: Checked) -> Iterator[Problem]:
+def rendering_problems(item: LoadedRollout) -> Iterator[Problem]:
     """Yield what keeps each of a rollout's guards, and its tests, from being rendered."""
     for guard in all_guards(item.rollout):
         try:

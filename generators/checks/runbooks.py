@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 from rollguard.generators.rules.platform import rendered_alerts
 from rollguard.spec.guards import NoDataGuard
 
 NAME = "runbooks"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield alerts without a page in the folder of runbooks."""
     folder = material.runbooks
     if not folder.is_dir():

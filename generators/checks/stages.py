@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from rollguard.errors import Problem
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 
 NAME = "stages"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield what is allowed, but seldom meant."""
     for item in material.checked:
         for problem in (*_shares(item), *_actions(item), *_fallbacks(item)):
             yield Finding(NAME, "warning", problem)
 
 
-def _shares(item: Checked) -> Iterator[Problem]:
+def _shares(item: LoadedRollout) -> Iterator[Problem]:
     stages = item.rollout.stages
     for index, (before, after) in enumerate(pairwise(stages), 1):
         if before.match == after.match and after.share < before.share:
@@ -27,12 +27,12 @@ def _shares(item: Checked) -> Iterator[Problem]:
             yield item.problem(("stages", index, "percent"), message, hint)
 
 
-def _actions(item: Checked) -> Iterator[Problem]:
+def _actions(item: LoadedRollout) -> Iterator[Problem]:
     if not any(guard.action == "rollback" for guard in item.rollout.guards):
         yield item.problem(("guards",), "have none with action rollback: nothing rolls back by itself.")
 
 
-def _fallbacks(item: Checked) -> Iterator[Problem]:
+def _fallbacks(item: LoadedRollout) -> Iterator[Problem]:
     """Yield targets of which a rollback leaves keys as a stage has set them."""
     for index, target in enumerate(item.document.data.get("targets") or ()):
         for kind, body in target.items():

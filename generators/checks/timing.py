@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from rollguard import durations
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import PromQLError, Selector
 from rollguard.spec.guards import NoDataGuard
@@ -18,7 +18,7 @@ _NEED_TWO_SAMPLES = frozenset(
 )
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield what is shorter than an interval, so that it says nothing."""
     for item in material.checked:
         interval = item.rollout.scrape.interval
@@ -35,7 +35,7 @@ def check(material: Material) -> Iterator[Finding]:
         yield from _windows(item, interval)
 
 
-def _windows(item: Checked, interval: float) -> Iterator[Finding]:
+def _windows(item: LoadedRollout, interval: float) -> Iterator[Finding]:
     guards = (
         (item.location(guard), str(rule["expr"]))
         for guard, rule in item.rules
@@ -50,7 +50,9 @@ def _windows(item: Checked, interval: float) -> Iterator[Finding]:
             yield from _window(item, location, selector, interval)
 
 
-def _window(item: Checked, location: Location, selector: Selector, interval: float) -> Iterator[Finding]:
+def _window(
+    item: LoadedRollout, location: Location, selector: Selector, interval: float
+) -> Iterator[Finding]:
     samples = 2 if selector.function in _NEED_TWO_SAMPLES else 1
     if not selector.window or durations.parse(selector.window) >= samples * interval:
         return

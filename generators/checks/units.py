@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.checks.metrics import everything, saved_exposition, uses
-from rollguard.generators.known_metrics import Known
+from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.generators.promql.reads import Limit
 from rollguard.spec.series import Series
 from rollguard.yamlfile import Location
@@ -23,12 +23,12 @@ _SPELLINGS = {
 _UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings}
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield ratios given as percent, and units that are not the metric's."""
     for item in material.checked:
         try:
             known = everything(item, saved_exposition(item))
-        except known_metrics.OffersError:
+        except known_metrics.ExpositionError:
             continue  # the check of metrics says so
         found = dict.fromkeys((limit, used.location) for used in uses(item) for limit in used.reading.limits)
         for limit, location in found:
@@ -37,7 +37,7 @@ def check(material: Material) -> Iterator[Finding]:
         yield from _check_words(item, known)
 
 
-def _percent(item: Checked, limit: Limit, location: Location) -> Finding:
+def _percent(item: LoadedRollout, limit: Limit, location: Location) -> Finding:
     place = item.holding(location, limit.value)
     if place == location:
         place = item.holding(location, limit.metric)
@@ -47,7 +47,7 @@ def _percent(item: Checked, limit: Limit, location: Location) -> Finding:
     )
 
 
-def _check_words(item: Checked, known: Mapping[str, Known]) -> Iterator[Finding]:
+def _check_words(item: LoadedRollout, known: Mapping[str, SelectableSeries]) -> Iterator[Finding]:
     """Yield the `unit` of a guard that disagrees with its metric's."""
     for index, guard in enumerate(item.rollout.guards):
         several = len(guard.bindings) > 1 or not isinstance(guard.with_, dict)
@@ -67,5 +67,5 @@ def _name(value: object) -> str:
         return ""
 
 
-def _unit(metric: str, known: Mapping[str, Known]) -> str:
+def _unit(metric: str, known: Mapping[str, SelectableSeries]) -> str:
     return known[metric].metric.unit if metric in known else ""

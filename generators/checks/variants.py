@@ -6,20 +6,20 @@ from collections.abc import Iterator, Mapping
 
 from rollguard.conventions import VARIANT_LABEL
 from rollguard.generators import known_metrics
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.checks.metrics import everything, saved_exposition, uses
-from rollguard.generators.known_metrics import Known
+from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.yamlfile import Location
 
 NAME = "variants"
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield selections that add up, or mix, those who have the feature and those who do not."""
     for item in material.checked:
         try:
             known = everything(item, saved_exposition(item))
-        except known_metrics.OffersError:
+        except known_metrics.ExpositionError:
             continue  # the check of metrics says so
         for metric, location in sorted(set(_of_every_variant(item, known)), key=str):
             message = f"reads {metric} of every {VARIANT_LABEL}: the exposed are lost among the others."
@@ -27,7 +27,9 @@ def check(material: Material) -> Iterator[Finding]:
             yield Finding(NAME, "warning", item.problem(item.holding(location, metric), message, hint))
 
 
-def _of_every_variant(item: Checked, known: Mapping[str, Known]) -> Iterator[tuple[str, Location]]:
+def _of_every_variant(
+    item: LoadedRollout, known: Mapping[str, SelectableSeries]
+) -> Iterator[tuple[str, Location]]:
     for used in uses(item):
         for read in used.reading.series:
             found = known.get(read.metric)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rollguard.generators.checks.context import Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding
 from rollguard.generators.promql import syntax
 from rollguard.generators.promql.syntax import Expression, PromQLError
 
@@ -18,7 +18,7 @@ _FLOATS = ("le", "quantile")
 _WHOLE = re.compile(r"-?\d+")
 
 
-def check(material: Material) -> Iterator[Finding]:
+def check(material: CheckContext) -> Iterator[Finding]:
     """Yield what guards and criteria say that version 3 refuses or reads otherwise."""
     for item in material.checked:
         for location, expr in item.expressions():

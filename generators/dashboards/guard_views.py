@@ -9,7 +9,7 @@ from rollguard.dashboards.kit.units import unit_of
 from rollguard.dashboards.kit.views import Comparison, GuardView, Pair, RolloutView
 from rollguard.generators.known_metrics import servers
 from rollguard.generators.promql import measures
-from rollguard.generators.promql.comparisons import Compared, comparisons, parsed, written
+from rollguard.generators.promql.comparisons import Compared, comparisons, parsed, rendered
 from rollguard.generators.rules.alerting import conditions, evaluated, rule_of
 from rollguard.generators.rules.platform import RenderedAlert, its_targets
 from rollguard.generators.rules.timing import Timing
@@ -112,7 +112,7 @@ def _view(
 
 def _comparison(one: Compared, known: measures.Metrics) -> Comparison:
     return Comparison(
-        measured=written(one.measured),
+        measured=rendered(one.measured),
         legend=measures.legend(one.measured, known),
         operator=one.operator,
         limit=one.limit,

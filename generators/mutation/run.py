@@ -168,7 +168,7 @@ def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
         found.append(
             Subject(
                 path,
-                lines.get(guard.written, 0),
+                lines.get(guard.source_name, 0),
                 guard.name,
                 alerting_rule(rollout, guard, timing),
                 [test_group(rollout, case) for case in cases(rollout, guard, timing)],

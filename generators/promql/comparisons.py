@@ -48,7 +48,7 @@ class Compared:
     @property
     def moving(self) -> str:
         """The right side as PromQL, where it is none."""
-        return "" if self.limit is not None else written(self.node.rhs)
+        return "" if self.limit is not None else rendered(self.node.rhs)
 
 
 def parsed(expr: str) -> parser.Expr:
@@ -77,7 +77,7 @@ def comparisons(node: parser.Expr, *, condition: bool = False) -> Iterator[Compa
                 yield from comparisons(node.rhs, condition=condition or str(node.op) == "and")
 
 
-def closeness(rule: parser.Expr, one: Compared, *, of_one: bool) -> str:
+def headroom(rule: parser.Expr, one: Compared, *, of_one: bool) -> str:
     """Return PromQL of how close a comparison is to holding, wherever the rest of its rule lets it count.
 
     Args:
@@ -98,18 +98,18 @@ def _branch(node: parser.Expr, one: Compared, value: str) -> str | None:
     match node:
         case parser.ParenExpr():
             return _branch(node.expr, one, value)
-        case parser.BinaryExpr() if written(node) == written(one.node):
+        case parser.BinaryExpr() if rendered(node) == rendered(one.node):
             return value
         case parser.BinaryExpr() if str(node.op) == "or":
             return _branch(node.lhs, one, value) or _branch(node.rhs, one, value)
         case parser.BinaryExpr() if str(node.op) in ("and", "unless"):
             left = _branch(node.lhs, one, value)
-            return left and f"({left}) {node.op} {_matching(node)} ({written(node.rhs)})"
+            return left and f"({left}) {node.op} {_matching(node)} ({rendered(node.rhs)})"
     return None
 
 
 def _ratio(one: Compared, *, of_one: bool) -> str:
-    left, limit, how = written(one.measured), one.limit, _matching(one.node)
+    left, limit, how = rendered(one.measured), one.limit, _matching(one.node)
     if limit is not None and limit > 0 and one.operator in _RISING:
         return f"({left}) / {limit:.12g}"
     if limit is not None and one.operator in _FALLING and of_one and limit < 1:
@@ -118,7 +118,7 @@ def _ratio(one: Compared, *, of_one: bool) -> str:
         return f"{limit:.12g} / ({left})"  # under 1 is what is either 0 or 1
     if limit is None and one.operator in (*_RISING, *_FALLING):
         return _moving_ratio(one, left, how)
-    return f"({left}) {one.operator} bool {how} ({written(one.node.rhs)})".replace("  ", " ")
+    return f"({left}) {one.operator} bool {how} ({rendered(one.node.rhs)})".replace("  ", " ")
 
 
 def _moving_ratio(one: Compared, left: str, how: str) -> str:
@@ -127,8 +127,8 @@ def _moving_ratio(one: Compared, left: str, how: str) -> str:
     if isinstance(right, parser.BinaryExpr) and str(right.op) == ("+" if rises else "-"):
         margin = number(right.rhs)
         if margin:
-            return f"(({left}) - {how} ({written(right.lhs)})) / {margin if rises else -margin:.12g}"
-    share = f"({left}) / {how} ({written(right)})"
+            return f"(({left}) - {how} ({rendered(right.lhs)})) / {margin if rises else -margin:.12g}"
+    share = f"({left}) / {how} ({rendered(right)})"
     return share if rises else f"1 / ({share})"
 
 
@@ -142,7 +142,7 @@ def _matching(node: parser.BinaryExpr) -> str:
     return f"{words} {group} ({', '.join(modifier.group_labels or ())})" if group else words
 
 
-def written(node: parser.Expr) -> str:
+def rendered(node: parser.Expr) -> str:
     """Return an expression as PromQL on one line; the parser's own str loses what is under a second."""
     pretty = " ".join(node.prettify().split())
     return pretty if _MILLISECONDS.search(pretty) else str(node)

@@ -163,7 +163,7 @@ def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: 
 def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:
     lasting = f" for {timing.text(guard.for_)}" if guard.for_ else ""
     words = ", or ".join(part.words for part in parts)
-    kind = {"no_data": _no_data_sort(rollout, parts)} if isinstance(guard, NoDataGuard) else {}
+    kind = {"no_data": _no_data_kind(rollout, parts)} if isinstance(guard, NoDataGuard) else {}
     return {
         "summary": guard.summary or template_of(guard).summary,
         # Not humanize: it makes 550m of a ratio of 0.55.
@@ -179,7 +179,7 @@ def shown_in(guard: Guard) -> str:
     return guard.watched[0] if isinstance(guard, NoDataGuard) else guard.name
 
 
-def _no_data_sort(rollout: Rollout, parts: list[Condition]) -> str:
+def _no_data_kind(rollout: Rollout, parts: list[Condition]) -> str:
     """Return what sort of missing data it is; for a missing series, Prometheus finds out when it fires."""
     names = parts[0].names
     if names["counter"] is not None or names["single"] is not None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rollguard.conventions import CLOSENESS
+from rollguard.conventions import HEADROOM
 from rollguard.generators.promql import measures
-from rollguard.generators.promql.comparisons import closeness, comparisons, parsed
+from rollguard.generators.promql.comparisons import comparisons, headroom, parsed
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.generators.rules.alerting import RULES_IN_A_GROUP, rendered_rules
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.rollout import Rollout
 
 
-def closeness_file(rollout: Rollout, rules: Mapping[str, Any], timing: Timing) -> dict[str, Any]:
+def headroom_file(rollout: Rollout, rules: Mapping[str, Any], timing: Timing) -> dict[str, Any]:
     """Return the rules that record how close a rollout's guards are.
 
     Args:
@@ -54,7 +54,7 @@ def _rules(rules: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             share = measures.unit(one.measured, {}) == "ratio"
             whose = {label: rule["labels"][label] for label in ("rollout", "guard")}
             yield {
-                "record": CLOSENESS,
-                "expr": f"max by (rollout) ({closeness(tree, one, of_one=share)})",
+                "record": HEADROOM,
+                "expr": f"max by (rollout) ({headroom(tree, one, of_one=share)})",
                 "labels": {**whose, "comparison": str(number)},
             }

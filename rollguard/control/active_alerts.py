@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from rollguard.control.blindness import Sight
+from rollguard.control.blindness import Blindness
 from rollguard.monitoring.alerts import GuardAlert
-from rollguard.monitoring.rules import Evaluation, Fired
+from rollguard.monitoring.rules import Evaluation, RecentFiring
 from rollguard.spec.platform import WATCHDOG, is_platform
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
@@ -19,7 +19,7 @@ _Key: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _Active:
     alert: GuardAlert
     at: float
     confirmed: bool
@@ -29,7 +29,7 @@ class _OfRollout:
     """The alerts of one rollout."""
 
     def __init__(self) -> None:
-        self.seen: dict[_Key, _Seen] = {}
+        self.seen: dict[_Key, _Active] = {}
         self.resolved: dict[_Key, tuple[float, float]] = {}
         """When it was told, and when the alert that resolved had begun."""
         self.evaluated: list[GuardAlert] = []
@@ -39,7 +39,7 @@ class _OfRollout:
         key = _key(alert)
         known = self.seen.get(key)
         if alert.firing:
-            self.seen[key] = _Seen(alert, at, known is not None and known.confirmed)
+            self.seen[key] = _Active(alert, at, known is not None and known.confirmed)
             self.resolved.pop(key, None)
         elif known is None or known.alert.starts_at <= alert.starts_at:
             self.seen.pop(key, None)
@@ -47,7 +47,7 @@ class _OfRollout:
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> None:
         self.resolved = {key: told for key, told in self.resolved.items() if told[0] > asked_at}
-        listed = {_key(alert): _Seen(alert, asked_at, True) for alert in alerts if self._stands(alert)}
+        listed = {_key(alert): _Active(alert, asked_at, True) for alert in alerts if self._stands(alert)}
         newer = {
             key: replace(seen, confirmed=seen.confirmed or key in listed)
             for key, seen in self.seen.items()
@@ -61,7 +61,7 @@ class _OfRollout:
         return resolved is None or alert.starts_at > resolved[1]
 
 
-class Firing:
+class ActiveAlerts:
     """Alerts that fire, by Alertmanager's word or by Prometheus's; not safe for several threads."""
 
     def __init__(self) -> None:
@@ -98,12 +98,12 @@ class Firing:
         for name, those in found.items():
             self._rollouts.setdefault(name, _OfRollout()).evaluated = those
 
-    def believe(self) -> None:
+    def accept_unconfirmed(self) -> None:
         """Take every notification's word as confirmed, as nobody can be asked."""
         for known in self._rollouts.values():
             known.seen = {key: replace(seen, confirmed=True) for key, seen in known.seen.items()}
 
-    def doubtful(self, rollout: str, since: float) -> bool:
+    def has_unconfirmed(self, rollout: str, since: float) -> bool:
         """Return whether `of` leaves out an alert of a rollout."""
         return len(self.of(rollout)) > len(self.of(rollout, since))
 
@@ -142,7 +142,7 @@ LEAST_BLIND_SECONDS = 10.0
 """To so much, at least, is `blind_after` scaled."""
 
 
-class Heard:
+class AlertMonitor:
     """What Alertmanager and Prometheus said of the loaded rollouts; not safe for several threads.
 
     Args:
@@ -165,13 +165,13 @@ class Heard:
         self._rollouts = rollouts
         self._monotonic = monotonic
         self._on_unknown, self._on_beat = on_unknown, on_beat
-        self._firing = Firing()
+        self._active = ActiveAlerts()
         blind_after = {name: _blind_after(rollout, scale) for name, rollout in rollouts.items()}
-        self._sight = Sight(blind_after, monotonic())
+        self._blindness = Blindness(blind_after, monotonic())
         self._polled_at: float | None = None
         self._strangers: set[str] = set()
-        self.believe = self._firing.believe
-        self.blind = self._sight.blind
+        self.accept_unconfirmed = self._active.accept_unconfirmed
+        self.blind = self._blindness.blind
 
     @property
     def alerts_unknown(self) -> bool:
@@ -181,38 +181,38 @@ class Heard:
 
     def notified(self, alerts: Iterable[GuardAlert], received_at: float) -> None:
         """Take a notification's word; monotonic seconds."""
-        self._firing.notified(self._known(alerts), received_at)
+        self._active.notified(self._known(alerts), received_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> None:
         """Take Alertmanager's whole list; monotonic seconds."""
-        self._firing.polled(self._known(alerts), asked_at)
+        self._active.polled(self._known(alerts), asked_at)
         self._polled_at = asked_at
 
     def evaluated(self, evaluation: Evaluation | None, asked_at: float) -> None:
         """Take Prometheus's word, or that it gave none; monotonic seconds."""
-        self._sight.looked(evaluation.evaluated if evaluation else None, asked_at)
+        self._blindness.record_check(evaluation.evaluated if evaluation else None, asked_at)
         if evaluation:
-            self._firing.evaluated(evaluation.firing)
+            self._active.evaluated(evaluation.firing)
 
     def of(self, name: str) -> list[GuardAlert]:
         """Return the alerts of a rollout that fire, as far as is known."""
-        return self._firing.of(name)
+        return self._active.of(name)
 
-    def counting(self, state: State, fired: Sequence[Fired] = ()) -> list[GuardAlert]:
+    def counting(self, state: State, fired: Sequence[RecentFiring] = ()) -> list[GuardAlert]:
         """Return the alerts that count in a rollout's run, and those that fired since its state began."""
         past = [
             one.alert
             for one in fired
             if one.alert.rollout == state.rollout and max(one.times) >= state.entered_at
         ]
-        return self._firing.of(state.rollout, since=state.started_at) + past
+        return self._active.of(state.rollout, since=state.started_at) + past
 
-    def doubtful(self, states: Iterable[State]) -> bool:
+    def has_unconfirmed(self, states: Iterable[State]) -> bool:
         """Return whether a rollback hangs on an alert that began before its run."""
         return any(
             state.running
             and state.rollout in self._rollouts
-            and self._firing.doubtful(state.rollout, state.started_at)
+            and self._active.has_unconfirmed(state.rollout, state.started_at)
             for state in states
         )
 
@@ -222,13 +222,13 @@ class Heard:
             if alert.rollout in self._rollouts:
                 known.append(alert)
             elif alert.rollout or not is_platform(alert.guard):
-                self._wonder(alert)
+                self._report_unknown_alert(alert)
             elif alert.guard == WATCHDOG and alert.firing:
-                self._sight.beat(self._monotonic())
+                self._blindness.record_heartbeat(self._monotonic())
                 self._on_beat()
         return known
 
-    def _wonder(self, alert: GuardAlert) -> None:
+    def _report_unknown_alert(self, alert: GuardAlert) -> None:
         self._on_unknown(alert)
         if alert.rollout not in self._strangers and len(self._strangers) < 100:
             self._strangers.add(alert.rollout)

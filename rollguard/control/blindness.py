@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-CONFIRMING_LOOKS = 3
+CONFIRMING_CHECKS = 3
 """So many looks in a row must see nothing: one alone may fail after a machine was suspended."""
 
 
-class Sight:
+class Blindness:
     """When each rollout's rules were last known to be evaluated, by monotonic time; not for several threads.
 
     Args:
@@ -21,14 +21,14 @@ class Sight:
         self._started_at = now
         self._heard = dict.fromkeys(rollouts, now)
         self._evaluated: dict[str, str] = {}
-        self._in_vain = dict.fromkeys(rollouts, 0)
+        self._missed_checks = dict.fromkeys(rollouts, 0)
 
-    def beat(self, now: float) -> None:
+    def record_heartbeat(self, now: float) -> None:
         """Take note of the alert that always fires: rules are evaluated, and Alertmanager delivers."""
         for name in self._heard:
             self._hear(name, now)
 
-    def looked(self, evaluated: Mapping[str, str] | None, asked_at: float) -> None:
+    def record_check(self, evaluated: Mapping[str, str] | None, asked_at: float) -> None:
         """Take note of a look at Prometheus.
 
         Args:
@@ -41,14 +41,14 @@ class Sight:
                 self._evaluated[name] = found
                 self._hear(name, asked_at)
             elif asked_at - self._heard[name] > self._blind_after[name]:
-                self._in_vain[name] += 1
+                self._missed_checks[name] += 1
 
     def blind(self, rollout: str) -> bool | None:
         """Return whether nobody watches a rollout any more; None where nothing was heard or missed yet."""
-        if self._in_vain[rollout] >= CONFIRMING_LOOKS:
+        if self._missed_checks[rollout] >= CONFIRMING_CHECKS:
             return True
         return None if self._heard[rollout] == self._started_at else False
 
     def _hear(self, name: str, now: float) -> None:
         self._heard[name] = max(now, self._heard[name])
-        self._in_vain[name] = 0
+        self._missed_checks[name] = 0

@@ -157,7 +157,7 @@ def _why_over(guard: Guard | None, name: str, state: State, seen: Observation, s
     """Return why a hold is over: empty where its guard was evaluated false; None where it is not over."""
     if guard is None:
         return f"no hold of {state.position} by today's file"
-    if seen.clear(name):
+    if seen.evaluated_false(name):
         return ""
     found = seen.guards.get(name)
     silent = found.silent_seconds if found else None

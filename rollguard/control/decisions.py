@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from rollguard import state as states
 from rollguard.control import decide, drill, preconditions, run_definitions, transitions
-from rollguard.control.active_alerts import Heard
+from rollguard.control.active_alerts import AlertMonitor
 from rollguard.errors import RollguardError
 from rollguard.flags import definitions
 from rollguard.ledger import ConflictError, Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.monitoring.observation import Observation
-from rollguard.monitoring.rules import Evaluation, Fired
+from rollguard.monitoring.rules import Evaluation, RecentFiring
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry, State, Transition
 
@@ -88,15 +88,15 @@ class Decisions:
         self.evaluator = definitions.FlagEvaluator()
         self._scale = scale
         self._listeners = list(listeners)
-        self._heard = Heard(
+        self._alerts = AlertMonitor(
             self.rollouts,
             self.clock.monotonic,
             scale,
-            on_unknown=self._wonder,
+            on_unknown=self._report_unknown_alert,
             on_beat=self._beat,
         )
         self._seen: dict[str, Observation] = {}
-        self.look: Callable[[Rollout, Sequence[str]], list[str]] | None = None
+        self.check_rules_loaded: Callable[[Rollout, Sequence[str]], list[str]] | None = None
         """Asks Prometheus what keeps guards from watching some stages; None where there is none to ask."""
         self.observe: Callable[[Rollout, State], Observation | None] = lambda _, state: self.seen(state)
         """Asks Prometheus about a rollout in a stage, now; None where it does not answer."""
@@ -115,11 +115,11 @@ class Decisions:
         self._listeners.append(listener)
 
     def notify(self, notification: Notification, received_at: float) -> list[Entry]:
-        """Decide upon one notification; arguments and results as for `take` and `make_sure`."""
-        entries, doubtful = self.take([(notification, received_at)])
-        return entries + (self.make_sure(received_at) if doubtful else [])
+        """Decide upon one notification; as `handle_notifications` does."""
+        entries, has_unconfirmed = self.handle_notifications([(notification, received_at)])
+        return entries + (self.confirm_with_alertmanager(received_at) if has_unconfirmed else [])
 
-    def take(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
+    def handle_notifications(self, batch: Sequence[tuple[Notification, float]]) -> tuple[list[Entry], bool]:
         """Decide once upon several notifications, and return once it is on disk and the flags show it.
 
         Args:
@@ -132,27 +132,27 @@ class Decisions:
         """
         with self._lock:
             for notification, received_at in batch:
-                self._heard.notified(notification.alerts, received_at)
+                self._alerts.notified(notification.alerts, received_at)
             entries = self._decide(min(received_at for _, received_at in batch))
-            return entries, self._heard.doubtful(self._shown.values())
+            return entries, self._alerts.has_unconfirmed(self._shown.values())
 
-    def make_sure(self, received_at: float) -> list[Entry]:
-        """Ask Alertmanager what fires where a notification may be an old one; results as for `take`."""
+    def confirm_with_alertmanager(self, received_at: float) -> list[Entry]:
+        """Ask Alertmanager what fires where a notification may be an old one."""
         if self.confirm():
             return []
         # Nobody can be asked: a rollback that was not needed costs less than one that was lost.
         with self._lock:
-            self._heard.believe()
+            self._alerts.accept_unconfirmed()
             return self._decide(received_at)
 
     def polled(self, alerts: Iterable[GuardAlert], asked_at: float) -> list[Entry]:
         """Decide upon Alertmanager's whole list; arguments and results as for `notify`."""
         with self._lock:
-            self._heard.polled(alerts, asked_at)
+            self._alerts.polled(alerts, asked_at)
             return self._decide(None)
 
     def evaluated(
-        self, evaluation: Evaluation | None, fired: Sequence[Fired], asked_at: float
+        self, evaluation: Evaluation | None, fired: Sequence[RecentFiring], asked_at: float
     ) -> list[Entry]:
         """Decide upon Prometheus's own word, beside Alertmanager's: an alert may never have reached that.
 
@@ -166,12 +166,12 @@ class Decisions:
             LedgerError, ConflictError: nothing was decided.
         """
         with self._lock:
-            self._heard.evaluated(evaluation, asked_at)
+            self._alerts.evaluated(evaluation, asked_at)
             return self._decide(None, fired=fired)
 
     def blind(self, name: str) -> bool | None:
         """Return whether nobody watches a rollout any more; None where that is not known yet."""
-        return self._heard.blind(name)
+        return self._alerts.blind(name)
 
     def follow(self) -> None:
         """Let flags and listeners see what another control plane decided.
@@ -217,7 +217,7 @@ class Decisions:
 
     def firing(self, name: str) -> list[GuardAlert]:
         """Return the alerts of a rollout that fire, as far as is known."""
-        return self._heard.of(name)
+        return self._alerts.of(name)
 
     def seen(self, state: State) -> Observation | None:
         """Return what Prometheus last showed of a rollout in this very state, or None."""
@@ -256,9 +256,9 @@ class Decisions:
     @property
     def alerts_unknown(self) -> bool:
         """Whether Alertmanager has not answered a poll of late, so that nobody knows what fires."""
-        return self._heard.alerts_unknown
+        return self._alerts.alerts_unknown
 
-    def _wonder(self, alert: GuardAlert) -> None:
+    def _report_unknown_alert(self, alert: GuardAlert) -> None:
         for listener in self._listeners:
             listener.unknown(alert)
 
@@ -270,7 +270,7 @@ class Decisions:
         self,
         received_at: float | None,
         seen: Mapping[str, Observation] | None = None,
-        fired: Sequence[Fired] = (),
+        fired: Sequence[RecentFiring] = (),
     ) -> list[Entry]:
         """Decide for every rollout; anew where another control plane was quicker with one of them."""
         for attempt in range(1, ATTEMPTS + 1):
@@ -281,7 +281,7 @@ class Decisions:
                 state = current.get(name, State(name))
                 if not (state.running or state.drill):
                     continue
-                firing = self._heard.counting(state, fired)
+                firing = self._alerts.counting(state, fired)
                 decided = decide.decide(
                     rollout,
                     state,

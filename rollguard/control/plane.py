@@ -32,7 +32,7 @@ class ControlPlane(Decisions):
         """
         rollout = self._filed(name)
         first = rollout.stages[0].name
-        found = self._looked(rollout, unguarded, first)
+        found = self._require_rules_loaded(rollout, unguarded, first)
         with self._lock:
             transition = self._beginning(rollout, self.state(name), actor=actor, reason=reason)
             noted = {"definition": rollout.definition()}
@@ -67,7 +67,9 @@ class ControlPlane(Decisions):
         """
         rollout, before = self._filed(name), self.state(name)
         following = rollout.stage_after(before.stage) if before.stage else None
-        found = self._looked(rollout, unguarded, before.position, following.name if following else ENABLED)
+        found = self._require_rules_loaded(
+            rollout, unguarded, before.position, following.name if following else ENABLED
+        )
         seen = self.observe(rollout, before) if before.stage else None
         with self._lock:
             state = self.state(name)
@@ -118,7 +120,7 @@ class ControlPlane(Decisions):
 
     def _back(self, name: str, actor: str, reason: str, to: str) -> Transition:
         rollout, state = self._rollout(name), self.state(name)
-        breached = decide.armed(rollout, state.position, self._heard.of(name), "rollback")
+        breached = decide.armed(rollout, state.position, self._alerts.of(name), "rollback")
         preconditions.no_earlier_stage(rollout, state, to)
         evidence: dict[str, Any] = {}
         if breached:
@@ -146,7 +148,7 @@ class ControlPlane(Decisions):
         """Note that a person has looked at why a run went back, or what holds it; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            fires = {alert.guard for alert in self._heard.of(name)}
+            fires = {alert.guard for alert in self._alerts.of(name)}
             return self._commit_by_hand(
                 transitions.acknowledge(self.state(name), actor=actor, reason=reason, firing=fires)
             )
@@ -155,7 +157,7 @@ class ControlPlane(Decisions):
         """Begin a drill of the alerting, which leaves the rollout as it is; raises as `start` does."""
         with self._lock:
             self._rollout(name)
-            firing, now = self._heard.of(name), self.clock.wall()
+            firing, now = self._alerts.of(name), self.clock.wall()
             return self._commit_by_hand(drill.ask(self.state(name), firing, now, actor=actor, reason=reason))
 
     def end_drill(
@@ -191,7 +193,7 @@ class ControlPlane(Decisions):
         return unfiled + [wait.what for wait in self._waits(rollout, state, self.seen(state))]
 
     def _waits(self, rollout: Rollout, state: State, seen: Observation | None) -> list[advance.Wait]:
-        now, asked = self.clock.wall(), self.look is not None
+        now, asked = self.clock.wall(), self.check_rules_loaded is not None
         return advance.waits_for(
             rollout, state, seen, now=now, scale=self._scale, states=self._shown, asked=asked
         )
@@ -218,13 +220,13 @@ class ControlPlane(Decisions):
             return f"wait: {error}"
         return f"rollguard promote {name} --from {state.stage}"
 
-    def _looked(self, rollout: Rollout, unguarded: bool, *positions: str) -> dict[str, Any]:
+    def _require_rules_loaded(self, rollout: Rollout, unguarded: bool, *positions: str) -> dict[str, Any]:
         """Refuse unless Prometheus shows that the guards watch; return as evidence what nobody could say."""
         unknown = {"alerts_unknown": True} if self.alerts_unknown else {}
-        if self.look is None:
+        if self.check_rules_loaded is None:
             return unknown | {"rules_unknown": True}
         try:
-            found = self.look(rollout, positions)
+            found = self.check_rules_loaded(rollout, positions)
         except PrometheusError as error:
             found = [str(error).rstrip(".")]
         if not unguarded:
@@ -243,4 +245,4 @@ class ControlPlane(Decisions):
         preconditions.without_required(rollout, self.ledger.states())
 
     def _refuse_while(self, rollout: Rollout, position: str, *actions: Action) -> None:
-        preconditions.while_firing(rollout, position, self._heard.of(rollout.name), actions)
+        preconditions.while_firing(rollout, position, self._alerts.of(rollout.name), actions)

@@ -35,7 +35,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class GuardSeen:
+class GuardObservation:
     """What a guard can say.
 
     Args:
@@ -53,7 +53,7 @@ class GuardSeen:
 
 
 @dataclass(frozen=True)
-class CriterionSeen:
+class CriterionObservation:
     """Whether a criterion holds.
 
     Args:
@@ -90,12 +90,12 @@ class Observation:
     at: float
     newest: int
     problems: tuple[str, ...] = ()
-    guards: Mapping[str, GuardSeen] = field(default_factory=dict)
-    criteria: tuple[CriterionSeen, ...] = ()
+    guards: Mapping[str, GuardObservation] = field(default_factory=dict)
+    criteria: tuple[CriterionObservation, ...] = ()
     clock_seconds: float = 0.0
     ahead: tuple[str, ...] = ()
 
-    def clear(self, guard: str) -> bool:
+    def evaluated_false(self, guard: str) -> bool:
         """Return whether a guard was evaluated false, with data."""
         return guard in self.guards and self.guards[guard].condition == "armed"
 
@@ -153,7 +153,7 @@ def problems(rollout: Rollout, rules: Rules, interval: float) -> Iterator[str]:
         yield f"its rules were last evaluated {render(round(rules.age_seconds))} ago"
 
 
-def troubled(rollout: Rollout, rules: Rules, position: str, actions: Iterable[Action]) -> Iterator[str]:
+def not_ready(rollout: Rollout, rules: Rules, position: str, actions: Iterable[Action]) -> Iterator[str]:
     """Yield the guards that are armed at a position and are pending, fire, or are not evaluated.
 
     Args:

@@ -8,16 +8,16 @@ from dataclasses import replace
 from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS, PLATFORM
 from rollguard.monitoring import queries
 from rollguard.monitoring.observation import (
-    CriterionSeen,
-    GuardSeen,
+    CriterionObservation,
+    GuardObservation,
     Observation,
     Rules,
     criteria_of,
     guards_of,
+    not_ready,
     problems,
     rules_of,
     state_of,
-    troubled,
 )
 from rollguard.monitoring.prometheus import (
     Prometheus,
@@ -77,14 +77,14 @@ class Observer:
         found = self._prometheus.rules() if loaded is None else loaded
         return rules_of(rollout.name, found, self._prometheus.value(queries.rules_age(rollout.name)))
 
-    def look(
+    def check_rules_loaded(
         self, rollout: Rollout, positions: Sequence[str], loaded: Sequence[Rule] | None = None
     ) -> list[str]:
         """Return what keeps the guards from watching a rollout at some positions; raises PrometheusError."""
         rules = self.rules(rollout, loaded)
         found = [*problems(rollout, rules, self.interval(rollout))]
         for position in positions:
-            found += [f"{text} in {position}" for text in troubled(rollout, rules, position, ("rollback",))]
+            found += [f"{text} in {position}" for text in not_ready(rollout, rules, position, ("rollback",))]
         return found
 
     def observe(self, rollout: Rollout, state: State, loaded: Sequence[Rule]) -> Observation:
@@ -114,10 +114,12 @@ class Observer:
             ),
             criteria=criteria,
             clock_seconds=self._clock(rollout, state, criteria, now),
-            ahead=tuple(troubled(rollout, rules, ahead, ("rollback",))) if state.stage else (),
+            ahead=tuple(not_ready(rollout, rules, ahead, ("rollback",))) if state.stage else (),
         )
 
-    def _clock(self, rollout: Rollout, state: State, criteria: Sequence[CriterionSeen], now: float) -> float:
+    def _clock(
+        self, rollout: Rollout, state: State, criteria: Sequence[CriterionObservation], now: float
+    ) -> float:
         """Return what has passed of the hold, in time that was evaluated, since all criteria hold."""
         broken = max([item.failed_at for item in criteria if item.failed_at is not None], default=0.0)
         spans = [(max(begin, broken), end) for begin, end in state.counted(now) if end > max(begin, broken)]
@@ -135,20 +137,22 @@ class Observer:
             self._passed[rollout.name] = (state.seq, {**known, (begin, end): seconds})
         return seconds
 
-    def _criterion(self, rollout: Rollout, state: State, criterion: Criterion, now: float) -> CriterionSeen:
+    def _criterion(
+        self, rollout: Rollout, state: State, criterion: Criterion, now: float
+    ) -> CriterionObservation:
         query, failed_at = criterion.expr, None
         try:
             query = queries.within(query, rollout.name)
             if fault := criterion_fault(criterion.expr):
-                return CriterionSeen(criterion.name, query, error=f"always holds: {fault.why}")
+                return CriterionObservation(criterion.name, query, error=f"always holds: {fault.why}")
             value = self._prometheus.value(queries.measured(query))
             holds = self._prometheus.value(query) is not None
             if criterion.when == "throughout":
                 fails = not holds and state.clock_until is None
                 failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
         except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
-            return CriterionSeen(criterion.name, query, error=str(error).partition("\n")[0])
-        return CriterionSeen(criterion.name, query, value, holds, failed_at=failed_at)
+            return CriterionObservation(criterion.name, query, error=str(error).partition("\n")[0])
+        return CriterionObservation(criterion.name, query, value, holds, failed_at=failed_at)
 
     def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
         """Return when a criterion last failed while the clock counted; asks only about what is new."""
@@ -168,7 +172,7 @@ class Observer:
         self._failures[rollout.name] = (state.seq, {**known, name: (asked_until, failed_at)})
         return failed_at
 
-    def _guard(self, rollout: Rollout, guard: Guard, rules: Rules, seconds: float) -> GuardSeen:
+    def _guard(self, rollout: Rollout, guard: Guard, rules: Rules, seconds: float) -> GuardObservation:
         own, interval = rules.guards.get(guard.name, ()), self.interval(rollout)
         state, why = state_of(own)
         try:
@@ -176,20 +180,24 @@ class Observer:
         except queries.QueryError as error:
             why = why or f"cannot be read: {error}"
         if why:
-            return GuardSeen("without data", why)
+            return GuardObservation("without data", why)
         share = self._share(judging, seconds, interval)
         if state != "inactive":
-            return GuardSeen("breached", "fires" if state == "firing" else "is pending", share)
+            return GuardObservation("breached", "fires" if state == "firing" else "is pending", share)
         if _misses(rollout, guard, rules):
-            return GuardSeen("without data", _NO_DATA, share)
+            return GuardObservation("without data", _NO_DATA, share)
         if all(self._prometheus.query(query) for query in judging):
-            return GuardSeen("armed", "", share)
+            return GuardObservation("armed", "", share)
         waits = any(self._prometheus.query(query) for query in waiting)
-        return GuardSeen("waiting", "", share) if waits else GuardSeen("without data", _NO_DATA, share)
+        return (
+            GuardObservation("waiting", "", share)
+            if waits
+            else GuardObservation("without data", _NO_DATA, share)
+        )
 
     def _silences(
-        self, rollout: Rollout, guards: Mapping[str, GuardSeen], now: float
-    ) -> Mapping[str, GuardSeen]:
+        self, rollout: Rollout, guards: Mapping[str, GuardObservation], now: float
+    ) -> Mapping[str, GuardObservation]:
         """Return what guards can say, and for how long those have been silent that have no data."""
         known = self._silent.get(rollout.name, {})
         since = {name: known.get(name, now) for name, seen in guards.items() if seen.why == _NO_DATA}
@@ -235,5 +243,5 @@ def _misses(rollout: Rollout, guard: Guard, rules: Rules) -> bool:
     return any(
         state_of(rules.guards.get(other.name, ()))[0] != "inactive"
         for other in acting_guards(rollout)
-        if isinstance(other, NoDataGuard) and guard.name in other.watched and other.sort != SEVERAL
+        if isinstance(other, NoDataGuard) and guard.name in other.watched and other.kind != SEVERAL
     )

@@ -60,7 +60,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Fired:
+class RecentFiring:
     """An alert that fired at some time, and may have resolved since.
 
     Args:
@@ -99,7 +99,7 @@ def history_query(seconds: float) -> str:
     return f'ALERTS{{alertstate="firing", {ROLLOUT_LABEL}!=""}}[{max(1, round(seconds * 1000))}ms]'
 
 
-def parse_history(body: bytes) -> list[Fired]:
+def parse_history(body: bytes) -> list[RecentFiring]:
     """Return the alerts of an answer to `history_query`; raises NotificationError."""
     found = []
     for series in _decoded(body, _Matrix).result or ():
@@ -107,7 +107,7 @@ def parse_history(body: bytes) -> list[Fired]:
         labels = {key: value for key, value in known.items() if key not in ("__name__", "alertstate")}
         times = tuple(at for at, _ in series.values)
         if times:
-            found.append(Fired(guard_alert(labels, {}, times[0]), times))
+            found.append(RecentFiring(guard_alert(labels, {}, times[0]), times))
     return found
 
 

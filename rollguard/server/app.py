@@ -68,7 +68,7 @@ class Server:
         proxies: Sequence[str] = (),
     ) -> None:
         self._control = control
-        self._notified = Batches(control.take)
+        self._notified = Batches(control.handle_notifications)
         self._metrics = metrics
         self._probe = probe
         self._wake = wake
@@ -106,11 +106,15 @@ class Server:
                 self._ofrep.mount(),
                 *self._api.routes(),
                 Route("/metrics", self._exposition),
-                Route("/livez", _alive),
+                Route("/livez", _livez),
                 Route("/readyz", self._ready),
             ],
             middleware=[audit, admission],
-            exception_handlers={HTTPException: _told, RollguardError: _failed, Exception: _broken},
+            exception_handlers={
+                HTTPException: _http_error,
+                RollguardError: _rollguard_error,
+                Exception: _unhandled_error,
+            },
         )
 
     async def _alerts(self, request: Request) -> Response:
@@ -130,9 +134,11 @@ class Server:
             return self._rejected("storage", 503, "too many notifications wait for the ledger; try again")
         self._deciding += 1
         try:
-            entries, doubtful = await self._notified.result((notification, received_at))
-            if doubtful:
-                entries = entries + await run_in_threadpool(self._control.make_sure, received_at)
+            entries, has_unconfirmed = await self._notified.result((notification, received_at))
+            if has_unconfirmed:
+                entries = entries + await run_in_threadpool(
+                    self._control.confirm_with_alertmanager, received_at
+                )
         except (LedgerError, ConflictError) as error:
             # Alertmanager tries again after a 503, and after nothing else that is not a 2xx.
             return self._rejected("storage", 503, str(error))
@@ -164,16 +170,16 @@ class Server:
             log.warning("%s (the next ones of this kind are only counted)", text)
 
 
-async def _alive(_: Request) -> Response:
+async def _livez(_: Request) -> Response:
     return PlainTextResponse("alive\n")  # which waits for no thread: they may all wait for a database
 
 
-async def _told(_: Request, error: Exception) -> Response:
+async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
-async def _failed(_: Request, error: Exception) -> Response:
+async def _rollguard_error(_: Request, error: Exception) -> Response:
     codes: dict[type[Exception], int] = {
         UnknownRolloutError: 404,
         RefusedError: 409,
@@ -183,6 +189,6 @@ async def _failed(_: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status_code=codes.get(type(error), 500))
 
 
-async def _broken(_: Request, error: Exception) -> Response:
+async def _unhandled_error(_: Request, error: Exception) -> Response:
     log.error("a request failed in a way nobody foresaw", exc_info=error)
     return JSONResponse({"error": "internal error"}, status_code=500)

@@ -18,7 +18,7 @@ from rollguard.conventions import ROLLOUT_LABEL, STATES_WITHOUT_STAGE
 from rollguard.flags.definitions import percent_of
 from rollguard.metric import Metric as Offered
 from rollguard.monitoring.alerts import GuardAlert
-from rollguard.server import metric_names as offers
+from rollguard.server import metric_names
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.state import CASCADE, CLOCK, GUARD, MOVES, Entry, State
@@ -79,19 +79,19 @@ class Metrics(Listener):
         self._rollbacks: Count[tuple[str, str]] = Count()
         self._decisions: dict[str, Entry] = {}
         self.registry = CollectorRegistry()
-        self.notifications = self._counter(offers.NOTIFICATIONS)
-        self.rejected = self._counter(offers.REJECTED)
-        self.refused = self._counter(offers.REFUSED)
-        self.broken = self._counter(offers.BROKEN)
-        self.unknown_alerts = self._counter(offers.UNKNOWN)
-        self.polls = self._counter(offers.POLLS)
-        self.notices = self._counter(offers.NOTICES)
-        self.decision_seconds = self._histogram(offers.DECISION_SECONDS)
-        self.flip_seconds = self._histogram(offers.FLIP_SECONDS)
-        self.last_poll = self._gauge(offers.LAST_POLL)
-        self.watches = self._counter(offers.WATCHES)
-        self.last_watch = self._gauge(offers.LAST_WATCH)
-        self.last_heartbeat = self._gauge(offers.LAST_HEARTBEAT)
+        self.notifications = self._counter(metric_names.NOTIFICATIONS)
+        self.rejected = self._counter(metric_names.REJECTED)
+        self.refused = self._counter(metric_names.REFUSED)
+        self.broken = self._counter(metric_names.BROKEN)
+        self.unknown_alerts = self._counter(metric_names.UNKNOWN)
+        self.polls = self._counter(metric_names.POLLS)
+        self.notices = self._counter(metric_names.NOTICES)
+        self.decision_seconds = self._histogram(metric_names.DECISION_SECONDS)
+        self.flip_seconds = self._histogram(metric_names.FLIP_SECONDS)
+        self.last_poll = self._gauge(metric_names.LAST_POLL)
+        self.watches = self._counter(metric_names.WATCHES)
+        self.last_watch = self._gauge(metric_names.LAST_WATCH)
+        self.last_heartbeat = self._gauge(metric_names.LAST_HEARTBEAT)
         for reason in REJECTED:
             self.rejected.labels(reason)
         for code in ("401", "403"):
@@ -198,16 +198,16 @@ class Metrics(Listener):
     def _ledger_metrics(self) -> Iterator[Metric]:
         found = self._probe.last()
         values = {
-            offers.LEDGER_READABLE: not found.problem,
-            offers.LEDGER_WRITABLE: found.writable,
-            offers.LEDGER_PROBED: found.at,
-            offers.LEDGER_ENTRIES: found.seq,
+            metric_names.LEDGER_READABLE: not found.problem,
+            metric_names.LEDGER_WRITABLE: found.writable,
+            metric_names.LEDGER_PROBED: found.at,
+            metric_names.LEDGER_ENTRIES: found.seq,
         }
         for offered, value in values.items():
             family = _family(offered)
             family.add_metric([], float(value))
             yield family
-        last = _family(offers.LEDGER_HEAD)
+        last = _family(metric_names.LEDGER_HEAD)
         last.add_metric([found.digest], 1)
         yield last
 
@@ -215,13 +215,14 @@ class Metrics(Listener):
         states = self._control.shown()
         pairs = [(rollout, states.get(name, State(name))) for name, rollout in self._control.rollouts.items()]
         yield _state_set(
-            offers.STAGE, [(rollout.name, state.position, _positions(rollout)) for rollout, state in pairs]
+            metric_names.STAGE,
+            [(rollout.name, state.position, _positions(rollout)) for rollout, state in pairs],
         )
         yield _state_set(
-            offers.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
+            metric_names.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
-        entered, percent = _of_rollouts(offers.STAGE_ENTERED), _of_rollouts(offers.PERCENT)
-        drilled = _of_rollouts(offers.DRILLED)
+        entered, percent = _of_rollouts(metric_names.STAGE_ENTERED), _of_rollouts(metric_names.PERCENT)
+        drilled = _of_rollouts(metric_names.DRILLED)
         for rollout, state in pairs:
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
@@ -236,16 +237,16 @@ class Metrics(Listener):
     def _conditions(self, pairs: Sequence[tuple[Rollout, State]]) -> Iterator[Metric]:
         """Yield what is there beside stage and state."""
         values: dict[Offered, Callable[[Rollout, State], float]] = {
-            offers.BLIND: lambda rollout, _: self._control.blind(rollout.name) is True,
-            offers.HELD: lambda _, state: len(state.held),
-            offers.HOLD_LEFT: self._control.hold_left,
-            offers.OVERDUE: lambda _, state: state.overdue,
-            offers.WITHOUT_FILE: lambda rollout, state: (
+            metric_names.BLIND: lambda rollout, _: self._control.blind(rollout.name) is True,
+            metric_names.HELD: lambda _, state: len(state.held),
+            metric_names.HOLD_LEFT: self._control.hold_left,
+            metric_names.OVERDUE: lambda _, state: state.overdue,
+            metric_names.WITHOUT_FILE: lambda rollout, state: (
                 state.running and rollout.name in self._control.file_problems
             ),
-            offers.PAUSED: lambda _, state: bool(state.paused_by),
-            offers.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
-            offers.DRILL: lambda _, state: drill.under_way(state, self._control.clock.wall()),
+            metric_names.PAUSED: lambda _, state: bool(state.paused_by),
+            metric_names.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
+            metric_names.DRILL: lambda _, state: drill.under_way(state, self._control.clock.wall()),
         }
         for offered, value in values.items():
             family = _of_rollouts(offered)
@@ -254,8 +255,8 @@ class Metrics(Listener):
             yield family
 
     def _counts(self) -> Iterator[Metric]:
-        switches, rollbacks = _of_rollouts(offers.SWITCHES), _of_rollouts(offers.ROLLBACKS)
-        decisions = _of_rollouts(offers.DECISION)
+        switches, rollbacks = _of_rollouts(metric_names.SWITCHES), _of_rollouts(metric_names.ROLLBACKS)
+        decisions = _of_rollouts(metric_names.DECISION)
         with self._lock:
             for name, rollout in self._control.rollouts.items():
                 if last := self._decisions.get(name):
@@ -268,8 +269,8 @@ class Metrics(Listener):
         yield from (switches, rollbacks, decisions)
 
     def _target_metrics(self) -> Iterator[Metric]:
-        pending, since = _of_rollouts(offers.PENDING), _of_rollouts(offers.PENDING_SINCE)
-        hanging = _of_rollouts(offers.HANGING)
+        pending, since = _of_rollouts(metric_names.PENDING), _of_rollouts(metric_names.PENDING_SINCE)
+        hanging = _of_rollouts(metric_names.HANGING)
         for status in self._statuses():
             pending.add_metric([status.rollout, status.target], int(not status.applied))
             hanging.add_metric([status.rollout, status.target], int(status.hangs))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 import rollguard
-from rollguard.monitoring.observation import CriterionSeen
+from rollguard.monitoring.observation import CriterionObservation
 from rollguard.state import Entry
 from rollguard.targets.applier import TargetStatus
 
@@ -104,7 +104,7 @@ def document(rollouts: Mapping[str, str]) -> _Json:
             "schemas": {
                 "Rollout": _rollout(),
                 "Target": TypeAdapter(TargetStatus).json_schema(),
-                "Criterion": TypeAdapter(CriterionSeen).json_schema(),
+                "Criterion": TypeAdapter(CriterionObservation).json_schema(),
                 "Entry": TypeAdapter(Entry).json_schema(),
                 "Step": _step(),
                 "Error": _object({"error": _TEXT}),

@@ -33,7 +33,7 @@ from rollguard.targets.applier import Applier
 from rollguard.targets.memory import Memory
 from rollguard.targets.pool import TargetPool
 from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
-from rollguard.workers.announcements import Notices
+from rollguard.workers.announcements import Announcements
 from rollguard.workers.ledger_probe import PROBE_SECONDS, LedgerProbe
 from rollguard.workers.periodic import Periodic
 from rollguard.workers.reconciler import POLL_SECONDS, Reconciler
@@ -229,7 +229,7 @@ def _telling(control: ControlPlane, metrics: Metrics, options: Options) -> Itera
         yield
         return
     memory = Memory(options.memory, "notices")
-    notices = Notices(
+    notices = Announcements(
         control, options.alertmanagers, memory, link=options.url, scale=options.scale, on_post=metrics.posted
     )
     control.listen(notices)

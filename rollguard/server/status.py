@@ -8,13 +8,13 @@ from typing import Any
 from rollguard.control.decide import armed
 from rollguard.control.plane import ControlPlane
 from rollguard.flags.definitions import percent_of
-from rollguard.monitoring.observation import GuardSeen
+from rollguard.monitoring.observation import GuardObservation
 from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry, State
 from rollguard.targets.applier import Applier
 
-_UNSEEN = GuardSeen(None)
+_UNSEEN = GuardObservation(None)
 
 
 def entry(found: Entry) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def overview(control: ControlPlane, applier: Applier) -> list[dict[str, Any]]:
     ]
 
 
-def _as_of_now(seen: GuardSeen, fires: bool) -> GuardSeen:
+def _as_of_now(seen: GuardObservation, fires: bool) -> GuardObservation:
     """Return what a guard can say; that an armed one fires is known before Prometheus is looked at again."""
     return replace(seen, condition="breached", why="fires") if fires and seen.condition == "armed" else seen
 

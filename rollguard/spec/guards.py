@@ -29,7 +29,7 @@ class DerivedGuard(Guard):
     origin: str
 
     @property
-    def written(self) -> str:
+    def source_name(self) -> str:
         """The name of the guard that it follows from."""
         return self.origin
 
@@ -38,7 +38,7 @@ class NoDataGuard(DerivedGuard):
     """The guard that sees the data of others go: series missing, still counters, or many series."""
 
     watched: tuple[str, ...]
-    sort: str
+    kind: str
 
 
 _Item: TypeAlias = tuple[tuple[str, Value], ...]
@@ -63,11 +63,11 @@ def all_guards(rollout: Rollout) -> list[Guard]:
     guards = [scoped for written in rollout.guards for scoped in _in_scopes(rollout, written)]
     readers: dict[_Watch, list[Guard]] = {}
     for guard in guards:
-        for sort, items in _no_data_items(guard):
-            action = guard.no_traffic or guard.no_data if sort == NO_TRAFFIC else guard.no_data
+        for kind, items in _no_data_items(guard):
+            action = guard.no_traffic or guard.no_data if kind == NO_TRAFFIC else guard.no_data
             if action != "ignore":
                 for item in items:
-                    readers.setdefault((sort, action, guard.stages, item), []).append(guard)
+                    readers.setdefault((kind, action, guard.stages, item), []).append(guard)
     found: list[Guard] = []
     for guard in guards:
         found.append(guard)
@@ -125,7 +125,7 @@ def _in_scopes(rollout: Rollout, guard: Guard) -> Iterator[Guard]:
         yield DerivedGuard.model_construct(
             **{
                 **dict(guard),
-                "called": f"{guard.name}-{stages[0]}",
+                "alias": f"{guard.name}-{stages[0]}",
                 "origin": guard.name,
                 "stages": tuple(stages),
                 "metrics": {name: _narrow(text, match) for name, text in guard.metrics.items()},
@@ -152,17 +152,17 @@ def _no_data_guards(
     rollout: Rollout, watches: Sequence[tuple[_Watch, Sequence[Guard]]]
 ) -> Iterator[NoDataGuard]:
     """Yield the guards, one for each sort, of what a guard is the first to read."""
-    for sort in dict.fromkeys(watch[0] for watch, _ in watches):
-        alike = [(watch, who) for watch, who in watches if watch[0] == sort]
+    for kind in dict.fromkeys(watch[0] for watch, _ in watches):
+        alike = [(watch, who) for watch, who in watches if watch[0] == kind]
         (_, action, stages, _), (first, *_) = alike[0]
         names = tuple(dict.fromkeys(guard.name for _, who in alike for guard in who))
         alert = f"{first.alert}{NO_DATA}"
         yield NoDataGuard.model_construct(
             alert=alert,
-            called=f"{alert}{first.name.removeprefix(first.alert)}{sort}",
-            origin=first.written,
+            alias=f"{alert}{first.name.removeprefix(first.alert)}{kind}",
+            origin=first.source_name,
             watched=names,
-            sort=sort,
+            kind=kind,
             use="no-data",
             with_=tuple(dict(watch[-1]) for watch, _ in alike),
             # Just after its own start, Prometheus has no data of anything.
@@ -190,9 +190,9 @@ def _no_data_items(guard: Guard) -> Iterator[tuple[str, list[_Item]]]:
         for name in template.single if BY not in values else ():
             if name in values:
                 several[("single", str(values[name])),] = None
-    for sort, items in ((MISSING, missing), (NO_TRAFFIC, still), (SEVERAL, several)):
+    for kind, items in ((MISSING, missing), (NO_TRAFFIC, still), (SEVERAL, several)):
         if items:
-            yield sort, list(items)
+            yield kind, list(items)
 
 
 def _missing(values: Mapping[str, Value], found: Sequence[Read]) -> Iterator[dict[str, Value]]:

@@ -147,7 +147,7 @@ class Guard(Model):
     """An alert that watches the rollout: by a template of the library, or by an expression of its own."""
 
     alert: AlertName
-    called: Annotated[str, Field(pattern=GUARD_NAME)] | None = Field(
+    alias: Annotated[str, Field(pattern=GUARD_NAME)] | None = Field(
         None, alias="name", description="Where several guards share an alert: what tells them apart."
     )
     use: Name | None = Field(None, description="Template of the guard library.")
@@ -194,10 +194,10 @@ class Guard(Model):
     @property
     def name(self) -> str:
         """Its name within the rollout: the label `guard`, and the reason of a rollback."""
-        return self.called or self.alert
+        return self.alias or self.alert
 
     @property
-    def written(self) -> str:
+    def source_name(self) -> str:
         """The name of the guard in the file that it comes from: its own, unless it is derived."""
         return self.name
 

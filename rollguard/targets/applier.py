@@ -14,7 +14,7 @@ from typing import TypeAlias, cast
 from rollguard.durations import render
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
-from rollguard.targets.interface import Lane, Target, follow, meaning
+from rollguard.targets.interface import Lane, Target, desired_position, follow
 from rollguard.targets.shared_file import FileTarget, follow_together
 
 SHORTEST_RETRY_SECONDS = 0.2
@@ -284,7 +284,7 @@ class Applier:
         return TargetStatus(
             rollout=rollout,
             target=target.name,
-            desired=meaning(self._rollouts[rollout], state),
+            desired=desired_position(self._rollouts[rollout], state),
             applied=since is None,
             pending_since=since,
             attempts=progress.attempts,

@@ -11,7 +11,7 @@ from typing import ClassVar
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import files
-from rollguard.targets.interface import Lane, meaning
+from rollguard.targets.interface import Lane, desired_position
 from rollguard.targets.memory import Memory
 from rollguard.targets.process import Runner, end_left_over
 
@@ -46,7 +46,7 @@ class CommandTarget:
         with files.locked(self.memory.path.with_suffix(".run")):
             if self.read_back(state):
                 return
-            word = meaning(self.rollout, state)
+            word = desired_position(self.rollout, state)
             arguments = self.commands.get(word)
             noted = self.memory.load()
             end_left_over(noted.get("running"))
@@ -67,7 +67,7 @@ class CommandTarget:
         done = self.memory.load()
         return state.run == 0 or (done.get("run"), done.get("state")) == (
             state.run,
-            meaning(self.rollout, state),
+            desired_position(self.rollout, state),
         )
 
 

@@ -32,7 +32,7 @@ class FlagdFileTarget(FileTarget):
     rollouts: Mapping[str, Rollout] = field(default_factory=dict)
     states: Callable[[], Mapping[str, State]] = dict
 
-    def wanted(self, state: State) -> Mapping[str, Any]:
+    def desired_values(self, state: State) -> Mapping[str, Any]:
         """Return the flag's definition by its key."""
         known = self.states() if self.rollout.requires else {}
         return {self.rollout.flag.key: definitions.definition(self.rollout, state, self.rollouts, known)}

@@ -14,7 +14,7 @@ from rollguard.spec.targets import LogLine, Then, Verify, VerifyCommand, VerifyH
 from rollguard.state import State
 from rollguard.targets import files
 from rollguard.targets.calls import Caller
-from rollguard.targets.interface import Lane, Target, TargetError, meaning
+from rollguard.targets.interface import Lane, Target, TargetError, desired_position
 from rollguard.targets.memory import Memory
 from rollguard.targets.process import Runner
 
@@ -67,7 +67,7 @@ class FollowedTarget:
         """
         if not self.target.read_back(state) or self._due():
             return False
-        word = meaning(self.rollout, state)
+        word = desired_position(self.rollout, state)
         if self.verify and self.verify.log:
             self._check_log(self.verify.log, word)
         if self.verify and self.verify.command:

@@ -9,7 +9,7 @@ from rollguard.spec.rollout import Rollout
 from rollguard.spec.targets import Http
 from rollguard.state import State
 from rollguard.targets.calls import Caller
-from rollguard.targets.interface import Lane, wanted
+from rollguard.targets.interface import Lane, desired_value
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class HttpTarget:
         """Send the state's requests, unless the service is there already."""
         if self.read_back(state):
             return
-        requests = wanted(self.name, self.rollout, state, self.body.send)
+        requests = desired_value(self.name, self.rollout, state, self.body.send)
         for number, request in enumerate(requests):
             key = f"{self.rollout.name}-{state.run}-{state.seq}-{number}"
             headers = {"idempotency-key": key, **request.headers}
@@ -45,5 +45,5 @@ class HttpTarget:
     def read_back(self, state: State) -> bool:
         """Return whether the service shows what the state means."""
         read = self.body.read
-        expected = wanted(self.name, self.rollout, state, read.expect)
+        expected = desired_value(self.name, self.rollout, state, read.expect)
         return not self.caller.require(read.method, self.body.url + read.path, read.body, expected, {})

@@ -68,7 +68,7 @@ def follow(target: Target, state: State, may_write: Callable[[], bool]) -> str:
         return str(error)
 
 
-def meaning(rollout: Rollout, state: State) -> str:
+def desired_position(rollout: Rollout, state: State) -> str:
     """Return the word under which targets list what a state means: `fallback`, or a stage's name."""
     if state.status == "ENABLED":
         return rollout.stages[-1].name
@@ -77,7 +77,7 @@ def meaning(rollout: Rollout, state: State) -> str:
     return FALLBACK
 
 
-def wanted(name: str, rollout: Rollout, state: State, values: Mapping[str, _Values]) -> _Values:
+def desired_value(name: str, rollout: Rollout, state: State, values: Mapping[str, _Values]) -> _Values:
     """Return what a target is to hold in a state.
 
     Args:
@@ -88,7 +88,7 @@ def wanted(name: str, rollout: Rollout, state: State, values: Mapping[str, _Valu
     Raises:
         TargetError: the file does not say what the state means.
     """
-    word = meaning(rollout, state)
+    word = desired_position(rollout, state)
     if word not in values:
         raise TargetError(f"{name} does not say what {word} means, expected its keys and values.")
     return values[word]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import files, json_file
-from rollguard.targets.interface import Lane, TargetError, meaning
+from rollguard.targets.interface import Lane, TargetError, desired_position
 from rollguard.targets.memory import Memory
 
 MANIFEST = "manifest.json"
@@ -46,7 +46,7 @@ class ModelRegistryTarget:
 
     def apply(self, state: State) -> None:
         """Point the slot where the state wants it."""
-        wanted = self._wanted(state)
+        wanted = self._desired(state)
         if wanted is None or self._slot() == wanted:
             return
         if not (self.root / wanted).is_dir():
@@ -58,16 +58,16 @@ class ModelRegistryTarget:
 
     def read_back(self, state: State) -> bool:
         """Return whether the slot is where the state wants it."""
-        wanted = self._wanted(state)
+        wanted = self._desired(state)
         return wanted is None or self._slot() == wanted
 
-    def _wanted(self, state: State) -> str | None:
+    def _desired(self, state: State) -> str | None:
         """Return the entry that a state means; None before the first run."""
         if state.run == 0:
             return None
         noted = self._noted(state.run)
         last = self.rollout.stages[-1].name
-        return str(noted["candidate" if meaning(self.rollout, state) == last else "predecessor"])
+        return str(noted["candidate" if desired_position(self.rollout, state) == last else "predecessor"])
 
     def _noted(self, run: int) -> dict[str, Any]:
         noted = self.memory.load()

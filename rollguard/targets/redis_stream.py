@@ -17,7 +17,7 @@ from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 from rollguard.targets import calls
-from rollguard.targets.interface import Lane, TargetError, wanted
+from rollguard.targets.interface import Lane, TargetError, desired_value
 
 TIMEOUT_SECONDS = 5.0
 
@@ -73,7 +73,7 @@ class RedisStreamTarget:
         """Tell of the state's mode, and of a critical guard, unless that was done."""
         if state.seq == 0:
             return
-        mode = wanted(self.name, self.rollout, state, self.modes)
+        mode = desired_value(self.name, self.rollout, state, self.modes)
         identity = f"{self.rollout.name}/{state.run}/{state.seq}"
         facts = (self.modes[FALLBACK], mode, repr(state.entered_at), state.seq)
         said = (self.rollout.name, state.reason[:200], identity, int(self._urgent(state)))
@@ -83,7 +83,7 @@ class RedisStreamTarget:
         """Return whether the state's mode, and this very transition, was the last that was told."""
         if state.seq == 0:
             return True
-        mode = wanted(self.name, self.rollout, state, self.modes)
+        mode = desired_value(self.name, self.rollout, state, self.modes)
         told = self._ask(lambda server: server.hmget(self._memo, ["mode", "seq"]))
         return [found.decode() if found else None for found in told] == [mode, str(state.seq)]
 

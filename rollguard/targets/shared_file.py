@@ -34,15 +34,15 @@ class FileTarget(ABC):
 
     def apply(self, state: State) -> None:
         """Replace the values that differ."""
-        values = self.wanted(state)
+        values = self.desired_values(state)
         files.replace(self.path, lambda before: self.replaced(before, values))
 
     def read_back(self, state: State) -> bool:
         """Return whether every value is there."""
-        return not self.differing(files.read(self.path), self.wanted(state))
+        return not self.differing(files.read(self.path), self.desired_values(state))
 
     @abstractmethod
-    def wanted(self, state: State) -> Mapping[str, Any]:
+    def desired_values(self, state: State) -> Mapping[str, Any]:
         """Return the values of a state by their keys; raises TargetError."""
 
     @abstractmethod
@@ -93,7 +93,7 @@ class _Batch:
         known: dict[str, Any] = {}
         for place, (target, state) in enumerate(members):
             try:
-                values = target.wanted(state)
+                values = target.desired_values(state)
                 _refuse_others(target.path, known, values)
             except TargetError as error:
                 self.errors[place] = str(error)

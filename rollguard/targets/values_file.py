@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from rollguard.state import State
-from rollguard.targets.interface import TargetError, wanted
+from rollguard.targets.interface import TargetError, desired_value
 from rollguard.targets.shared_file import FileTarget
 
 
@@ -28,9 +28,9 @@ class ValuesFileTarget(FileTarget):
 
     values: Mapping[str, Mapping[str, Any]]
 
-    def wanted(self, state: State) -> Mapping[str, Any]:
+    def desired_values(self, state: State) -> Mapping[str, Any]:
         """Return what the rollout file says."""
-        return wanted(self.name, self.rollout, state, self.values)
+        return desired_value(self.name, self.rollout, state, self.values)
 
     def differing(self, content: bytes | None, values: Mapping[str, Any]) -> Collection[str]:
         """Return the keys that have another value."""

@@ -41,7 +41,7 @@ GATHER_SECONDS = 0.2
 BATCH = 100
 
 _STARTED, _PROMOTED, _HELD, _ROLLED_BACK = NOTICES
-_NOTICE_OF: Mapping[str, tuple[str, str, str]] = {
+_ANNOUNCEMENT_OF: Mapping[str, tuple[str, str, str]] = {
     "start": (_STARTED, "info", "started"),
     "promote": (_PROMOTED, "info", "promoted"),
     "pause": (_HELD, "warning", "paused"),
@@ -54,7 +54,7 @@ _NOTICE_OF: Mapping[str, tuple[str, str, str]] = {
 """Kinds of ledger entries: as which alert people hear of them, its severity, what happened in words."""
 
 
-def notice(entry: Entry, now: float, link: str = "") -> dict[str, Any] | None:
+def announcement(entry: Entry, now: float, link: str = "") -> dict[str, Any] | None:
     """Return the alert by which people hear of a ledger entry, as Alertmanager's API v2 takes it.
 
     Args:
@@ -64,11 +64,11 @@ def notice(entry: Entry, now: float, link: str = "") -> dict[str, Any] | None:
     Returns:
         The alert; None for a kind of entry of which nobody is told, and for what happened long ago.
     """
-    if entry.kind not in _NOTICE_OF or entry.at < now - OLDEST_SECONDS:
+    if entry.kind not in _ANNOUNCEMENT_OF or entry.at < now - OLDEST_SECONDS:
         return None
     if entry.kind == "release" and not entry.evidence.get("why"):
         return None  # its guards were evaluated false, as was to be expected
-    name, severity, done = _NOTICE_OF[entry.kind]
+    name, severity, done = _ANNOUNCEMENT_OF[entry.kind]
     labels = {
         "alertname": name,
         GUARD_LABEL: name,
@@ -150,7 +150,7 @@ class _Outcome:
     again: bool = False
 
 
-class Notices(Listener):
+class Announcements(Listener):
     """Posts what the ledger says to Alertmanager, in order, each entry at least once; nothing waits for it.
 
     The ledger is the outbox. How far it was told is kept on disk, so that neither a kill nor an
@@ -237,7 +237,7 @@ class Notices(Listener):
 
     def _post(self, entries: Sequence[Entry]) -> bool:
         now = self._control.clock.wall()
-        alerts = [found for entry in entries if (found := notice(entry, now, self._link))]
+        alerts = [found for entry in entries if (found := announcement(entry, now, self._link))]
         if not alerts:
             return True
         with ThreadPoolExecutor(len(self._urls)) as pool:

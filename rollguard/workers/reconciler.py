@@ -16,7 +16,7 @@ import httpx
 from rollguard.control.plane import ControlPlane
 from rollguard.errors import RollguardError, without_login
 from rollguard.monitoring.alerts import NotificationError, parse_listed, unsilenced
-from rollguard.monitoring.rules import Evaluation, Fired, history_query, parse_history, parse_rules
+from rollguard.monitoring.rules import Evaluation, RecentFiring, history_query, parse_history, parse_rules
 from rollguard.monitoring.silences import Silence, parse_silences, silenced
 from rollguard.targets.memory import Memory
 from rollguard.workers.periodic import Periodic
@@ -151,7 +151,7 @@ class Reconciler:
         firing = [alert for alert in evaluation.firing if not silenced(self._silences, alert.labels, now)]
         return replace(evaluation, firing=tuple(firing))
 
-    def _unsilenced(self, history: list[Fired]) -> list[Fired]:
+    def _unsilenced(self, history: list[RecentFiring]) -> list[RecentFiring]:
         """Return what fired at a time at which it was not silenced."""
         heard = [
             replace(

@@ -53,7 +53,7 @@ class Watcher:
         self._control = control
         self._prometheus = prometheus
         self._observer = Observer(prometheus, scale, control.clock.wall)
-        control.look = self._observer.look
+        control.check_rules_loaded = self._observer.check_rules_loaded
         control.observe = self._now
         self._every = every
         self._holder = f"{socket.gethostname()}/{os.getpid()}"
@@ -114,7 +114,7 @@ class Watcher:
     def _look_ahead(self, rollout: Rollout, loaded: Sequence[Rule]) -> RollguardError | None:
         """See what would keep a rollout from starting; return what kept us from that."""
         try:
-            found = self._observer.look(rollout, [rollout.stages[0].name], loaded)
+            found = self._observer.check_rules_loaded(rollout, [rollout.stages[0].name], loaded)
         except RollguardError as error:
             return error
         self._control.unguarded[rollout.name] = found

@@ -11,7 +11,7 @@ import pytest
 
 from rollguard.cli.main import cli
 from rollguard.conventions import ENABLED
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.generators.promql import syntax
 from rollguard.metric import Metric
@@ -41,7 +41,7 @@ def every_metric() -> Iterator[Metric]:
         "forecast": {"log": "l", "database": "sqlite:///d"},
     }.items():
         exporter = Exporter.model_validate({kind: options})
-        yield from offered(
+        yield from exported_metrics(
             rollout.model_copy(update={"scrape": rollout.scrape.model_copy(update={"exporter": exporter})})
         )
     for metric in shipped_declaration().metrics:

@@ -41,7 +41,7 @@ def control(shop: Shop, tmp_path: Path) -> Iterator[ControlPlane]:
 @pytest.fixture
 def watcher(control: ControlPlane, prometheus: Prometheus) -> Watcher:
     found = Watcher(control, prometheus, scale=SCALE)
-    eventually(lambda: not found._observer.look(control.rollouts["shop"], ["canary"]))
+    eventually(lambda: not found._observer.check_rules_loaded(control.rollouts["shop"], ["canary"]))
     return found
 
 
@@ -217,7 +217,7 @@ def test_a_guard_that_is_pending_refuses_a_start_and_keeps_the_stage(
     shop: Shop, control: ControlPlane, watcher: Watcher
 ) -> None:
     shop.service.metrics["error_ratio"] = "0.9"
-    eventually(lambda: watcher._observer.look(shop.rollout, ["canary"]))
+    eventually(lambda: watcher._observer.check_rules_loaded(shop.rollout, ["canary"]))
     with pytest.raises(RefusedError, match="TooWrong is pending in canary"):
         control.start("shop", actor="ann")
     entry = control.start("shop", actor="ann", unguarded=True)
@@ -271,7 +271,7 @@ def test_a_rollback_guard_whose_rule_is_in_error_refuses_a_start(
     shop: Shop, control: ControlPlane, watcher: Watcher
 ) -> None:
     breaks_a_rule(shop, "error_ratio")
-    eventually(lambda: watcher._observer.look(shop.rollout, ["canary"]))
+    eventually(lambda: watcher._observer.check_rules_loaded(shop.rollout, ["canary"]))
     with pytest.raises(RefusedError, match=r"TooWrong cannot be evaluated: .* in canary"):
         control.start("shop", actor="ann")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollguard.control.active_alerts import Firing
+from rollguard.control.active_alerts import ActiveAlerts
 from rollguard.monitoring.alerts import GuardAlert
 
 START_OF_RUN = 100.0
@@ -17,86 +17,86 @@ def alert(
     return GuardAlert("shop", guard, firing, starts_at, mark, {}, {})
 
 
-def guards(firing: Firing, since: float | None = None) -> list[str]:
+def guards(firing: ActiveAlerts, since: float | None = None) -> list[str]:
     return [found.guard for found in firing.of("shop", since)]
 
 
 def test_a_notified_alert_fires() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert()], at=1.0)
     assert guards(firing) == ["Errors"]
 
 
 def test_an_alert_of_another_rollout_is_not_of_this() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert()], at=1.0)
     assert firing.of("other") == []
 
 
 def test_a_resolved_alert_no_longer_fires() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert()], at=1.0)
     firing.notified([alert(firing=False)], at=2.0)
     assert guards(firing) == []
 
 
 def test_another_series_of_the_guard_still_fires() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(mark="a"), alert(mark="b")], at=1.0)
     firing.notified([alert(mark="a", firing=False)], at=2.0)
     assert guards(firing) == ["Errors"]
 
 
 def test_an_older_resolution_does_not_end_a_newer_firing() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(starts_at=200.0)], at=1.0)
     firing.notified([alert(starts_at=150.0, firing=False)], at=2.0)
     assert guards(firing) == ["Errors"]
 
 
 def test_an_alert_notified_from_before_the_run_is_not_trusted() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(starts_at=50.0)], at=1.0)
     assert guards(firing, since=START_OF_RUN) == []
 
 
 def test_an_alert_from_before_the_run_counts_once_polled() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(starts_at=50.0)], at=1.0)
     firing.polled([alert(starts_at=50.0)], asked_at=2.0)
     assert guards(firing, since=START_OF_RUN) == ["Errors"]
 
 
 def test_it_counts_still_when_it_is_notified_again() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.polled([alert(starts_at=50.0)], asked_at=1.0)
     firing.notified([alert(starts_at=50.0)], at=2.0)
     assert guards(firing, since=START_OF_RUN) == ["Errors"]
 
 
 def test_it_counts_when_the_notification_came_while_the_poll_was_under_way() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(starts_at=50.0)], at=2.0)
     firing.polled([alert(starts_at=50.0)], asked_at=1.0)
     assert guards(firing, since=START_OF_RUN) == ["Errors"]
 
 
 def test_a_poll_is_the_whole_truth() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert("Gone")], at=1.0)
     firing.polled([alert("Here")], asked_at=2.0)
     assert guards(firing) == ["Here"]
 
 
 def test_what_was_notified_while_a_poll_was_under_way_stays() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert()], at=2.0)
     firing.polled([], asked_at=1.0)
     assert guards(firing) == ["Errors"]
 
 
 def test_what_resolved_while_a_poll_was_under_way_stays_resolved() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert()], at=0.0)
     firing.notified([alert(firing=False)], at=2.0)
     firing.polled([alert()], asked_at=1.0)
@@ -104,14 +104,14 @@ def test_what_resolved_while_a_poll_was_under_way_stays_resolved() -> None:
 
 
 def test_what_fires_anew_since_it_resolved_is_taken_from_a_poll() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(starts_at=150.0, firing=False)], at=2.0)
     firing.polled([alert(starts_at=200.0)], asked_at=1.0)
     assert guards(firing) == ["Errors"]
 
 
 def test_the_next_poll_is_believed_again() -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     firing.notified([alert(firing=False)], at=1.0)
     firing.polled([alert()], asked_at=2.0)
     assert guards(firing) == ["Errors"]
@@ -124,7 +124,7 @@ _MARKS = st.sampled_from(["a", "b", "c"])
 def test_after_a_poll_without_news_exactly_what_it_lists_fires(
     told: list[tuple[str, bool, int]], listed: set[str]
 ) -> None:
-    firing = Firing()
+    firing = ActiveAlerts()
     for at, (mark, fires, starts_at) in enumerate(told):
         firing.notified([alert(mark=mark, firing=fires, starts_at=starts_at)], at=float(at))
     firing.polled([alert(mark=mark) for mark in listed], asked_at=float(len(told)))

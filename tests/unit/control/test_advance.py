@@ -11,7 +11,7 @@ import pytest
 from rollguard.control.advance import waits_for
 from rollguard.control.decide import decide
 from rollguard.monitoring.alerts import GuardAlert
-from rollguard.monitoring.observation import CriterionSeen, GuardSeen, Observation, guards_of
+from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
 from rollguard.spec.calendars import Freeze, Window
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Deadline, Rollout
@@ -30,7 +30,7 @@ CANARY = State(
     entered_at=NOW - HOLD,
     clock_from=NOW - HOLD,
 )
-GUARDS = {guard.name: GuardSeen("armed") for guard in guards_of(ROLLOUT, "canary")}
+GUARDS = {guard.name: GuardObservation("armed") for guard in guards_of(ROLLOUT, "canary")}
 SEEN = Observation(NOW, newest=2, guards=GUARDS, clock_seconds=HOLD)
 
 
@@ -62,7 +62,7 @@ def alert(guard: str) -> GuardAlert:
     return GuardAlert(ROLLOUT.name, guard, True, NOW, "f", {}, {})
 
 
-def with_guard(name: str, seen: GuardSeen) -> Observation:
+def with_guard(name: str, seen: GuardObservation) -> Observation:
     return replace(SEEN, guards={**GUARDS, name: seen})
 
 
@@ -101,17 +101,20 @@ def test_a_guard_that_fires_comes_before_every_promotion() -> None:
         ),
         (replace(SEEN, ahead=("DriftDetected is pending",)), "DriftDetected is pending in the next stage"),
         (
-            replace(SEEN, criteria=(CriterionSeen("enough", "q", 499.0),)),
+            replace(SEEN, criteria=(CriterionObservation("enough", "q", 499.0),)),
             "enough: 499",
         ),
-        (replace(SEEN, criteria=(CriterionSeen("enough", "q"),)), "enough: no data"),
+        (replace(SEEN, criteria=(CriterionObservation("enough", "q"),)), "enough: no data"),
         (
-            replace(SEEN, criteria=(CriterionSeen("enough", "q", error="several series"),)),
+            replace(SEEN, criteria=(CriterionObservation("enough", "q", error="several series"),)),
             "enough: several series",
         ),
-        (with_guard("DriftDetected", GuardSeen("breached", "is pending")), "DriftDetected, which is pending"),
         (
-            with_guard("DriftDetected", GuardSeen("without data", "has no data")),
+            with_guard("DriftDetected", GuardObservation("breached", "is pending")),
+            "DriftDetected, which is pending",
+        ),
+        (
+            with_guard("DriftDetected", GuardObservation("without data", "has no data")),
             "DriftDetected, which has no data",
         ),
     ],
@@ -122,7 +125,7 @@ def test_what_prometheus_shows_keeps_a_stage(seen: Observation, reason: str) -> 
 
 
 def test_a_guard_that_waits_for_its_sample_keeps_no_stage() -> None:
-    assert waits(seen=with_guard("DriftDetected", GuardSeen("waiting"))) == []
+    assert waits(seen=with_guard("DriftDetected", GuardObservation("waiting"))) == []
 
 
 def test_a_guard_that_nobody_has_looked_at_keeps_a_stage() -> None:
@@ -136,8 +139,8 @@ def test_a_guard_whose_missing_data_is_ignored_keeps_no_stage() -> None:
         for guard in ROLLOUT.guards
     )
     rollout = changed(guards=listed)
-    guards = {guard.name: GuardSeen("armed") for guard in guards_of(rollout, "canary")}
-    guards["DriftDetected"] = GuardSeen("without data", "has no data")
+    guards = {guard.name: GuardObservation("armed") for guard in guards_of(rollout, "canary")}
+    guards["DriftDetected"] = GuardObservation("without data", "has no data")
     assert waits(rollout, seen=replace(SEEN, guards=guards)) == []
 
 
@@ -280,7 +283,7 @@ def test_a_hold_ends_when_its_guard_was_evaluated_false_with_data() -> None:
 
 @pytest.mark.parametrize("condition", ["waiting", "without data", "breached"])
 def test_a_hold_stays_until_its_guard_can_judge(condition: Any) -> None:
-    assert decided(state=HELD, seen=with_guard("WinRateDropNoData", GuardSeen(condition, "x"))) == []
+    assert decided(state=HELD, seen=with_guard("WinRateDropNoData", GuardObservation(condition, "x"))) == []
 
 
 def test_a_hold_stays_while_alertmanager_says_that_its_guard_fires() -> None:
@@ -298,7 +301,7 @@ FULL = replace(CANARY, stage="full", held=frozenset({CALIBRATION}))
 def silent(seconds: float | None, condition: Any = "without data", **changes: Any) -> Observation:
     """Return what was seen while the calibration guard has had no data for so long."""
     return with_guard(
-        CALIBRATION, replace(GuardSeen(condition, "has no data", silent_seconds=seconds), **changes)
+        CALIBRATION, replace(GuardObservation(condition, "has no data", silent_seconds=seconds), **changes)
     )
 
 

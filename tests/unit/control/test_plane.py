@@ -16,7 +16,7 @@ from rollguard.control.plane import ControlPlane
 from rollguard.control.transitions import RefusedError, undo
 from rollguard.ledger import ConflictError, Ledger, LedgerError
 from rollguard.monitoring.alerts import GuardAlert, Notification
-from rollguard.monitoring.observation import CriterionSeen, GuardSeen, Observation, guards_of
+from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry, State, Transition
@@ -229,7 +229,7 @@ def test_a_hold_of_the_platform_refuses_a_promotion_until_its_guard_is_false_wit
     notify(control, alert(guard, firing=False))
     with pytest.raises(RefusedError, match=f"is held by {guard}: each guard lets go once"):
         control.promote(NAME, actor="ann", early=True)
-    seen = Observation(NOW, control.state(NAME).newest, guards={guard: GuardSeen("armed")})
+    seen = Observation(NOW, control.state(NAME).newest, guards={guard: GuardObservation("armed")})
     assert [entry.kind for entry in control.observed(NAME, seen)] == ["release"]
     assert control.promote(NAME, actor="ann", early=True).to_stage == "ramp-25"
 
@@ -425,7 +425,7 @@ def observed(control: ControlPlane, **changes: Any) -> Observation:
     """Return a stage whose time has passed, as Prometheus shows it when somebody asks, with changes."""
     state = control.state(NAME)
     known = control.rollouts[NAME]
-    guards = {guard.name: GuardSeen("armed") for guard in guards_of(known, state.position)}
+    guards = {guard.name: GuardObservation("armed") for guard in guards_of(known, state.position)}
     whole = Observation(NOW, state.newest, guards=guards, clock_seconds=48 * 3600.0)
     return replace(whole, **changes)
 
@@ -433,7 +433,7 @@ def observed(control: ControlPlane, **changes: Any) -> Observation:
 def in_ramp(control: ControlPlane, **changes: Any) -> None:
     take_to(control, "ramp-25")
     seen = observed(control, **changes)
-    control.look = lambda *_: []
+    control.check_rules_loaded = lambda *_: []
     control.observe = lambda *_: seen
     control.observed(NAME, seen, decides=False)
 
@@ -442,8 +442,8 @@ def in_ramp(control: ControlPlane, **changes: Any) -> None:
     ("changes", "why"),
     [
         ({"clock_seconds": 0.0}, "its hold, 4h left"),
-        ({"criteria": (CriterionSeen("enough", "q", 3.0),)}, "enough: 3"),
-        ({"criteria": (CriterionSeen("enough", "q"),)}, "enough: no data"),
+        ({"criteria": (CriterionObservation("enough", "q", 3.0),)}, "enough: 3"),
+        ({"criteria": (CriterionObservation("enough", "q"),)}, "enough: no data"),
         ({"guards": {}}, "DriftDetected, which has not been looked at"),
     ],
 )
@@ -461,7 +461,7 @@ def test_what_keeps_a_stage_refuses_a_promotion_unless_early(
     [
         {"ahead": ("DriftDetected is pending",)},
         {"problems": ("its rules were last evaluated 3m ago",)},
-        {"guards": {"DriftDetected": GuardSeen("breached", "is pending")}},
+        {"guards": {"DriftDetected": GuardObservation("breached", "is pending")}},
     ],
 )
 def test_early_passes_over_no_guard_that_is_about_to_fire(

@@ -25,7 +25,7 @@ from rollguard.control.plane import ControlPlane
 from rollguard.control.transitions import RefusedError
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
-from rollguard.monitoring.observation import Condition, GuardSeen, Observation, guards_of
+from rollguard.monitoring.observation import Condition, GuardObservation, Observation, guards_of
 from rollguard.spec.loading import load_rollout
 from rollguard.state import MOVES, Entry
 
@@ -136,11 +136,11 @@ class Lifecycle(RuleBasedStateMachine):
     @rule(name=names, condition=conditions, enough=st.booleans(), late=st.booleans())
     def prometheus_is_seen(self, name: str, condition: Condition, enough: bool, late: bool) -> None:
         state, rollout = self.control.state(name), self.control.rollouts[name]
-        guards = {guard.name: GuardSeen("armed") for guard in guards_of(rollout, state.position)}
+        guards = {guard.name: GuardObservation("armed") for guard in guards_of(rollout, state.position)}
         seen = Observation(
             self.now,
             state.newest - late,
-            guards={**guards, GUARDS[-1]: GuardSeen(condition)},
+            guards={**guards, GUARDS[-1]: GuardObservation(condition)},
             clock_seconds=1e6 if enough else 0.0,
         )
         self.control.observed(name, seen)

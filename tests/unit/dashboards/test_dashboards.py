@@ -15,7 +15,7 @@ import yaml
 from rollguard import links
 from rollguard.dashboards.grafana import finish
 from rollguard.dashboards.overview.rollout import rollout_dashboard
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.exporters.runtime import health, intake
 from rollguard.generators.dashboards.files import dashboard_files, outdated, write
@@ -192,7 +192,7 @@ def test_every_metric_that_is_offered_is_on_a_dashboard() -> None:
                 promql_parser.parse(resolved(query.expr, variables(dashboard))), pre_visit=nodes.append
             )
             asked |= {node.name or "" for node in nodes if isinstance(node, promql_parser.VectorSelector)}
-    of_exporters = [metric for rollout in ROLLOUTS for metric in offered(rollout)]
+    of_exporters = [metric for rollout in ROLLOUTS for metric in exported_metrics(rollout)]
     every = {
         metric.name: metric for metric in (*of_exporters, *CONTROL_PLANE, *health.METRICS, *intake.METRICS)
     }
@@ -204,11 +204,11 @@ def test_every_metric_that_is_offered_is_on_a_dashboard() -> None:
 
 
 def test_the_committed_dashboards_are_what_the_rollouts_give_byte_for_byte() -> None:
-    assert outdated(dashboard_files(ROLLOUTS, offered), FOLDER) == []
+    assert outdated(dashboard_files(ROLLOUTS, exported_metrics), FOLDER) == []
 
 
 def test_writing_removes_what_is_left_over_and_touches_nothing_else(tmp_path: Path) -> None:
-    files = dashboard_files(ROLLOUTS[:1], offered)
+    files = dashboard_files(ROLLOUTS[:1], exported_metrics)
     assert len(write(files, tmp_path)) == len(files)
     (tmp_path / "rollguard-gone.json").write_text("{}")
     assert [path.name for path in write(files, tmp_path)] == ["rollguard-gone.json"]

@@ -10,7 +10,7 @@ import pytest
 
 from rollguard import durations
 from rollguard.errors import FileProblemsError
-from rollguard.exporters.exported_metrics import offered
+from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.exporters.features.declaration import (
     Declaration,
     DeclaredMetric,
@@ -115,7 +115,7 @@ def rollout(kind: str, name: str = "model-canary", **options: object) -> Rollout
 
 @pytest.mark.parametrize("kind", CATALOGUE)
 def test_the_catalogues_metrics_are_offered(kind: str) -> None:
-    assert sorted(set(CATALOGUE[kind].split()) - written(offered(rollout(kind)))) == []
+    assert sorted(set(CATALOGUE[kind].split()) - written(exported_metrics(rollout(kind)))) == []
 
 
 def test_the_control_planes_metrics_of_the_catalogue_are_offered() -> None:
@@ -126,14 +126,14 @@ def test_the_control_planes_metrics_of_the_catalogue_are_offered() -> None:
 def test_a_feature_is_offered_its_own_metrics_and_those_of_all_six(name: str) -> None:
     expected = {*FEATURES[name].split(), *ALL_SIX.split()}
     others = {metric for other in FEATURES if other != name for metric in FEATURES[other].split()}
-    found = written(offered(rollout("features", name)))
+    found = written(exported_metrics(rollout("features", name)))
     assert expected <= found
     assert not found & others
 
 
 @pytest.mark.parametrize("kind", OPTIONS)
 def test_names_are_unique_and_say_their_type(kind: str) -> None:
-    found = offered(rollout(kind, "gpu-lifecycle"))
+    found = exported_metrics(rollout(kind, "gpu-lifecycle"))
     assert len({metric.name for metric in found}) == len(found)
     for metric in found:
         assert (metric.type == "counter") == metric.name.endswith("_total"), metric.name
@@ -144,12 +144,12 @@ def test_names_are_unique_and_say_their_type(kind: str) -> None:
 def test_nothing_is_known_without_an_exporter() -> None:
     shipped = load_rollout(SHIPPED)
     bare = shipped.model_copy(update={"scrape": shipped.scrape.model_copy(update={"exporter": None})})
-    assert offered(bare) == ()
+    assert exported_metrics(bare) == ()
 
 
 def test_what_has_no_source_is_not_offered() -> None:
-    screener = {metric.name for metric in offered(rollout("screener", database=None))}
-    forecast = {metric.name for metric in offered(rollout("forecast", log=None))}
+    screener = {metric.name for metric in exported_metrics(rollout("screener", database=None))}
+    forecast = {metric.name for metric in exported_metrics(rollout("forecast", log=None))}
     assert "se_scans_total" in screener
     assert "se_rating_count" not in screener
     assert "forecast_critical_errors_total" not in forecast
@@ -167,12 +167,12 @@ metrics:
     unit: seconds
     labels: {lane: [a]}
 """)
-    found = offered(rollout("features", "shop", metrics="own.yaml"), tmp_path)
+    found = exported_metrics(rollout("features", "shop", metrics="own.yaml"), tmp_path)
     assert [(metric.name, metric.type, metric.labels, metric.unit) for metric in found] == [
         ("carts_total", "counter", (), ""),
         ("wait_seconds", "histogram", ("lane",), "seconds"),
     ]
-    assert offered(rollout("features", "other", metrics="own.yaml"), tmp_path) == ()
+    assert exported_metrics(rollout("features", "other", metrics="own.yaml"), tmp_path) == ()
 
 
 @pytest.mark.parametrize(

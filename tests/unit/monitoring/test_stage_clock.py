@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from rollguard.monitoring.observation import CriterionSeen
+from rollguard.monitoring.observation import CriterionObservation
 from rollguard.monitoring.observer import Observer
 from rollguard.monitoring.prometheus import Prometheus
 from rollguard.spec.loading import load_rollout
@@ -60,7 +60,7 @@ def observer(prometheus: Evaluating) -> Observer:
 
 
 def clock(observer: Observer, state: State, now: float, **failed: Any) -> float:
-    criteria = [CriterionSeen("rating", "q", **failed)] if failed else []
+    criteria = [CriterionObservation("rating", "q", **failed)] if failed else []
     return observer._clock(ROLLOUT, state, criteria, now)
 
 

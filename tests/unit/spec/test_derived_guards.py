@@ -310,7 +310,7 @@ def test_a_scoped_guard_with_an_own_expression_reads_what_its_stages_match(scope
 
 
 def test_a_scoped_guard_says_which_one_it_comes_from(scoped: Rollout) -> None:
-    assert {guard.written for guard in guards.all_guards(scoped)} == {"Some"}
+    assert {guard.source_name for guard in guards.all_guards(scoped)} == {"Some"}
 
 
 def test_a_scoped_guard_with_stages_of_its_own_is_armed_in_them_alone(scoped: Rollout) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.state import Entry, Transition
 from rollguard.targets.memory import Memory
-from rollguard.workers.announcements import Notices, holds_to_tell, notice
+from rollguard.workers.announcements import Announcements, announcement, holds_to_tell
 
 if TYPE_CHECKING:
     from tests.unit.conftest import App
@@ -31,7 +31,7 @@ def entries(app: App) -> list[Entry]:
 
 
 def test_each_step_is_an_alert_of_its_name(entries: list[Entry]) -> None:
-    found = [notice(entry, NOW) or {} for entry in entries]
+    found = [announcement(entry, NOW) or {} for entry in entries]
     assert [alert["labels"]["alertname"] for alert in found] == [
         "RolloutStarted",
         "RolloutPromoted",
@@ -48,7 +48,7 @@ def test_each_step_is_an_alert_of_its_name(entries: list[Entry]) -> None:
 def test_a_guard_is_named_with_what_its_alert_said(app: App, entries: list[Entry]) -> None:
     said = {"description": "Value 0.41.", "runbook_url": "https://r", "summary": "S.", "other": "x"}
     changes = {"guard": "DriftDetected", "reason": "DriftDetected", "evidence": {"annotations": said}}
-    alert = notice(Entry(**{**vars(entries[-1]), **changes}), NOW) or {}
+    alert = announcement(Entry(**{**vars(entries[-1]), **changes}), NOW) or {}
     assert alert["annotations"] == {
         "summary": f"{NAME}, run 1: rolled back from canary to fallback by guard DriftDetected.",
         "description": "Value 0.41. (entry 3 of the ledger)",
@@ -60,7 +60,7 @@ def test_guards_that_hold_are_named(entries: list[Entry]) -> None:
     alerts = {"Errors": {"annotations": {"description": "Value 0.07."}}}
     evidence = {"guards": ["Errors", "Latency"], "alerts": alerts}
     held = {"kind": "hold", "actor": "guard", "reason": "Errors, Latency", "evidence": evidence}
-    alert = notice(Entry(**{**vars(entries[1]), **held, "from_stage": "canary"}), NOW) or {}
+    alert = announcement(Entry(**{**vars(entries[1]), **held, "from_stage": "canary"}), NOW) or {}
     assert alert["annotations"] == {
         "summary": f"{NAME}, run 1: held in canary by guard Errors, guard Latency.",
         "description": "Errors: Value 0.07. (entry 2 of the ledger)",
@@ -70,13 +70,13 @@ def test_guards_that_hold_are_named(entries: list[Entry]) -> None:
 def test_a_persons_reason_stands_beside_what_was_measured(entries: list[Entry]) -> None:
     evidence = {"criteria": [{"name": "trades", "value": 512, "query": "sample >= 500"}]}
     promoted = Entry(**{**vars(entries[1]), "reason": "ann agrees", "evidence": evidence})
-    description = (notice(promoted, NOW) or {})["annotations"]["description"]
+    description = (announcement(promoted, NOW) or {})["annotations"]["description"]
     assert description == "ann agrees; trades: 512 (sample >= 500) (entry 2 of the ledger)"
 
 
 def test_no_notice_looks_like_a_guard_that_acts_nor_silences_others(entries: list[Entry]) -> None:
     for entry in entries:
-        labels = (notice(entry, NOW) or {})["labels"]
+        labels = (announcement(entry, NOW) or {})["labels"]
         assert labels["action"] == "notify"
         assert labels["severity"] != "critical"
 
@@ -86,21 +86,21 @@ def test_two_steps_are_two_alerts_and_one_posted_again_is_the_same(entries: list
     again = Entry(**{**vars(promoted), "seq": 9})
 
     def labels(entry: Entry, now: float) -> Any:
-        return (notice(entry, now) or {})["labels"]
+        return (announcement(entry, now) or {})["labels"]
 
     assert labels(promoted, NOW) != labels(again, NOW)
     assert labels(promoted, NOW) == labels(promoted, NOW + 60)
 
 
 def test_a_notice_still_counts_when_it_is_posted_late(entries: list[Entry]) -> None:
-    alert = notice(entries[0], NOW + 3600) or {}
+    alert = announcement(entries[0], NOW + 3600) or {}
     assert datetime.fromisoformat(alert["startsAt"]).timestamp() == entries[0].at
     assert datetime.fromisoformat(alert["endsAt"]).timestamp() > NOW + 3600
 
 
 def test_of_old_news_and_of_what_changes_nothing_nobody_is_told(entries: list[Entry]) -> None:
-    assert notice(entries[0], NOW + 25 * 3600) is None
-    assert notice(Entry(**{**vars(entries[0]), "kind": "acknowledge"}), NOW) is None
+    assert announcement(entries[0], NOW + 25 * 3600) is None
+    assert announcement(Entry(**{**vars(entries[0]), "kind": "acknowledge"}), NOW) is None
 
 
 def test_a_release_is_told_where_it_has_another_reason_than_that_all_is_well(entries: list[Entry]) -> None:
@@ -113,8 +113,8 @@ def test_a_release_is_told_where_it_has_another_reason_than_that_all_is_well(ent
         }
         return Entry(**{**vars(entries[1]), **told, "to_stage": "full", "evidence": evidence})
 
-    assert notice(released(guards=["Errors"]), NOW) is None
-    alert = notice(released(guards=["Errors"], why="no data in full"), NOW) or {}
+    assert announcement(released(guards=["Errors"]), NOW) is None
+    alert = announcement(released(guards=["Errors"], why="no data in full"), NOW) or {}
     assert alert["annotations"] == {
         "summary": f"{NAME}, run 1: held no longer in full by advance.",
         "description": "Errors: no data in full (entry 2 of the ledger)",
@@ -122,7 +122,7 @@ def test_a_release_is_told_where_it_has_another_reason_than_that_all_is_well(ent
 
 
 def test_a_link_leads_to_the_entry(entries: list[Entry]) -> None:
-    alert = notice(entries[2], NOW, "https://rollguard.example") or {}
+    alert = announcement(entries[2], NOW, "https://rollguard.example") or {}
     assert alert["generatorURL"] == f"https://rollguard.example/api/v1/history?rollout={NAME}&after=2"
 
 
@@ -199,10 +199,10 @@ def pair() -> Alertmanagers:
 
 
 @pytest.fixture
-def notices(app: App, tmp_path: Path, pair: Alertmanagers, entries: list[Entry]) -> Iterator[Notices]:
+def notices(app: App, tmp_path: Path, pair: Alertmanagers, entries: list[Entry]) -> Iterator[Announcements]:
     (tmp_path / "memory").mkdir()
     memory = Memory(tmp_path / "memory", "notices")
-    found = Notices(app.control, ["http://first/", "http://second"], memory)
+    found = Announcements(app.control, ["http://first/", "http://second"], memory)
     found._client.close()
     found._client = httpx.Client(transport=httpx.MockTransport(pair))
     assert entries
@@ -210,7 +210,7 @@ def notices(app: App, tmp_path: Path, pair: Alertmanagers, entries: list[Entry])
     found._client.close()
 
 
-def test_each_alertmanager_is_told_once(notices: Notices, pair: Alertmanagers) -> None:
+def test_each_alertmanager_is_told_once(notices: Announcements, pair: Alertmanagers) -> None:
     assert notices.step()
     assert notices.step()
     assert sorted(pair.taken) == ["first", "second"]
@@ -218,7 +218,7 @@ def test_each_alertmanager_is_told_once(notices: Notices, pair: Alertmanagers) -
 
 @pytest.mark.parametrize("code", [0, 503, 400])
 def test_a_notice_is_told_once_one_alertmanager_has_taken_it(
-    notices: Notices, pair: Alertmanagers, code: int
+    notices: Announcements, pair: Alertmanagers, code: int
 ) -> None:
     pair.answers["first"] = code
     assert notices.step()
@@ -229,7 +229,7 @@ def test_a_notice_is_told_once_one_alertmanager_has_taken_it(
 
 @pytest.mark.parametrize("codes", [(0, 503), (400, 503), (0, 0)])
 def test_a_notice_that_nobody_took_is_posted_again(
-    notices: Notices, pair: Alertmanagers, codes: tuple[int, int]
+    notices: Announcements, pair: Alertmanagers, codes: tuple[int, int]
 ) -> None:
     pair.answers = dict(zip(("first", "second"), codes, strict=True))
     assert not notices.step()
@@ -239,7 +239,7 @@ def test_a_notice_that_nobody_took_is_posted_again(
 
 
 def test_a_hold_that_comes_again_after_a_restart_is_in_the_ledger_and_not_told_again(
-    app: App, tmp_path: Path, notices: Notices, pair: Alertmanagers
+    app: App, tmp_path: Path, notices: Announcements, pair: Alertmanagers
 ) -> None:
     def fires(firing: bool) -> None:
         found = GuardAlert(NAME, "WinRateDropNoData", firing, NOW, "f", {}, {})
@@ -253,7 +253,7 @@ def test_a_hold_that_comes_again_after_a_restart_is_in_the_ledger_and_not_told_a
     fires(False)
     app.control.acknowledge(NAME, actor="ann")
     fires(True)
-    again = Notices(app.control, ["http://first/"], Memory(tmp_path / "memory", "notices"))
+    again = Announcements(app.control, ["http://first/"], Memory(tmp_path / "memory", "notices"))
     again._client.close()
     again._client = httpx.Client(transport=httpx.MockTransport(pair))
     assert again.step()
@@ -265,6 +265,6 @@ def test_a_hold_that_comes_again_after_a_restart_is_in_the_ledger_and_not_told_a
     again._client.close()
 
 
-def test_a_notice_that_both_refuse_keeps_no_other_back(notices: Notices, pair: Alertmanagers) -> None:
+def test_a_notice_that_both_refuse_keeps_no_other_back(notices: Announcements, pair: Alertmanagers) -> None:
     pair.answers = {"first": 400, "second": 413}
     assert notices.step()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rollguard.cli.local.processes import Child, Keeper, ProcessError, free_port
+from rollguard.cli.local.processes import Child, ProcessError, Supervisor, free_port
 from tests.unit.clock import Time
 
 SERVER = """
@@ -126,19 +126,19 @@ class Kept:
     def __init__(self, child: Child) -> None:
         self.child, self.clock, self.told = child, Time(), list[str]()
         self.child.start()
-        self.keeper = Keeper(child, self.told.append, self.clock)
+        self.supervisor = Supervisor(child, self.told.append, self.clock)
 
     def end(self) -> None:
         """Let it end, and be seen."""
         self.child.kill()
-        self.keeper.look()
+        self.supervisor.look()
 
     def delay(self) -> float:
         """Return after how long it is started again, seconds, having seen that."""
         pid, began = self.child.pid, self.clock.now
         while self.child.pid == pid:
             self.clock.now += 0.5
-            self.keeper.look()
+            self.supervisor.look()
         return self.clock.now - began
 
 
@@ -149,7 +149,7 @@ def kept(make: Callable[..., Child]) -> Kept:
 
 def test_a_child_that_runs_is_left_alone(kept: Kept) -> None:
     pid = kept.child.pid
-    kept.keeper.look()
+    kept.supervisor.look()
     assert (kept.child.pid, kept.told) == (pid, [])
 
 
@@ -183,10 +183,10 @@ def test_a_child_whose_program_is_gone_is_tried_again(kept: Kept) -> None:
     kept.end()
     command, kept.child.command = kept.child.command, ["/no/such/program"]
     kept.clock.now += 1
-    kept.keeper.look()
+    kept.supervisor.look()
     assert kept.told[-1].startswith("the server cannot be started: [Errno 2]")
     kept.child.command = command
-    kept.keeper.look()
+    kept.supervisor.look()
     assert kept.delay() == 2.0
 
 

@@ -23,7 +23,7 @@ from rollguard.generators.checks import (
     variants,
     versions,
 )
-from rollguard.generators.checks.context import Checked, Finding, Material
+from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.rule_tests.coverage import GuardCoverage, Kind
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_rollout
@@ -73,15 +73,15 @@ OFFERED = (
     Metric("latency_seconds", "histogram", "Latency.", ("route",), "seconds"),
 )
 
-Check = Callable[[Material], Iterator[Finding]]
-Make = Callable[..., Material]
+Check = Callable[[CheckContext], Iterator[Finding]]
+Make = Callable[..., CheckContext]
 
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Return a function that makes the material of a file in which some texts are replaced."""
 
-    def of(*changes: tuple[str, str], offered: tuple[Metric, ...] | None = OFFERED) -> Material:
+    def of(*changes: tuple[str, str], offered: tuple[Metric, ...] | None = OFFERED) -> CheckContext:
         text = RIGHT
         for old, new in changes:
             assert old in text
@@ -89,13 +89,13 @@ def make(tmp_path: Path) -> Make:
         path = tmp_path / "checkout.yaml"
         path.write_text(text, encoding="utf-8")
         (tmp_path / "out").mkdir(exist_ok=True)
-        checked = Checked(load_rollout(path), read(path), offered)
-        return Material([checked], tmp_path / "out", runbooks=tmp_path / "runbooks")
+        checked = LoadedRollout(load_rollout(path), read(path), offered)
+        return CheckContext([checked], tmp_path / "out", runbooks=tmp_path / "runbooks")
 
     return of
 
 
-def said(check: Check, material: Material) -> list[str]:
+def said(check: Check, material: CheckContext) -> list[str]:
     """Return findings as ``severity line key message``."""
     return [
         f"{found.severity} {found.problem.line} {found.problem.key} {found.problem.message}"
@@ -103,7 +103,7 @@ def said(check: Check, material: Material) -> list[str]:
     ]
 
 
-def only(check: Check, material: Material) -> Finding:
+def only(check: Check, material: CheckContext) -> Finding:
     (found,) = check(material)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rollguard.generators.rules.alerting import rule_file
-from rollguard.generators.rules.headroom import closeness_file
+from rollguard.generators.rules.headroom import headroom_file
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.loading import load_rollout
 
@@ -14,7 +14,7 @@ SHIPPED = Path(__file__).parents[4] / "rollouts" / "model-canary.yaml"
 
 def test_windows_under_a_second_keep_their_length() -> None:
     rollout, timing = load_rollout(SHIPPED), Timing(75.0)
-    found = closeness_file(rollout, rule_file(rollout, timing), timing)
+    found = headroom_file(rollout, rule_file(rollout, timing), timing)
     written = " ".join(rule["expr"] for group in found["groups"] for rule in group["rules"])
     assert "[801ms]" in written  # and the millisecond past its edge
     assert "[0s]" not in written
