@@ -17,7 +17,6 @@ from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.alertmanager.routing import GROUP_INTERVAL_SECONDS
 from rollguard.generators.promql import syntax
 from rollguard.generators.rules.alerting import alerting_rule, labels
-from rollguard.generators.rules.phase import Phase
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Guard, Rollout
@@ -123,48 +122,37 @@ class GuardBudget:
         return max(by_setting.items(), key=lambda item: item[1])
 
 
-def budget(
-    rollout: Rollout,
-    *,
-    tree: RouteTree | None = None,
-    phase: Phase | None = None,
-) -> list[GuardBudget]:
+def budget(rollout: Rollout, *, tree: RouteTree | None = None) -> list[GuardBudget]:
     """Return the time of each guard of a rollout, derived guards included.
 
     Args:
         rollout: a checked rollout.
         tree: a configuration of Alertmanager of the user's own; default: the generated one.
-        phase: when a running Prometheus scrapes and evaluates it; default: the worst that may be.
     Raises:
         RenderingError: a guard cannot be rendered.
     """
-    return [_of_guard(rollout, guard, tree, phase) for guard in all_guards(rollout)]
+    return [_of_guard(rollout, guard, tree) for guard in all_guards(rollout)]
 
 
-def _of_guard(rollout: Rollout, guard: Guard, tree: RouteTree | None, phase: Phase | None) -> GuardBudget:
+def _of_guard(rollout: Rollout, guard: Guard, tree: RouteTree | None) -> GuardBudget:
     timing = Timing(1.0, rollout.scrape.interval)
     delivery = _delivery(rollout, guard, tree)
     within = rollout.rollback.within
-    steps = tuple(_steps(rollout, guard, timing, delivery, phase))
+    steps = tuple(_steps(rollout, guard, timing, delivery))
     shorter = (value for value in _INTERVALS if value < rollout.scrape.interval)
     fitting = (
         value
         for value in shorter
-        if sum(step.worst for step in _steps(rollout, guard, Timing(1.0, value), delivery, None)) <= within
+        if sum(step.worst for step in _steps(rollout, guard, Timing(1.0, value), delivery)) <= within
     )
     window = _window(alerting_rule(rollout, guard, timing), timing)
     return GuardBudget(rollout.name, guard.name, guard.action, steps, window, within, next(fitting, None))
 
 
-def _steps(
-    rollout: Rollout, guard: Guard, timing: Timing, delivery: Delivery, phase: Phase | None
-) -> Iterator[Step]:
+def _steps(rollout: Rollout, guard: Guard, timing: Timing, delivery: Delivery) -> Iterator[Step]:
     interval = timing.interval
     yield Step("scrape", "scrape.interval", interval / 2, interval)
-    if phase is None:
-        yield Step("evaluation", "scrape.interval", interval / 2, interval)
-    else:
-        yield Step("evaluation", "scrape.rule_group", phase.wait, phase.wait)
+    yield Step("evaluation", "scrape.interval", interval / 2, interval)
     if guard.for_:
         lasting = timing.steps(timing.seconds(guard.for_)) * interval
         yield Step("for", "for", lasting, lasting)

@@ -12,7 +12,6 @@ from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
 from rollguard.generators.promql.syntax import past_edges
 from rollguard.generators.rules import expressions
-from rollguard.generators.rules.phase import group_names
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.guards import NoDataGuard, all_guards, runbook
 from rollguard.spec.rollout import Guard, Rollout
@@ -72,15 +71,15 @@ def rule_file(rollout: Rollout, timing: Timing) -> dict[str, Any]:
     rules = [info, *(evaluated(alerting_rule(rollout, guard, timing)) for guard in all_guards(rollout))]
     chunks = [rules[start : start + RULES_IN_A_GROUP] for start in range(0, len(rules), RULES_IN_A_GROUP)]
     interval = timing.text(timing.base_interval)
-    names = group_names(rollout.scrape.rule_group or rollout.name, len(chunks))
+    group = rollout.scrape.rule_group or rollout.name
     return {
         "groups": [
             {
-                "name": name,
+                "name": group if number == 1 else f"{group}-{number}",
                 "interval": interval,
                 "rules": chunk,
             }
-            for name, chunk in zip(names, chunks, strict=True)
+            for number, chunk in enumerate(chunks, 1)
         ]
     }
 

@@ -50,10 +50,7 @@ class Scrape(Model):
     targets: Listed[Annotated[str, Field(pattern=ADDRESS)]] = Field(min_length=1)
     interval: Duration = Field(15.0, ge=0.2, description="Scrape and evaluation interval.")
     offers: Path | None = Field(None, description="Saved exposition of the metrics; relative to this file.")
-    rule_group: Name | None = Field(
-        None,
-        description="Name of the group of rules, on which the time of its evaluation hangs.",
-    )
+    rule_group: Name | None = Field(None, description="Name of the group of rules; default: the rollout's.")
     labelled: bool = Field(
         False, description="The series come with their label rollout: rollouts share the job and its targets."
     )

@@ -42,9 +42,3 @@ def test_json_has_every_step(tmp_path: Path) -> None:
     assert guards["DriftDetected"]["over"] is True
     assert [step["name"] for step in guards["DriftDetected"]["steps"]][:2] == ["scrape", "evaluation"]
     assert guards["DriftDetected"]["window"] == 1800
-
-
-def test_a_phase_cannot_be_picked_without_a_server() -> None:
-    result = run("--rollouts", SHIPPED, "--pick-phase")
-    assert result.exit_code == 2
-    assert "--prometheus" in result.output

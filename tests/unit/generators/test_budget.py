@@ -8,7 +8,6 @@ import pytest
 
 from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
-from rollguard.generators.rules.phase import Group, Phase, Scraped
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 
@@ -89,12 +88,6 @@ def test_where_no_route_brings_an_alert_the_poll_finds_it(tmp_path: Path) -> Non
     path = tmp_path / "alertmanager.yml"
     path.write_text("route: {receiver: chat}\nreceivers: [{name: chat}]\n")
     assert step(of(budget(make(tmp_path), tree=RouteTree(path))), "notification") == (2, 2)
-
-
-def test_a_measured_phase_replaces_the_worst_one(tmp_path: Path) -> None:
-    group = Group("/rules/checkout.rules.yml", "checkout", 15.0)
-    phase = Phase((group,), (Scraped((group.offset - 3) % 15, 0.01),))
-    assert step(of(budget(make(tmp_path), phase=phase)), "evaluation") == pytest.approx((3, 3))
 
 
 def test_a_rollback_over_its_limit_is_said(tmp_path: Path) -> None:
