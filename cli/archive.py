@@ -10,7 +10,6 @@ import click
 
 from rollguard.cli.operate import user
 from rollguard.cli.options import DurationType, examples
-from rollguard.ledger import Ledger
 
 
 @click.command(
@@ -29,6 +28,8 @@ from rollguard.ledger import Ledger
 @click.option("--keep", type=DurationType(), default="90d", show_default=True, help="What is younger stays.")
 def archive(state: str, folder: Path, keep: float) -> None:
     """Move the ledger's oldest entries into a file of JSON lines, with their hashes."""
+    from rollguard.ledger import Ledger
+
     with closing(Ledger.open(state)) as ledger:
         now = time.time()
         path = ledger.archive(now - keep, folder, now, user())

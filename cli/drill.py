@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rollguard.cli.operate import actor_option, connected, reason_option, user
 from rollguard.cli.options import DurationType, examples, json_option, print_json, seconds
-from rollguard.client import Client, ServerError
-from rollguard.control.drill import flag_key
+
+if TYPE_CHECKING:
+    from rollguard.client import Client
 
 POLL_SECONDS = 0.02
 
@@ -50,6 +51,9 @@ def drill(client: Client, rollout: str, actor: str | None, reason: str, within: 
 
 def _wait(client: Client, rollout: str, began: float, within: float) -> float | None:
     """Return after how many seconds the drill's flag was seen flipped; None where it was not in time."""
+    from rollguard.client import ServerError
+    from rollguard.control.drill import flag_key
+
     while (passed := time.monotonic() - began) < within:
         with suppress(ServerError):  # what lasts is in the result
             if client.flag(flag_key(rollout)):

@@ -12,17 +12,17 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rollguard.cli.options import UrlType, examples, json_option, print_json, token_option
-from rollguard.client import Client, RefusedByServerError
-from rollguard.control.evidence import said
 from rollguard.conventions import CONTROL_PLANE_PORT, FALLBACK
 from rollguard.errors import without_login
-from rollguard.ledger import Ledger, parse_head
 from rollguard.state import MOVES
+
+if TYPE_CHECKING:
+    from rollguard.client import Client
 
 server_option = click.option(
     "--server",
@@ -67,6 +67,8 @@ ALERTS_UNKNOWN = "note: Alertmanager has not answered of late, so nobody knows w
 @contextmanager
 def _client(server: str, token_file: Path, ca_file: Path | None) -> Iterator[Client]:
     """Yield a client; a refusal is a finding, not a failure."""
+    from rollguard.client import Client, RefusedByServerError
+
     try:
         with Client(server, token_file, ca_file) as client:
             yield client
@@ -292,6 +294,8 @@ def _echo(entries: Iterable[dict[str, Any]], as_json: bool) -> None:
 
 
 def _entries_of(url: str, rollout: str | None, after: int) -> list[dict[str, Any]]:
+    from rollguard.ledger import Ledger
+
     with closing(Ledger.open(url, read_only=True)) as ledger:
         if rollout and rollout not in ledger.states():
             click.echo(f"{rollout} has no entry in {without_login(url)}.", err=True)
@@ -328,6 +332,8 @@ def verify(
     if archived and not state:
         raise click.UsageError("--archive needs --state: archives are read where they are.")
     if state:
+        from rollguard.ledger import Ledger
+
         with closing(Ledger.open(state, read_only=True)) as ledger:
             faults = [str(fault) for fault in ledger.verify(expected, sorted(archived))]
             seq, digest = ledger.newest()
@@ -353,6 +359,8 @@ def verify(
 def _head(text: str | None) -> tuple[int, str] | None:
     if text is None:
         return None
+    from rollguard.ledger import parse_head
+
     found = parse_head(text)
     if found is None:
         raise click.BadParameter(
@@ -368,6 +376,8 @@ def printable(found: str) -> str:
 
 def text(entry: dict[str, Any]) -> str:
     """Return a ledger entry as a line of plain text; below it, indented, what the decision rested on."""
+    from rollguard.control.evidence import said
+
     evidence = said(entry["evidence"])
     return f"{line(entry)}\n      {printable(evidence)}" if evidence else line(entry)
 

@@ -32,7 +32,7 @@ class UrlType(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the URL as it is, or fail with what was expected."""
-        import httpx  # noqa: PLC0415 - 12 MB that most commands need not
+        import httpx
 
         try:
             url = httpx.URL(value)

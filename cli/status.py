@@ -6,14 +6,16 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rollguard.cli.operate import ALERTS_UNKNOWN, connected, printable, text
 from rollguard.cli.options import examples, json_option, print_json, table
-from rollguard.client import Client
 from rollguard.durations import render
+
+if TYPE_CHECKING:
+    from rollguard.client import Client
 
 WATCH_SECONDS = 2.0
 _MOST_NAMES = 3

@@ -104,6 +104,37 @@ def test_the_help_names_every_command(run: Run) -> None:
     assert [name for (name, *more) in COMMANDS if not more and f"  {name} " not in shown] == []
 
 
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_the_list_says_of_each_command_the_first_sentence_of_its_help(name: str) -> None:
+    command = main.cli.get_command(click.Context(main.cli), name)
+    assert command is not None
+    paragraph = " ".join((command.help or "").split("\n\n")[0].split())
+    assert paragraph.startswith(main.COMMANDS[name][1])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["rollback", "--help"], ["status", "--help"], ["history", "--help"]]
+)
+def test_help_imports_no_library_but_click(arguments: list[str]) -> None:
+    code = (
+        "import sys; from rollguard.cli.main import cli; "
+        f"cli.main({arguments}, standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {
+        "pydantic",
+        "sqlalchemy",
+        "httpx",
+        "numpy",
+        "yaml",
+        "jinja2",
+        "msgspec",
+        "starlette",
+        "grafanalib",
+    }
+    assert not set(done.stderr.split()) & heavy
+
+
 def test_the_help_names_the_exit_codes(run: Run) -> None:
     expected = "Exit codes: 0 all is well, 1 something was found, 2 the command could not run."
     assert expected in " ".join(run("--help").out.split())
