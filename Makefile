@@ -9,7 +9,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup python servers databases compose extras versions tools secrets demo test lint typecheck check generate dashboards up bench lock clean
+.PHONY: help setup python servers databases compose extras versions tools secrets demo quick test lint typecheck check generate dashboards up bench lock clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +36,10 @@ versions:
 
 demo: setup ## watch a rollout go wrong and roll itself back
 	$(BIN)/python -m demo $(ARGS)
+
+quick: python ## lint, types and unit tests: what to run before each commit
+	@$(MAKE) --no-print-directory lint typecheck
+	$(BIN)/pytest -q -n auto --dist worksteal tests/unit $(ARGS)
 
 tools: setup databases compose extras versions
 

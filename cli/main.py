@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from importlib import import_module
 
@@ -133,6 +134,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line, and turn errors into one message and an exit code."""
+    # nohup, cron and shells that start a job in the background hand SIGINT on as ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # what a terminal cannot show must not end a command

@@ -31,6 +31,7 @@ from rollguard.errors import RollguardError
 )
 def main(seed: int, no_defect: bool, folder: Path) -> None:
     """Ramp a healthy release, then a defective one, and see what happens."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # nohup and cron hand it on as ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     marker = folder / ".rollguard-demo"
     if folder.exists() and any(folder.iterdir()) and not marker.exists():
