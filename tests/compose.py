@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from rollguard.cli.local.processes import Child, free_port
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[1]
 _UNPACKED = ROOT / ".tools" / "compose" / "bin"
 _PORT = re.compile(r"(?<=:)(9090|9093|98\d\d)\b")
 

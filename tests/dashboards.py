@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).parents[1]
+from tests.factories import ROOT
+
 FOLDER = ROOT / "dashboards" / "generated"
 
 Data = dict[str, Any]

@@ -20,9 +20,9 @@ from rollguard.generators.tools import binaries
 from tests.contract.exporter_process import Exporter
 from tests.contract.planes import MakePlane, Plane
 from tests.contract.shop import HEALTHY, Shop, running_shop
+from tests.factories import SHIPPED
 from tests.serving import serve_command
 
-SHIPPED = Path(__file__).parents[2] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
 TOKEN = "a-token-of-a-test-0123456789"
 

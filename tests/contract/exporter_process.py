@@ -18,9 +18,9 @@ import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollguard.exporters.measures.reference import Reference
+from tests.factories import ROOT
 from tests.polling import eventually
 
-ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 START = """
 import logging, sys

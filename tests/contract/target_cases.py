@@ -24,8 +24,7 @@ from rollguard.spec.targets import Target
 from rollguard.state import State
 from rollguard.targets import build
 from rollguard.targets.interface import Target as AnyTarget
-
-ROOT = Path(__file__).parents[2]
+from tests.factories import ROOT
 
 APP_YML = """\
 # The application's settings.

@@ -19,7 +19,8 @@ from rollguard import durations
 from rollguard.cli.local.stack import retention
 from rollguard.generators.tools import amtool, binaries
 from rollguard.spec.loading import load_rollouts
-from tests.compose import ROOT, Bare, MissingComposeError, all_running, composed, make_secrets, mounts
+from tests.compose import Bare, MissingComposeError, all_running, composed, make_secrets, mounts
+from tests.factories import ROOT
 from tests.polling import eventually
 
 SETTINGS = {"demo": {}, "prod": {"ROLLGUARD_ONLY": "", "ROLLGUARD_WORK": "/srv/trading"}}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from rollguard.generators.tools import binaries
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("alerts", "cli", "dashboards", "exporters", "generators")
 
 

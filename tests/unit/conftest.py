@@ -16,11 +16,11 @@ from rollguard.control.plane import ControlPlane
 from rollguard.ledger import Ledger
 from rollguard.server.app import Server
 from rollguard.server.metrics import Metrics
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.targets.applier import Applier
 from rollguard.tokens import TokenFile, Tokens
 from rollguard.workers.ledger_probe import LedgerProbe
+from tests.factories import shipped_rollout
 
 TOKEN = "a-token-of-a-test-0123456789"
 NOW = 1_700_000_000.0
@@ -71,7 +71,7 @@ def portal() -> Iterator[BlockingPortal]:
 
 @pytest.fixture
 def rollout() -> Rollout:
-    shipped = load_rollout(Path(__file__).parents[2] / "rollouts" / "model-canary.yaml")
+    shipped = shipped_rollout()
     return shipped.model_copy(update={"targets": ()})
 
 

@@ -27,8 +27,8 @@ from rollguard.targets.applier import Applier
 from rollguard.tokens import Tokens
 from rollguard.workers.ledger_probe import LedgerProbe
 from rollguard.yamlfile import dump, parse
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 ROLLOUTS = load_rollouts(ROOT / "rollouts")

@@ -21,8 +21,8 @@ from rollguard.spec.loading import load_rollout, load_rollouts
 from rollguard.spec.platform import PlatformAlert, platform_alerts
 from rollguard.spec.rollout import Guard, Rollout
 from rollguard.spec.series import Series
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
 INDEX = RUNBOOKS / "README.md"
 MANUAL = RUNBOOKS / "manual-rollback.md"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rollguard import yamlfile
 from rollguard.errors import FileProblemsError
 from rollguard.yamlfile import MAX_BYTES, Document, dotted, dump, parse, read
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[2]
 PATH = Path("a.yaml")
 
 

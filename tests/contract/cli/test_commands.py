@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from rollguard.generators.tools import binaries
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "rollouts"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -24,7 +24,8 @@ from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
 from rollguard.spec.targets import Target
 from tests.contract.watched_systems import WatchedSystems
-from tests.dashboards import ROOT, Query, queries, resolved, shipped
+from tests.dashboards import Query, queries, resolved, shipped
+from tests.factories import ROOT
 from tests.polling import eventually
 
 QUICK_EXPORTER = Path(__file__).parents[1] / "quick_exporter.py"

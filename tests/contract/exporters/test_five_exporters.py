@@ -23,9 +23,9 @@ from demo import samples
 from rollguard.cli.main import cli
 from rollguard.generators.tools import binaries
 from rollguard.yamlfile import dump, parse
+from tests.factories import ROOT
 from tests.unit.exporters.test_exported_metrics import ALL_SIX, CATALOGUE, FEATURES
 
-ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 20
 CONFIGS = {
     "canary": {"events": "canary.jsonl", "reference": "reference.json"},

@@ -24,8 +24,8 @@ from rollguard.generators.tools import binaries
 from rollguard.monitoring.queries import within
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROLLOUTS = {rollout.name: rollout for rollout in load_rollouts(ROOT / "rollouts") if rollout.scrape.exporter}
 SECONDS = {"canary": 1400, "validation": 120, "features": 120, "screener": 3600, "forecast": 3600}
 """Time of the samples by exporter, in which its counters came to what they show."""

@@ -18,8 +18,8 @@ from rollguard.generators.alertmanager.receivers import Chat, Email, Routing
 from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.tools import amtool, binaries
 from rollguard.spec.loading import load_rollouts
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 _NAMES = ("adaptive-weights", "ensemble-forecast", "model-canary")
 ROLLOUTS = [item for item in load_rollouts(ROOT / "rollouts") if item.name in _NAMES]
 MAIL = Email.model_validate({"to": ("a@b",), "from": "c@d", "smarthost": "h:25"}, by_alias=True)

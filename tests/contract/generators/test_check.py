@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 
 from rollguard.cli.main import cli
 from rollguard.generators.tools import binaries
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "rollouts" / "model-canary.yaml"
 
 Run = Callable[..., Result]

@@ -13,8 +13,7 @@ from click.testing import CliRunner, Result
 from rollguard.cli.main import cli
 from rollguard.cli.revision import RevisionError, files_at
 from rollguard.generators.tools import binaries
-
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
+from tests.factories import SHIPPED
 
 
 def git(*arguments: str) -> None:

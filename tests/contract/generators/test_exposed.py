@@ -14,8 +14,8 @@ from rollguard.generators.rules.timing import Timing
 from rollguard.generators.tools import binaries
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 FEATURES = [
     rollout
     for rollout in load_rollouts(ROOT / "rollouts")

@@ -25,8 +25,8 @@ from rollguard.spec import templates
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rule_tests import Equivalent
 from rollguard.spec.templates import Template, library
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 PATH = ROOT / "rollouts" / "model-canary.yaml"
 LINE = PATH.read_text(encoding="utf-8").splitlines().index("  - alert: WinRateDrop") + 1
 

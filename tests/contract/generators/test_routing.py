@@ -27,8 +27,8 @@ from rollguard.spec.loading import load_rollouts
 from rollguard.spec.platform import platform_alerts
 from tests import polling, versions
 from tests.contract.conftest import Served
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
 SECONDS = 20.0
 

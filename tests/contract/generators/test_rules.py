@@ -26,8 +26,8 @@ from rollguard.spec.rollout import Guard, Rollout
 from rollguard.spec.templates import library
 from rollguard.yamlfile import read
 from tests import versions
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 Rule: TypeAlias = dict[str, Any]
 Write: TypeAlias = Callable[..., list[Path]]
 

@@ -23,9 +23,9 @@ from rollguard.spec.rollout import Rollout
 from rollguard.spec.targets import FlagdFile, Target
 from rollguard.state import State
 from rollguard.targets import build
+from tests.factories import ROOT
 from tests.polling import eventually
 
-ROOT = Path(__file__).parents[3]
 NAME = "model-canary"
 USERS = [f"user-{number}" for number in range(2_000)]
 CANARY = State(NAME, "ROLLING_OUT", "canary", run=1, seq=2)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.factories import ROOT
 from tests.javascript import MissingNodeError, installed
-from tests.unit.flags.test_targeting import ROOT, contexts, digests, in_python, scenarios
+from tests.unit.flags.test_targeting import contexts, digests, in_python, scenarios
 
 if TYPE_CHECKING:
     from tests.contract.conftest import Served

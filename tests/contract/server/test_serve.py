@@ -345,8 +345,13 @@ def test_an_open_event_stream_tells_of_a_flip_and_does_not_keep_the_server_from_
     assert "Cancel" not in served.log()
 
 
-def test_status_is_shown_again_until_it_is_interrupted(in_canary: Served) -> None:
-    command = [sys.executable, "-m", "rollguard", "status", "--watch", "--json"]
+IGNORED = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
+"""Hands SIGINT on as ignored, as nohup, cron and shells that start a job in the background do."""
+
+
+@pytest.mark.parametrize("shell", [[], IGNORED], ids=["of a terminal", "in the background"])
+def test_status_is_shown_again_until_it_is_interrupted(in_canary: Served, shell: list[str]) -> None:
+    command = [*shell, sys.executable, "-m", "rollguard", "status", "--watch", "--json"]
     options = ("--server", in_canary.url, "--token-file", str(in_canary.token_file))
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

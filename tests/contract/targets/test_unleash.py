@@ -16,9 +16,9 @@ import yaml
 from rollguard.cli.local.processes import Child, free_port
 from rollguard.targets.interface import Target
 from tests.contract.target_cases import BACK, CANARY, OFF, built, rollout_with
+from tests.factories import ROOT
 from tests.servers import PostgresServer
 
-ROOT = Path(__file__).parents[3]
 VERSION = "7.5.1"
 TOKEN = "*:*.an-admin-token-of-a-test"
 FEATURE = "/api/admin/projects/default/features/model-canary"

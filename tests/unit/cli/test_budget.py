@@ -8,8 +8,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 
 from rollguard.cli.main import cli
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "rollouts" / "model-canary.yaml"
 
 

@@ -18,8 +18,8 @@ from rollguard.generators.tools import binaries
 from rollguard.spec.exporter import Exporter
 from rollguard.spec.loading import load_rollout
 from rollguard.yamlfile import dump, parse
+from tests.factories import SHIPPED, shipped_rollout
 
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
 TRADE = {"event": "trade_opened", "ts": 1.7e9, "route": "canary"}
 EXPORTERS = ("canary", "screener", "validation", "forecast", "features")
 
@@ -122,7 +122,7 @@ def test_the_next_command_names_the_token_where_a_client_would_not_find_it(
         need_binary(binary)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    *_, last = addresses(Stack(Settings([load_rollout(SHIPPED)], Path(folder))))
+    *_, last = addresses(Stack(Settings([shipped_rollout()], Path(folder))))
     option = f" --token-file '{tmp_path / 'the state' / 'token'}'" if given else ""
     assert last == f"next: rollguard start model-canary{option}; Ctrl-C stops everything"
 

@@ -20,8 +20,8 @@ from rollguard.cli import main
 from rollguard.ledger import Ledger
 from rollguard.spec.loading import load_rollout
 from rollguard.state import Transition
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "rollouts"
 NOW = 1_700_000_000.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,12 @@ from rollguard.control.decide import decide
 from rollguard.monitoring.alerts import GuardAlert
 from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
 from rollguard.spec.calendars import Freeze, Window
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Deadline, Rollout
 from rollguard.state import State, Transition
+from tests.factories import guard_alert as alert
+from tests.factories import shipped_rollout
 
-ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+ROLLOUT = shipped_rollout()
 HOLD = 4 * 3600.0
 NOW = 1_700_000_000.0  # a Tuesday, 22:13 in London
 CANARY = State(
@@ -56,10 +56,6 @@ def decided(
     **options: Any,
 ) -> list[Transition]:
     return decide(rollout, state, firing, now=now, seen=seen, **options)
-
-
-def alert(guard: str) -> GuardAlert:
-    return GuardAlert(ROLLOUT.name, guard, True, NOW, "f", {}, {})
 
 
 def with_guard(name: str, seen: GuardObservation) -> Observation:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +11,11 @@ from hypothesis import strategies as st
 
 from rollguard.control.decide import armed, decide
 from rollguard.monitoring.alerts import GuardAlert
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
+from tests.factories import shipped_rollout
 
-ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+ROLLOUT = shipped_rollout()
 CANARY = State(ROLLOUT.name, "ROLLING_OUT", "canary", run=1, seq=2, started_at=100.0)
 
 

@@ -17,8 +17,8 @@ from rollguard.conventions import DRILL
 from rollguard.flags.definitions import FlagNotFoundError
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
-from rollguard.spec.loading import load_rollout
 from rollguard.state import Entry
+from tests.factories import shipped_rollout
 from tests.unit.clock import Time
 
 NAME = "model-canary"
@@ -32,7 +32,7 @@ def time() -> Time:
 
 @pytest.fixture
 def control(tmp_path: Path, time: Time) -> Iterator[ControlPlane]:
-    rollout = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+    rollout = shipped_rollout()
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
     yield ControlPlane([rollout.model_copy(update={"targets": ()})], ledger, clock=Clock(time, time))
     ledger.close()

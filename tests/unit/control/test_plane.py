@@ -17,12 +17,12 @@ from rollguard.control.transitions import RefusedError, undo
 from rollguard.ledger import ConflictError, Ledger, LedgerError
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry, State, Transition
+from tests.factories import guard_alert as alert
+from tests.factories import shipped_rollout
 from tests.unit.clock import NOW, Time
 
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
 
 
@@ -64,7 +64,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(SHIPPED)
+    return shipped_rollout()
 
 
 @pytest.fixture
@@ -80,11 +80,6 @@ def build(rollout: Rollout, ledger: Ledger, time: Time, heard: Heard) -> Build:
 @pytest.fixture
 def control(build: Build) -> ControlPlane:
     return build()
-
-
-def alert(guard: str = "DriftDetected", *, starts_at: float = NOW, **changes: Any) -> GuardAlert:
-    known = {"rollout": NAME, "guard": guard, "firing": True, "starts_at": starts_at, "fingerprint": guard}
-    return GuardAlert(**{**known, "labels": {}, "annotations": {}, **changes})
 
 
 def notify(control: ControlPlane, *alerts: GuardAlert) -> list[Entry]:

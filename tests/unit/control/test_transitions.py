@@ -14,9 +14,9 @@ from rollguard.control.transitions import RefusedError
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.spec.calendars import Freeze
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry
+from tests.factories import shipped_rollout
 from tests.unit.clock import NOW, Time
 
 NAME = "model-canary"
@@ -30,7 +30,7 @@ def time() -> Time:
 
 @pytest.fixture
 def rollout() -> Rollout:
-    shipped = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+    shipped = shipped_rollout()
     return shipped.model_copy(update={"targets": ()})
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -26,13 +25,11 @@ from rollguard.control.transitions import RefusedError
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.monitoring.observation import Condition, GuardObservation, Observation, guards_of
-from rollguard.spec.loading import load_rollout
 from rollguard.state import MOVES, Entry
+from tests.factories import shipped_rollout
 
 PARENT, CHILD = "model-canary", "child"
-ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml").model_copy(
-    update={"targets": ()}
-)
+ROLLOUT = shipped_rollout().model_copy(update={"targets": ()})
 REQUIRES = ROLLOUT.model_copy(
     update={
         "rollout": CHILD,

@@ -26,7 +26,8 @@ from rollguard.server.metric_names import CONTROL_PLANE
 from rollguard.spec.fields import MAX_NAME
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Guard, Rollout
-from tests.dashboards import FOLDER, ROOT, Data, panels, queries, resolved, shipped, variables
+from tests.dashboards import FOLDER, Data, panels, queries, resolved, shipped, variables
+from tests.factories import ROOT
 
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
 RULES = ROOT / "alerts" / "generated" / "rules"

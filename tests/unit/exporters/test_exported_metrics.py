@@ -20,10 +20,8 @@ from rollguard.exporters.features.declaration import (
 from rollguard.metric import Metric
 from rollguard.server import metric_names
 from rollguard.spec.exporter import Exporter
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
-
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
+from tests.factories import SHIPPED, shipped_rollout
 
 CATALOGUE = {
     "canary": """
@@ -107,7 +105,7 @@ def written(metrics: Iterable[Metric]) -> set[str]:
 
 
 def rollout(kind: str, name: str = "model-canary", **options: object) -> Rollout:
-    shipped = load_rollout(SHIPPED)
+    shipped = shipped_rollout()
     exporter = Exporter.model_validate({kind: OPTIONS[kind] | options})
     scrape = shipped.scrape.model_copy(update={"exporter": exporter})
     return shipped.model_copy(update={"rollout": name, "scrape": scrape})
@@ -142,7 +140,7 @@ def test_names_are_unique_and_say_their_type(kind: str) -> None:
 
 
 def test_nothing_is_known_without_an_exporter() -> None:
-    shipped = load_rollout(SHIPPED)
+    shipped = shipped_rollout()
     bare = shipped.model_copy(update={"scrape": shipped.scrape.model_copy(update={"exporter": None})})
     assert exported_metrics(bare) == ()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,8 @@ from rollguard.flags.definitions import FlagError, FlagEvaluator, FlagNotFoundEr
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 KEYS = [f"user-{number}" for number in range(20_000)]
 KNOWN_TO_FLAGD = {"state", "variants", "defaultVariant", "targeting", "metadata"}
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import time
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from rollguard.flags.definitions import FlagEvaluator
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
+from tests.factories import ROOT, rolling_out
 
-ROOT = Path(__file__).parents[3]
 SHIPPED = load_rollout(ROOT / "rollouts" / "model-canary.yaml")
 SYMBOLS = ["AAPL", "MSFT", "SPY"]
 USERS = [
@@ -38,13 +37,9 @@ def rollout(name: str = "one", stage: dict[str, Any] | None = None, **changes: A
     return Rollout.model_validate(raw)
 
 
-def running(name: str = "one") -> State:
-    return State(name, "ROLLING_OUT", "canary", run=1, seq=1)
-
-
 def served(*rollouts: Rollout, at: dict[str, State] | None = None, **context: Any) -> set[str]:
     """Return the keys of the flags that are on for a context, with all rollouts in their stage."""
-    states = at or {item.name: running(item.name) for item in rollouts}
+    states = at or {item.name: rolling_out(item.name) for item in rollouts}
     evaluator = FlagEvaluator()
     evaluator.set_flags(definitions.definitions(rollouts, states))
     return {found.key for found in evaluator.evaluate_all(context) if found.value is True}
@@ -130,7 +125,7 @@ def test_enabled_is_for_everybody_though_the_last_stage_matched() -> None:
 
 def test_a_stage_of_values_serves_everybody_and_hands_them_out_as_metadata() -> None:
     one = rollout(stage={"values": {"shadow_mode": True, "strategy": "simple_limit"}})
-    found = definitions.definition(one, running())
+    found = definitions.definition(one, rolling_out("one"))
     assert found["defaultVariant"] == "new"
     assert found["metadata"] | {"shadow_mode": True, "strategy": "simple_limit"} == found["metadata"]
 
@@ -174,7 +169,7 @@ def test_a_user_is_served_only_where_every_required_rollout_serves() -> None:
 def test_the_two_shares_are_drawn_by_their_own_seeds() -> None:
     parent, child = rollout("parent", {"percent": 50}), rollout("child", {"percent": 50}, requires=["parent"])
     evaluator = FlagEvaluator()
-    both = {name: running(name) for name in ("parent", "child")}
+    both = {name: rolling_out(name) for name in ("parent", "child")}
     evaluator.set_flags(definitions.definitions((parent, child), both))
     share = sum(evaluator.evaluate("child", {"targetingKey": user}).value is True for user in USERS)
     assert share / len(USERS) == pytest.approx(0.25, abs=0.02)
@@ -186,7 +181,7 @@ def test_a_required_rollout_that_is_back_takes_its_children_along() -> None:
         rollout("b", {"percent": 100}, requires=["a"]),
         rollout("c", {"percent": 100}, requires=["b"]),
     )
-    states = {name: running(name) for name in "abc"}
+    states = {name: rolling_out(name) for name in "abc"}
     assert served(*chain, at=states, targetingKey="ann") == {"a", "b", "c"}
     states["a"] = State("a", "ROLLBACK", run=1)
     assert served(*chain, at=states, targetingKey="ann") == set()
@@ -221,7 +216,7 @@ def scenarios() -> dict[str, Any]:
         rollout("grandchild", {"percent": 70}, requires=["child", "tenth"]),
         rollout("back"),
     ]
-    states = {item.name: running(item.name) for item in rollouts}
+    states = {item.name: rolling_out(item.name) for item in rollouts}
     states["back"] = State("back", "ROLLBACK", run=1)
     document: dict[str, Any] = definitions.definitions(rollouts, states)
     return document
@@ -264,7 +259,7 @@ def test_the_schedule_holds_at_the_moment_of_the_evaluation() -> None:
     soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
     one = rollout(stage={"percent": 100}, schedule={"enable_at": soon})
     evaluator = FlagEvaluator()
-    evaluator.set_flags(definitions.definitions([one], {"one": running()}))
+    evaluator.set_flags(definitions.definitions([one], {"one": rolling_out("one")}))
     assert evaluator.evaluate("one", {}).value is False
     deadline = time.monotonic() + 10
     while evaluator.evaluate("one", {}).value is False:
@@ -274,4 +269,4 @@ def test_the_schedule_holds_at_the_moment_of_the_evaluation() -> None:
 
 def test_targeting_that_decides_nothing_is_folded_away() -> None:
     one = rollout(stage={"percent": 100}, users={"on": ["ann"]})
-    assert targeting.variant(one, running(), {}, {}) == "new"
+    assert targeting.variant(one, rolling_out("one"), {}, {}) == "new"

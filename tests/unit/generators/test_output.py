@@ -23,8 +23,8 @@ from rollguard.spec.fields import MAX_NAME
 from rollguard.spec.guards import all_guards
 from rollguard.spec.loading import load_rollout, load_rollouts
 from rollguard.spec.rollout import Guard, Rollout
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
 SHIPPED = load_rollout(ROOT / "rollouts" / "model-canary.yaml")
 

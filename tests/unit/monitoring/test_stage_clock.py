@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -11,10 +10,10 @@ import pytest
 from rollguard.monitoring.observation import CriterionObservation
 from rollguard.monitoring.observer import Observer
 from rollguard.monitoring.prometheus import Prometheus
-from rollguard.spec.loading import load_rollout
 from rollguard.state import State
+from tests.factories import shipped_rollout
 
-ROLLOUT = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+ROLLOUT = shipped_rollout()
 HELD = State(
     ROLLOUT.name,
     "ROLLING_OUT",

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rollguard.spec import guards
-from rollguard.spec.loading import load_rollout
-from rollguard.spec.rollout import Guard, Rollout, Stage
+from rollguard.spec.rollout import Rollout, Stage
+from tests.factories import shipped_rollout, with_guards
 
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
 METRIC = {"metric": "a", "above": 1}
 
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(SHIPPED)
-
-
-def with_guards(rollout: Rollout, *written: dict[str, Any]) -> Rollout:
-    common = {"alert": "Some", "use": "threshold", "severity": "info", "action": "hold"}
-    listed = tuple(Guard.model_validate({**common, **keys}) for keys in written)
-    return rollout.model_copy(update={"guards": listed})
+    return shipped_rollout()
 
 
 def names(rollout: Rollout) -> list[str]:

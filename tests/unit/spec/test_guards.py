@@ -10,23 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollguard.spec import templates
-from rollguard.spec.loading import load_rollout
-from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.rollout import Rollout
 from rollguard.spec.series import Series, narrowing_problem
 from rollguard.spec.templates import Parameter, library
-
-SHIPPED = Path(__file__).parents[3] / "rollouts" / "model-canary.yaml"
+from tests.factories import shipped_rollout
 
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(SHIPPED)
-
-
-def with_guards(rollout: Rollout, *written: dict[str, Any]) -> Rollout:
-    common = {"alert": "Some", "use": "threshold", "severity": "info", "action": "hold"}
-    listed = tuple(Guard.model_validate({**common, **keys}) for keys in written)
-    return rollout.model_copy(update={"guards": listed})
+    return shipped_rollout()
 
 
 # Series

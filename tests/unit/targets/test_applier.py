@@ -25,8 +25,8 @@ from rollguard.targets.applier import (
 from rollguard.targets.flagd_file import FlagdFileTarget
 from rollguard.targets.interface import Lane
 from rollguard.targets.yaml_file import YamlFileTarget
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[3]
 NOW = 1_700_000_000.0
 CANARY = State("model", "ROLLING_OUT", "canary", run=1, entered_at=NOW + 10, seq=1)
 BACK = State("model", "ROLLBACK", run=1, entered_at=NOW + 20, reason="DriftDetected", seq=2)

@@ -15,8 +15,8 @@ from rollguard.cli.local.processes import free_port
 from rollguard.control.decisions import Clock
 from rollguard.control.plane import ControlPlane
 from rollguard.ledger import Ledger
-from rollguard.spec.loading import load_rollout
 from rollguard.workers.reconciler import Reconciler
+from tests.factories import shipped_rollout
 
 NAME = "model-canary"
 NOW = 1_700_000_000.0
@@ -51,7 +51,7 @@ def alertmanager() -> Alertmanager:
 @pytest.fixture
 def control(tmp_path: Path) -> Iterator[ControlPlane]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    rollout = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+    rollout = shipped_rollout()
     control = ControlPlane([rollout], ledger, clock=Clock(lambda: NOW, lambda: NOW))
     control.start(NAME, actor="ann")
     yield control

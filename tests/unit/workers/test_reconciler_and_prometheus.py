@@ -15,9 +15,9 @@ from rollguard.control.decisions import Clock
 from rollguard.control.plane import ControlPlane
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
-from rollguard.spec.loading import load_rollout
 from rollguard.targets.memory import Memory
 from rollguard.workers.reconciler import NOTE_SECONDS, Reconciler
+from tests.factories import shipped_rollout
 
 NAME = "model-canary"
 NOW = 1_700_000_000.0
@@ -78,7 +78,7 @@ def world() -> World:
 @pytest.fixture
 def control(tmp_path: Path, world: World) -> Iterator[ControlPlane]:
     ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
-    rollout = load_rollout(Path(__file__).parents[3] / "rollouts" / "model-canary.yaml")
+    rollout = shipped_rollout()
     control = ControlPlane([rollout], ledger, clock=Clock(lambda: world.now, lambda: world.now))
     control.start(NAME, actor="ann")
     yield control

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from rollguard.cli.main import cli
 from rollguard.dashboards.grafana.push import Grafana, GrafanaError
-from tests.dashboards import ROOT
+from tests.factories import ROOT
 
 TOKEN = "glsa_" + "t" * 40
 FOLDER = "rollguard"

@@ -12,8 +12,8 @@ from rollguard.errors import FileProblemsError
 from rollguard.generators import output
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
 from rollguard.spec.loading import load_rollouts
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[4]
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
 
 CHAT = "chat: {api_url_file: /etc/chat-url, channel: '#rollouts'}\n"

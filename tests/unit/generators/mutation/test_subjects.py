@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from rollguard.generators.mutation import subjects
 from rollguard.generators.rule_tests.coverage import share
 from rollguard.generators.rules.platform import RenderedAlert, rendered_alerts
-from rollguard.spec.loading import load_rollout
 from rollguard.spec.platform import PlatformTest, platform_alerts
 from rollguard.spec.rollout import Rollout
-
-SHIPPED = Path(__file__).parents[4] / "rollouts" / "model-canary.yaml"
+from tests.factories import shipped_rollout
 
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(SHIPPED)
+    return shipped_rollout()
 
 
 def exporter_down(rollout: Rollout) -> RenderedAlert:

@@ -12,7 +12,7 @@ from rollguard.generators.rule_tests.notation import STALE, Sample, expanded, sh
 from rollguard.generators.rules.alerting import rendered_rules, rule_file
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.loading import load_rollouts
-from tests.unit.generators.test_output import ROOT
+from tests.factories import ROOT
 
 
 def kinds(text: str) -> list[tuple[str, str]]:

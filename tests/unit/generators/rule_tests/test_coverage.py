@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,8 @@ from rollguard.generators.rule_tests.coverage import GuardCoverage, Kind, covera
 from rollguard.generators.rule_tests.files import cases
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.loading import load_rollout, load_rollouts
+from tests.factories import ROOT
 
-ROOT = Path(__file__).parents[4]
 ROLLOUT = load_rollout(ROOT / "rollouts" / "model-canary.yaml")
 WATCHED = next(guard for guard in ROLLOUT.guards if guard.alert == "WinRateDrop")
 CASES = list(cases(ROLLOUT, WATCHED, Timing()))

@@ -11,14 +11,14 @@ from rollguard.conventions import PLATFORM_JOBS
 from rollguard.errors import FileProblemsError
 from rollguard.generators.rules.alerting import rendered_rules
 from rollguard.generators.rules.platform import platform_rules, platform_tests, rendered_alerts
-from rollguard.monitoring.alerts import GuardAlert
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.platform import acting_guards, is_platform, load_platform, platform_alerts
 from rollguard.spec.rollout import Rollout
 from rollguard.spec.templates import GuardError
 from rollguard.state import State
+from tests.factories import SHIPPED, shipped_rollout
+from tests.factories import guard_alert as alert
 
-SHIPPED = Path(__file__).parents[4] / "rollouts" / "model-canary.yaml"
 NAME = "model-canary"
 
 CATALOGUE = {
@@ -38,7 +38,7 @@ HOLDS = ["RollguardExporterDown", "RollguardExporterStale", "PrometheusRuleFailu
 
 @pytest.fixture
 def rollout() -> Rollout:
-    return load_rollout(SHIPPED)
+    return shipped_rollout()
 
 
 @pytest.fixture
@@ -46,10 +46,6 @@ def pair(rollout: Rollout) -> list[Rollout]:
     """Two rollouts that are scraped at different intervals."""
     scrape = rollout.scrape.model_copy(update={"interval": 60.0})
     return [rollout, rollout.model_copy(update={"rollout": "other", "scrape": scrape})]
-
-
-def alert(guard: str) -> GuardAlert:
-    return GuardAlert(NAME, guard, True, 0.0, guard, {}, {})
 
 
 # The file
