@@ -20,7 +20,7 @@ from rollguard.cli.options import (
     table,
 )
 from rollguard.errors import FileProblemsError
-from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
 from rollguard.generators.tools import amtool
 from rollguard.spec.loading import load_rollouts

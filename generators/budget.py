@@ -13,7 +13,7 @@ from typing import Any
 
 from rollguard import durations
 from rollguard.conventions import ROLLBACK_RECEIVER, STAGE_METRIC
-from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.alertmanager.routing import GROUP_INTERVAL_SECONDS
 from rollguard.generators.promql import syntax
 from rollguard.generators.rules.alerting import alerting_rule, labels

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rollguard import durations
 from rollguard.errors import FileProblemsError
-from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.yamlfile import Location

@@ -11,8 +11,8 @@ from pathlib import Path
 from rollguard import durations
 from rollguard.conventions import DRILL, NOTICES, ROLLBACK_RECEIVER
 from rollguard.errors import Problem, RollguardError
+from rollguard.generators.alertmanager.existing_routes import RouteTree, Stop, is_true
 from rollguard.generators.alertmanager.receivers import WATCHDOG_RECEIVER
-from rollguard.generators.alertmanager.route_tree import RouteTree, Stop, is_true
 from rollguard.generators.rules.alerting import labels
 from rollguard.generators.rules.platform import rendered_alerts
 from rollguard.generators.tools import binaries

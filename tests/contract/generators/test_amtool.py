@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from rollguard.cli.main import cli
 from rollguard.errors import FileProblemsError
 from rollguard.generators import output
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.alertmanager.receivers import Chat, Email, Routing
-from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.tools import amtool, binaries
 from rollguard.spec.loading import load_rollouts
 from tests.factories import ROOT

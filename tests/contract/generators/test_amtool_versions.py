@@ -11,8 +11,8 @@ import yaml
 
 from rollguard.errors import FileProblemsError
 from rollguard.generators import output
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.alertmanager.receivers import Routing
-from rollguard.generators.alertmanager.route_tree import RouteTree
 from rollguard.generators.tools import amtool, binaries
 from rollguard.spec.loading import load_rollouts
 from tests import versions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rollguard.generators.alertmanager.route_tree import RouteTree
+from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.budget import GuardBudget, budget
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.rollout import Rollout
