@@ -29,7 +29,7 @@ from rollguard.exporters.canary.rows import RowDecoder
 from rollguard.exporters.canary.state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
 from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.measures.distances import Array
-from rollguard.exporters.measures.drift import DriftWindow
+from rollguard.exporters.measures.drift_windows import DriftWindow
 from rollguard.exporters.measures.reference import Reference
 from rollguard.exporters.measures.windows import RollingSums
 from rollguard.exporters.runtime.follower import Input

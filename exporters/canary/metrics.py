@@ -18,7 +18,7 @@ from rollguard.exporters.canary.outcomes import (
 )
 from rollguard.exporters.canary.state import Cell, Cohort, Totals
 from rollguard.exporters.exposition.families import Family, by_label, single
-from rollguard.exporters.measures.drift import Drift
+from rollguard.exporters.measures.drift_windows import Drift
 from rollguard.metric import Metric
 
 MIN_TRADES = 1000

@@ -8,7 +8,7 @@ from scipy.signal import lfilter
 from scipy.stats import entropy
 
 from rollguard.exporters.measures.distances import Array, kolmogorov_smirnov
-from rollguard.exporters.measures.drift import SLICES, DriftWindow
+from rollguard.exporters.measures.drift_windows import SLICES, DriftWindow
 from rollguard.exporters.measures.reference import Reference
 
 NOW = 1_700_000_000.0
