@@ -195,7 +195,7 @@ def shown_at_last(written: Path, tmp_path_factory: pytest.TempPathFactory) -> di
     return exported(folder)
 
 
-@pytest.mark.parametrize("enabled", [False, True])
+@pytest.mark.parametrize("enabled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ROLLOUTS)
 def test_nothing_is_missed_in_the_last_stage_that_can_no_longer_be_measured(
     name: str,
