@@ -225,6 +225,16 @@ def _control_plane() -> Iterator[Panel]:
         least=0,
         no_value="no targets",
     )
+    yield lines(
+        "Hung targets",
+        "1 while a step of a target has not ended for over 5 s. `rollguard status` says since when.",
+        [query("max by (rollout, target) (rollguard_target_hanging)", "{{rollout}}: {{target}}")],
+        unit=NUMBER,
+        thresholds=steps(NOTHING, (1, BREACHED)),
+        least=0,
+        most=1,
+        no_value="no targets",
+    )
 
 
 def _exporters() -> Iterator[Panel]:

@@ -70,7 +70,6 @@ def test_no_login_of_a_url_is_logged_answered_or_kept(tmp_path: Path) -> None:
     [
         ("status", "--server", "http://ann:s3cret@127.0.0.1:1"),
         ("status", "--server", "ftp://ann:s3cret@127.0.0.1"),
-        ("budget", "--prometheus", "http://ann:s3cret@127.0.0.1:1"),
         (
             "export",
             "forecast",

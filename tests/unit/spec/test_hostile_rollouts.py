@@ -233,7 +233,9 @@ def test_a_pattern_that_would_backtrack_without_end_is_no_delay(folder: Path) ->
     data["guards"][0]["metrics"]["m"] = 'up{x="' + "a" * 60 + '!",x!~"(a+)+"}'
     (folder / "pattern").mkdir()
     (folder / "pattern" / "evil.yaml").write_text(dump(data), encoding="utf-8")
-    code = "from pathlib import Path; from rollguard import loading; loading.load_rollout(Path('evil.yaml'))"
+    code = (
+        "import pathlib; from rollguard.spec import loading; loading.load_rollout(pathlib.Path('evil.yaml'))"
+    )
     command = [exporters.ROLLGUARD[0], "-c", code]
     subprocess.run(command, cwd=folder / "pattern", timeout=SECONDS, check=True)
 
