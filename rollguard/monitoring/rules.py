@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from rollguard.conventions import ROLLOUT_LABEL
+from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
 from rollguard.monitoring.alerts import GuardAlert, Labels, Moment, NotificationError, guard_alert, texts
 
 Data = TypeVar("Data")
@@ -53,10 +53,12 @@ class Evaluation:
         firing: alerts that fire.
         evaluated: by rollout, when its rules were evaluated last, in Prometheus's words: what counts is
             whether they change.
+        queries: by rollout and guard, the expression of its rule.
     """
 
     firing: tuple[GuardAlert, ...]
     evaluated: Mapping[str, str]
+    queries: Mapping[tuple[str, str], str]
 
 
 @dataclass(frozen=True)
@@ -77,17 +79,20 @@ def parse_rules(body: bytes) -> Evaluation:
     groups = _decoded(body, _Groups).groups or ()
     firing: list[GuardAlert] = []
     evaluated: dict[str, str] = {}
+    queries: dict[tuple[str, str], str] = {}
     for group in groups:
         for rule in group.rules or ():
-            rollout = texts(rule.labels).get(ROLLOUT_LABEL)
+            labels = texts(rule.labels)
+            rollout = labels.get(ROLLOUT_LABEL)
             if rollout:
+                queries[rollout, labels.get(GUARD_LABEL, "")] = rule.query or ""
                 evaluated[rollout] = max(evaluated.get(rollout, ""), group.lastEvaluation)
             firing += [
                 _fires(alert, rule.query or "")
                 for alert in rule.alerts or ()
                 if alert.state == "firing" and texts(alert.labels).get(ROLLOUT_LABEL)
             ]
-    return Evaluation(tuple(firing), evaluated)
+    return Evaluation(tuple(firing), evaluated, queries)
 
 
 def _fires(alert: _Alert, query: str) -> GuardAlert:
@@ -99,15 +104,16 @@ def history_query(seconds: float) -> str:
     return f'ALERTS{{alertstate="firing", {ROLLOUT_LABEL}!=""}}[{max(1, round(seconds * 1000))}ms]'
 
 
-def parse_history(body: bytes) -> list[RecentFiring]:
-    """Return the alerts of an answer to `history_query`; raises NotificationError."""
+def parse_history(body: bytes, queries: Mapping[tuple[str, str], str]) -> list[RecentFiring]:
+    """Return the alerts of an answer to `history_query`, with their queries; raises NotificationError."""
     found = []
     for series in _decoded(body, _Matrix).result or ():
         known = texts(series.metric)
         labels = {key: value for key, value in known.items() if key not in ("__name__", "alertstate")}
         times = tuple(at for at, _ in series.values)
         if times:
-            found.append(RecentFiring(guard_alert(labels, {}, times[0]), times))
+            query = queries.get((labels.get(ROLLOUT_LABEL, ""), labels.get(GUARD_LABEL, "")), "")
+            found.append(RecentFiring(guard_alert(labels, {}, times[0], query=query), times))
     return found
 
 

@@ -141,7 +141,8 @@ class Reconciler:
         evaluation = parse_rules(self._get(f"{self._prometheus}/rules", {"type": "alert"}))
         since = now - self._known_until if self._known_until is not None else 0.0
         window = min(LONGEST_LOOK_BACK_SECONDS, max(0.0, since) + OVERLAP_SECONDS)
-        history = parse_history(self._get(f"{self._prometheus}/query", {"query": history_query(window)}))
+        answer = self._get(f"{self._prometheus}/query", {"query": history_query(window)})
+        history = parse_history(answer, evaluation.queries)
         self._control.evaluated(self._heard(evaluation, now), self._unsilenced(history), asked_at)
         self._known_until = now
         self._note(now)

@@ -51,6 +51,7 @@ def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
 
 
+@pytest.mark.slow  # `make check` says the same
 def test_the_shipped_rollouts_are_right(run: Run) -> None:
     found = run("check", "--rollouts", SHIPPED)
     assert (found.returncode, complaints(found)) == (0, [])

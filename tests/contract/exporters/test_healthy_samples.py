@@ -27,6 +27,12 @@ from rollguard.spec.rollout import Rollout
 from tests.factories import ROOT
 
 ROLLOUTS = {rollout.name: rollout for rollout in load_rollouts(ROOT / "rollouts") if rollout.scrape.exporter}
+_FIRST = {one.scrape.exporter.kind: name for name, one in reversed(ROLLOUTS.items()) if one.scrape.exporter}
+_EACH = [
+    pytest.param(name, marks=[] if name in _FIRST.values() else pytest.mark.slow, id=name)
+    for name in ROLLOUTS
+]
+"""One rollout of each exporter; the other trading features are alike, and long jobs."""
 SECONDS = {"canary": 1400, "validation": 120, "features": 120, "screener": 3600, "forecast": 3600}
 """Time of the samples by exporter, in which its counters came to what they show."""
 
@@ -128,7 +134,7 @@ def told(
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("name", ROLLOUTS)
+@pytest.mark.parametrize("name", _EACH)
 def test_healthy_samples_fire_no_guard(
     name: str, shown: dict[str, str], tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
 ) -> None:
@@ -196,7 +202,7 @@ def shown_at_last(written: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 
 @pytest.mark.parametrize("enabled", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", ROLLOUTS)
+@pytest.mark.parametrize("name", _EACH)
 def test_nothing_is_missed_in_the_last_stage_that_can_no_longer_be_measured(
     name: str,
     enabled: bool,
@@ -232,7 +238,7 @@ def failing(rollout: Rollout, text: str, folder: Path, promtool: str) -> set[str
     return found
 
 
-@pytest.mark.parametrize("name", [name for name, rollout in ROLLOUTS.items() if rollout.advance])
+@pytest.mark.parametrize("name", [one for one in _EACH if ROLLOUTS[str(one.id)].advance])
 def test_healthy_samples_meet_every_criterion(
     name: str, shown: dict[str, str], tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
 ) -> None:

@@ -86,6 +86,7 @@ def strings(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 # The output as a whole
 
 
+@pytest.mark.slow  # `make check` says the same
 def test_what_is_committed_is_what_is_generated() -> None:
     assert output.outdated(output.generate(ROLLOUTS), ROOT / "alerts" / "generated") == []
 

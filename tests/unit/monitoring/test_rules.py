@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_key_that_is_null_hides_no_alert(key: str) -> None:
 def test_lists_that_are_null_are_empty(group: dict[str, Any]) -> None:
     assert parse_rules(answer({"groups": [group]})).firing == ()
     assert parse_rules(answer({"groups": None})).firing == ()
-    assert parse_history(answer({"result": None})) == []
+    assert parse_history(answer({"result": None}), {}) == []
 
 
 def test_the_newest_evaluation_of_a_rollouts_rules_counts() -> None:
@@ -77,8 +78,10 @@ def test_the_newest_evaluation_of_a_rollouts_rules_counts() -> None:
 def test_series_of_the_history_are_alerts_with_the_times_at_which_they_fired() -> None:
     metric = {"__name__": "ALERTS", "alertstate": "firing", "alertname": "Errors", "rollout": "model"}
     matrix = {"resultType": "matrix", "result": [{"metric": metric, "values": [[100.5, "1"], [101.5, "1"]]}]}
-    (found,) = parse_history(answer(matrix))
+    queries = parse_rules(answer({"groups": [rules()]})).queries
+    (found,) = parse_history(answer(matrix), queries)
     assert (found.alert.guard, found.times) == ("Errors", (100.5, 101.5))
+    assert found.alert.query == "errors > 1"
     assert found.alert.labels == {"alertname": "Errors", "rollout": "model"}
 
 
@@ -88,7 +91,7 @@ def test_the_history_is_asked_for_by_a_window(seconds: float, window: str) -> No
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", answer({"groups": 1}), answer({"result": [1]})])
-@pytest.mark.parametrize("parse", [parse_rules, parse_history])
+@pytest.mark.parametrize("parse", [parse_rules, partial(parse_history, queries={})])
 def test_another_shape_is_an_error(parse: Any, body: bytes) -> None:
     with pytest.raises(NotificationError, match="Prometheus's answer"):
         parse(body)

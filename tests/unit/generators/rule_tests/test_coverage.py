@@ -23,6 +23,7 @@ def with_only(keep: Callable[[RenderedCase], bool]) -> GuardCoverage:
     return of_cases(ROLLOUT.name, WATCHED, [case for case in CASES if keep(case)])
 
 
+@pytest.mark.slow  # `make check` says the same
 def test_what_ships_is_covered() -> None:
     found = [guard for rollout in load_rollouts(ROOT / "rollouts") for guard in coverage(rollout, Timing())]
     assert [(guard.guard, guard.missing) for guard in found if guard.missing] == []
