@@ -14,7 +14,13 @@ import click
 from rollguard.cli.options import print_json, table
 from rollguard.generators.mutation import run
 from rollguard.generators.mutation import subjects as platform_subjects
-from rollguard.generators.mutation.run import Outcome, Subject
+from rollguard.generators.mutation.outcomes import (
+    LARGEST_EQUIVALENT_SHARE,
+    LEAST_KILLED_SHARE,
+    Figures,
+    Outcome,
+)
+from rollguard.generators.mutation.run import Subject
 from rollguard.generators.rule_tests import coverage
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.loading import load_rollout, load_rollouts, rollout_paths
@@ -71,7 +77,7 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
     found = _run(subjects)
     outcomes = [outcome for subject in subjects for outcome in found[id(subject)]]
     left = [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}]
-    figures = run.figures(outcomes)
+    figures = Figures.of(outcomes)
     if as_json:
         shares = {
             name: getattr(figures, name)
@@ -90,8 +96,8 @@ def mutate(rollouts: Path, scale: float, as_json: bool) -> bool:
         _show_figures(figures)
     return (
         not left
-        and figures.own_equivalent_share <= run.LARGEST_EQUIVALENT_SHARE
-        and figures.killed_share >= run.LEAST_KILLED_SHARE
+        and figures.own_equivalent_share <= LARGEST_EQUIVALENT_SHARE
+        and figures.killed_share >= LEAST_KILLED_SHARE
     )
 
 
@@ -133,16 +139,16 @@ def _words(outcome: Outcome) -> str:
             return f"{guard}: no test notices."
 
 
-def _show_figures(figures: run.Figures) -> None:
+def _show_figures(figures: Figures) -> None:
     click.echo(
         f"\n{figures.total} mutants: {figures.killed} killed, {figures.equivalent} equivalent "
         f"({_percent(figures.equivalent_share)}), {figures.survived} survived; "
         f"{_percent(figures.killed_share)} of those that can be noticed are."
     )
-    if figures.killed_share < run.LEAST_KILLED_SHARE:
-        click.echo(f"Expected at least {_percent(run.LEAST_KILLED_SHARE)}.")
-    if figures.own_equivalent_share > run.LARGEST_EQUIVALENT_SHARE:
-        most = _percent(run.LARGEST_EQUIVALENT_SHARE)
+    if figures.killed_share < LEAST_KILLED_SHARE:
+        click.echo(f"Expected at least {_percent(LEAST_KILLED_SHARE)}.")
+    if figures.own_equivalent_share > LARGEST_EQUIVALENT_SHARE:
+        most = _percent(LARGEST_EQUIVALENT_SHARE)
         own = _percent(figures.own_equivalent_share)
         click.echo(f"{own} are declared equivalent by rollout files, expected at most {most}.")
 

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from rollguard import durations
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.generators.mutation import equivalents
-from rollguard.generators.mutation.mutants import Kind, Mutant, mutants
+from rollguard.generators.mutation.mutants import Mutant, mutants
+from rollguard.generators.mutation.outcomes import Outcome, Status
 from rollguard.generators.promql.syntax import spliced, tokens
 from rollguard.generators.rule_tests.cases import Watched
 from rollguard.generators.rule_tests.files import cases, test_group
@@ -32,11 +33,6 @@ from rollguard.spec.rollout import Rollout
 from rollguard.spec.rule_tests import Equivalent
 from rollguard.yamlfile import read
 
-Status: TypeAlias = Literal["killed", "survived", "equivalent", "tolerated", "falsely declared"]
-
-LARGEST_EQUIVALENT_SHARE = 0.03
-"""Of all mutants, what rollout files may declare; the library's own declarations are not theirs to mend."""
-LEAST_KILLED_SHARE = 0.95
 _EVALUATIONS_IN_A_ROUND = 100
 """After so many, what goes on without the mutants that are killed by then saves more than a start costs."""
 _EVALUATIONS_OF_A_DATABASE = 8
@@ -97,57 +93,6 @@ class Subject:
     def size(self) -> float:
         """About how many evaluations its tests take."""
         return sum(map(self.cost, self.groups))
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one mutant, or of a declaration that no mutant answers to."""
-
-    path: Path
-    line: int
-    guard: str
-    kind: Kind | None
-    mutation: str
-    status: Status
-    reason: str = ""
-    diff: str = ""
-    own: bool = False
-    """Whether the rollout file declares it, not the library."""
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How many mutants there are of each sort; those that Prometheus refuses are none."""
-
-    total: int
-    killed: int
-    equivalent: int
-    survived: int
-    own_equivalent: int
-
-    @property
-    def killed_share(self) -> float:
-        """Killed mutants among those that are not equivalent, 0-1."""
-        noticeable = self.total - self.equivalent
-        return self.killed / noticeable if noticeable else 1.0
-
-    @property
-    def equivalent_share(self) -> float:
-        """Equivalent mutants among all, 0-1."""
-        return self.equivalent / self.total if self.total else 0.0
-
-    @property
-    def own_equivalent_share(self) -> float:
-        """Mutants that rollout files declare equivalent among all, 0-1."""
-        return self.own_equivalent / self.total if self.total else 0.0
-
-
-def figures(found: Sequence[Outcome]) -> Figures:
-    """Return what became of mutants, counted."""
-    statuses = [outcome.status for outcome in found if outcome.kind]
-    killed, equivalent = statuses.count("killed"), statuses.count("equivalent")
-    own = sum(outcome.own for outcome in found if outcome.status == "equivalent")
-    return Figures(len(statuses), killed, equivalent, len(statuses) - killed - equivalent, own)
 
 
 def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:

@@ -96,17 +96,22 @@ class Watched:
             raise RenderingError(f"{rollout.name}: guard {guard.name}", ExpressionError(words), "for")
         self.waits = self.timing.steps(self.timing.seconds(guard.for_))
         self._names_by_part: dict[int, dict[str, Any]] = {}
+        self._written_by_part: dict[int, list[tuple[TestCase, RenderedCase]]] = {}
 
-    def written(self, part: Condition) -> Iterator[tuple[TestCase, RenderedCase]]:
-        """Yield the template's cases that apply to a condition, as written and rendered."""
-        for case in self._applying(part):
-            at = self.begins(part, case) + self.waits
-            series = self.series(part, case)
-            rendered = RenderedCase(
-                self.guard, self.parts.index(part) + 1, case.case, case.about, series,
-                ((at, case.case == FIRES),), self.timing.interval,
-            )  # fmt: skip
-            yield case, rendered
+    def written(self, part: Condition) -> Sequence[tuple[TestCase, RenderedCase]]:
+        """Return the template's cases that apply to a condition, as written and rendered."""
+        if id(part) not in self._written_by_part:
+            self._written_by_part[id(part)] = [
+                (case, self._case(part, case)) for case in self._applying(part)
+            ]
+        return self._written_by_part[id(part)]
+
+    def _case(self, part: Condition, case: TestCase) -> RenderedCase:
+        at = self.begins(part, case) + self.waits
+        return RenderedCase(
+            self.guard, self.parts.index(part) + 1, case.case, case.about, self.series(part, case),
+            ((at, case.case == FIRES),), self.timing.interval,
+        )  # fmt: skip
 
     def healthy(self, part: Condition) -> TestCase:
         """Return the last case that applies to a condition: by it, the condition is silent."""

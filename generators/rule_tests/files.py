@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from rollguard import durations
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.generators.rule_tests.cases import BEFORE_FOR, FIRES, SILENT, RenderedCase, Watched
-from rollguard.generators.rule_tests.derived import derived, stage_fades, stage_series
+from rollguard.generators.rule_tests.derived import derived
+from rollguard.generators.rule_tests.following import stage_fades, stage_series
 from rollguard.generators.rules.alerting import other_stages
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.guards import all_guards

@@ -16,7 +16,8 @@ from rollguard.cli.main import cli
 from rollguard.generators.mutation import equivalents
 from rollguard.generators.mutation import run as mutation
 from rollguard.generators.mutation.mutants import Mutant
-from rollguard.generators.mutation.run import Outcome, Subject
+from rollguard.generators.mutation.outcomes import LARGEST_EQUIVALENT_SHARE, Figures, Outcome
+from rollguard.generators.mutation.run import Subject
 from rollguard.generators.rules.alerting import RenderingError
 from rollguard.generators.rules.timing import Timing
 from rollguard.generators.tools import binaries
@@ -149,7 +150,7 @@ def test_a_false_declaration_is_found(change: Change, mutation_: str, reason: st
 def test_an_equivalent_mutant_is_declared_and_found_so() -> None:
     found = mutation.outcomes(subject("OnnxParityFailure"))
     assert left(found) == {"increase becomes rate": "equivalent"}
-    figures = mutation.figures(found)
+    figures = Figures.of(found)
     assert figures.killed_share == 1
     assert (figures.equivalent, figures.own_equivalent) == (1, 0)
 
@@ -166,7 +167,7 @@ def test_what_the_rollout_file_declares_is_its_own(change: Change) -> None:
     (guard,) = (
         item for item in mutation.subjects(PATH, changed, Timing()) if item.guard == "OnnxParityFailure"
     )
-    assert mutation.figures(mutation.outcomes(guard)).own_equivalent == 1
+    assert Figures.of(mutation.outcomes(guard)).own_equivalent == 1
 
 
 def test_a_declaration_that_cannot_be_rendered_names_its_guard(change: Change) -> None:
@@ -255,7 +256,7 @@ def holds_its_targets(done: Result) -> None:
     assert done.exit_code == 0, done.stdout
     found = json.loads(done.stdout)
     assert found["killed_share"] >= 0.95
-    assert found["equivalent_share"] <= mutation.LARGEST_EQUIVALENT_SHARE
+    assert found["equivalent_share"] <= LARGEST_EQUIVALENT_SHARE
     assert found["total"] == len(found["mutants"])
 
 

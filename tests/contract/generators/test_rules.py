@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from rollguard.cli.main import cli
 from rollguard.generators import output
 from rollguard.generators.mutation import run
+from rollguard.generators.mutation.outcomes import Figures
 from rollguard.generators.rule_tests.coverage import coverage
 from rollguard.generators.rule_tests.files import cases
 from rollguard.generators.rule_tests.files import test_files as rendered_tests
@@ -323,7 +324,7 @@ def test_rendered_tests_notice_a_broken_rule(binary: str, shipped: Rollout, name
     subject, *_ = run.subjects(ROOT / "rollouts" / "model-canary.yaml", rollout, Timing())
     outcomes = run.outcomes(subject)
     assert [outcome for outcome in outcomes if outcome.status in {"survived", "falsely declared"}] == []
-    assert run.figures(outcomes).killed >= 3
+    assert Figures.of(outcomes).killed >= 3
 
 
 def test_rendered_tests_notice_another_action(binary: str, shipped: Rollout, write: Write) -> None:
