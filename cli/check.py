@@ -25,7 +25,6 @@ from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.generators import checks
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
 from rollguard.generators.checks import metrics, routes, rules
-from rollguard.generators.checks import rules as rendering
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
@@ -96,12 +95,12 @@ def check(
     result = _Result()
     settings = _routing(routing, result)
 
-    def material(checked: Sequence[LoadedRollout], folder: Path) -> CheckContext:
+    def context(checked: Sequence[LoadedRollout], folder: Path) -> CheckContext:
         # What a broken file would render to is not known, so nothing is called left over.
         fresh = None if result.findings else generated
         return CheckContext(checked, folder, settings, own, fresh, runbooks)
 
-    _run(rollouts, material, result)
+    _run(rollouts, context, result)
     if as_json:
         print_json(_plain(result))
     elif lines:
@@ -121,7 +120,7 @@ def _routing(path: Path | None, result: _Result) -> Routing:
 
 
 def _run(
-    rollouts: Path, material: Callable[[Sequence[LoadedRollout], Path], CheckContext], result: _Result
+    rollouts: Path, context: Callable[[Sequence[LoadedRollout], Path], CheckContext], result: _Result
 ) -> None:
     loaded, problems = load_each(rollouts)
     result.add(checks.SPEC, problems)
@@ -133,7 +132,7 @@ def _run(
     if not checked:
         return
     with tempfile.TemporaryDirectory(prefix="rollguard-") as folder:
-        found = material(checked, Path(folder))
+        found = context(checked, Path(folder))
         try:
             result.findings += checks.run(found)
         except FileProblemsError as error:  # of a file of Alertmanager that cannot be read
@@ -149,7 +148,7 @@ def _renderable(checked: Sequence[LoadedRollout], result: _Result) -> list[Loade
     """Return the rollouts that can be rendered; of the others, every guard that cannot is a finding."""
     found = []
     for item in checked:
-        problems = set(rendering.rendering_problems(item))
+        problems = set(rules.rendering_problems(item))
         result.add(rules.NAME, problems)
         if not problems:
             found.append(item)

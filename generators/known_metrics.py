@@ -69,7 +69,7 @@ def exposition(path: Path) -> tuple[Metric, ...]:
     Args:
         path: a file in Prometheus's text format.
     Raises:
-        OffersError: it cannot be read, or has no metric.
+        ExpositionError: it cannot be read, or has no metric.
     """
     try:
         if path.stat().st_size > MAX_BYTES:

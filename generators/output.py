@@ -154,7 +154,7 @@ def write_files(files: Mapping[str, str], folder: Path, ours: Sequence[str]) -> 
 
 
 def outdated_files(files: Mapping[str, str], folder: Path, ours: Sequence[str]) -> list[Path]:
-    """Return which files differ from what would be written, are missing, or are left over; as for `write`."""
+    """Return which files differ from what would be written, are missing, or left over; see `write_files`."""
     wanted = {folder / name: text for name, text in files.items()}
     found = [path for pattern in ours for path in folder.glob(pattern)]
     return [

@@ -298,13 +298,13 @@ def addresses(stack: Stack) -> Iterator[str]:
     yield f"next: rollguard start {stack.guarded[0].name}{options}; Ctrl-C stops everything"
 
 
-def _watch(keepers: Sequence[Supervisor], client: Client, known: int, say: Callable[[str], None]) -> None:
+def _watch(supervisors: Sequence[Supervisor], client: Client, known: int, say: Callable[[str], None]) -> None:
     """Keep the processes running; tell new ledger entries, guards that fire, targets that are behind."""
     firing: set[tuple[str, str]] = set()
     behind: set[tuple[str, str]] = set()
     silent = False
     while True:
-        for supervisor in keepers:
+        for supervisor in supervisors:
             supervisor.look()
         try:
             for entry in client.history(after=known):

@@ -123,7 +123,7 @@ class RunState(msgspec.Struct):
 
 
 class LongestRun:
-    """The longest run of failed calls within the window; see `exporters.measures.accumulators.Tally`."""
+    """The longest run of failed calls within the window; an accumulator (exporters/measures)."""
 
     metric = metrics.BROKER_FAILURES
 

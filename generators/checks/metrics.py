@@ -58,7 +58,7 @@ def saved_exposition(item: LoadedRollout) -> tuple[Metric, ...] | None:
     """Return the metrics of the file that a rollout names, relative to its own; None where it names none.
 
     Raises:
-        OffersError: it cannot be read.
+        ExpositionError: it cannot be read.
     """
     given = item.rollout.scrape.offers
     if given is None:
@@ -67,6 +67,14 @@ def saved_exposition(item: LoadedRollout) -> tuple[Metric, ...] | None:
         return known_metrics.exposition(item.document.path.parent / Path(given))
     except known_metrics.ExpositionError as error:
         raise known_metrics.ExpositionError(f"is {given}, which {error}") from error
+
+
+def known_series(item: LoadedRollout) -> Mapping[str, SelectableSeries] | None:
+    """Return what a rollout's expressions may select; None where this check says that it cannot be read."""
+    try:
+        return everything(item, saved_exposition(item))
+    except known_metrics.ExpositionError:
+        return None
 
 
 def everything(item: LoadedRollout, saved: Iterable[Metric] | None) -> Mapping[str, SelectableSeries]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rollguard.generators import known_metrics
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
-from rollguard.generators.checks.metrics import everything, saved_exposition, uses
+from rollguard.generators.checks.metrics import known_series, uses
 from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.generators.promql.reads import Limit
 from rollguard.spec.series import Series
@@ -26,10 +25,9 @@ _UNIT_OF = {spelling: unit for unit, spellings in _SPELLINGS.items() for spellin
 def check(material: CheckContext) -> Iterator[Finding]:
     """Yield ratios given as percent, and units that are not the metric's."""
     for item in material.checked:
-        try:
-            known = everything(item, saved_exposition(item))
-        except known_metrics.ExpositionError:
-            continue  # the check of metrics says so
+        known = known_series(item)
+        if known is None:
+            continue
         found = dict.fromkeys((limit, used.location) for used in uses(item) for limit in used.reading.limits)
         for limit, location in found:
             if _unit(limit.metric, known) == "ratio" and 1 < abs(limit.value) <= 100:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rollguard.conventions import VARIANT_LABEL
-from rollguard.generators import known_metrics
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
-from rollguard.generators.checks.metrics import everything, saved_exposition, uses
+from rollguard.generators.checks.metrics import known_series, uses
 from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.yamlfile import Location
 
@@ -17,10 +16,9 @@ NAME = "variants"
 def check(material: CheckContext) -> Iterator[Finding]:
     """Yield selections that add up, or mix, those who have the feature and those who do not."""
     for item in material.checked:
-        try:
-            known = everything(item, saved_exposition(item))
-        except known_metrics.ExpositionError:
-            continue  # the check of metrics says so
+        known = known_series(item)
+        if known is None:
+            continue
         for metric, location in sorted(set(_of_every_variant(item, known)), key=str):
             message = f"reads {metric} of every {VARIANT_LABEL}: the exposed are lost among the others."
             hint = f'Name the one that is meant, such as {metric}{{{VARIANT_LABEL}="exposed"}}.'
