@@ -1,4 +1,4 @@
-"""`make bench`: every measurement by name; without one, those of the control plane that the README quotes."""
+"""Run a measurement by its name, or without a name those of the control plane that the README quotes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long it takes from an exposed breach until a client reads the flag as off, with the real servers.
+"""Measure the time from a breach until clients read the flag as off, with the real servers.
 
 Each trial has a rollout of its own, with a tiny exporter of one gauge, as Alertmanager lets the second alert
 of a group wait. It sets the gauge over its limit at a random phase of the scrapes, and asks by OFREP and an

@@ -1,4 +1,4 @@
-"""How long rules take to render, beside promtool's reading of the same files; and the check of what ships.
+"""Measure how long rules take to render and what ships takes to check, beside promtool.
 
 Rollouts of ten guards, of three templates, are written as files and loaded as `rollguard generate` does. Each
 size runs in a process of its own, so that the memory is its own. On a machine that others use, CPU

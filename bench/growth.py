@@ -1,10 +1,11 @@
-"""How cost grows with size: events in a window, and series of a scrape; each size in a process of its own.
+"""Measure how cost grows with the events in a window and the series of a scrape.
 
     python -m bench growth
 
-Scores with two features go into a window of the model canary, drift too, all within its half hour. What it
-takes to read them should grow as they do, to the power of 1; what a scrape takes, and a checkpoint, and
-memory, should not grow at all. Series: gauges with two labels as text.
+Each size runs in a process of its own. Scores with two features go into a window of the model canary,
+drift too, all within its half hour. What it takes to read them should grow as they do, to the power of
+1; what a scrape takes, and a checkpoint, and memory, should not grow at all. Series: gauges with two
+labels as text.
 """
 
 from __future__ import annotations

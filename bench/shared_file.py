@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 
 from bench.measuring import spread
-from tests.contract.targets.test_shared_file import NAMES, Served
+from tests.contract.many_rollouts import NAMES, Served
 from tests.polling import eventually
 
 
