@@ -14,12 +14,15 @@ _KEPT = 128
 
 
 def matches(pattern: str, text: str) -> bool | None:
-    """Return whether a pattern is of a whole text; None where the pattern cannot be read.
+    """Return whether a pattern is of a whole text; None where either cannot be read, as half of a character.
 
     Source: https://github.com/google/re2/wiki/Syntax
     """
     compiled = _compiled(pattern)
-    return None if compiled is None else compiled.fullmatch(text) is not None
+    try:
+        return None if compiled is None else compiled.fullmatch(text) is not None
+    except UnicodeError:
+        return None
 
 
 def readable(pattern: str) -> bool:
