@@ -18,7 +18,7 @@ from tests.servers import MissingServerError, PostgresServer, RedisServer, runni
 
 Server = TypeVar("Server")
 
-settings.register_profile("rollguard", deadline=None)  # a busy machine breaks nothing
+settings.register_profile("rollguard", deadline=None, max_examples=50)  # a busy machine breaks nothing
 settings.load_profile("rollguard")
 
 

@@ -195,7 +195,7 @@ def test_services_that_trickle_keep_no_other_service_waiting(
 
 
 def test_many_targets_are_stepped_by_few_threads(run: Callable[[Applier], TargetPool]) -> None:
-    names = [f"release-{number}" for number in range(300)]
+    names = [f"release-{number}" for number in range(60)]
     targets = {name: [FakeFile("file"), FakeTarget("service")] for name in names}
     before = threading.active_count()
     run(Applier([rollout_named(name) for name in names], targets, dict))

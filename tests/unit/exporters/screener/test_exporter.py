@@ -310,11 +310,11 @@ def test_names_of_a_table_do_not_grow_without_end() -> None:
     assert scan.ratings["other"] == scan.gates["other"] == 900
 
 
-def test_a_million_symbols_take_no_more_memory_than_a_market() -> None:
+def test_a_hundred_thousand_symbols_take_no_more_memory_than_a_market() -> None:
     scans = Scans()
     row = {"scan_id": "1", "composite_score": 1.0, "rating": "Buy", "setup_score": 50.0}
-    broken = scans.take({"id": number, "symbol": f"S{number}", **row} for number in range(1_000_000))
-    assert broken == 1_000_000 - MAX_ROWS
+    broken = scans.take({"id": number, "symbol": f"S{number}", **row} for number in range(100_000))
+    assert broken == 100_000 - MAX_ROWS
     assert len(scans.kept[0].composites) == len(scans.kept[0].scores) == scans.kept[0].judged == MAX_ROWS
 
 
