@@ -64,6 +64,7 @@ FLAG_STATE = Metric(
     "rollout_flag_state", "gauge", "State of the flag: 1 for one, 0 for the others.", ("state",)
 )
 STAGE_ENTERED = Metric(STAGE_ENTERED_METRIC, "gauge", "When the stage or state began.", unit="seconds")
+RUN = Metric("rollout_run", "gauge", "Number of the run that is on; no sample while none is.")
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
 WATCHES = Metric("rollguard_watch_turns_total", "counter", "Looks at Prometheus.", ("result",))
 LAST_WATCH = Metric(

@@ -222,15 +222,17 @@ class Metrics(Listener):
             metric_names.FLAG_STATE, [(rollout.name, state.status, FLAG_STATES) for rollout, state in pairs]
         )
         entered, percent = _of_rollouts(metric_names.STAGE_ENTERED), _of_rollouts(metric_names.PERCENT)
-        drilled = _of_rollouts(metric_names.DRILLED)
+        drilled, run = _of_rollouts(metric_names.DRILLED), _of_rollouts(metric_names.RUN)
         for rollout, state in pairs:
+            if state.running:
+                run.add_metric([rollout.name], state.run)
             if state.seq:
                 entered.add_metric([rollout.name], state.entered_at)
             if state.drilled_at is not None:
                 drilled.add_metric([rollout.name], state.drilled_at)
             if rollout.name not in self._control.undefined:
                 percent.add_metric([rollout.name], percent_of(rollout, state))
-        yield from (entered, percent, drilled)
+        yield from (entered, run, percent, drilled)
         yield from self._conditions(pairs)
         yield from self._counts()
 

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from rollguard.control.decisions import Clock
 from rollguard.errors import RollguardError
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.server import metric_names
@@ -31,8 +32,8 @@ TARGETS = tuple(Target(flagd_file=FlagdFile(path=name)) for name in ("a.json", "
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
-def fire(app: App, guard: str = "DriftDetected", said: str = "") -> None:
-    alert = GuardAlert(NAME, guard, True, NOW, guard, {}, {"description": said})
+def fire(app: App, guard: str = "DriftDetected", said: str = "", firing: bool = True) -> None:
+    alert = GuardAlert(NAME, guard, firing, NOW, guard, {}, {"description": said})
     app.control.notify(Notification((alert,)), NOW)
 
 
@@ -168,6 +169,28 @@ def test_the_share_is_the_stages(app: App) -> None:
     app.control.start(NAME, actor="ann")
     app.control.promote(NAME, actor="ann", early=True)
     assert app.sample("rollout_percent", rollout=NAME) == 10
+
+
+def test_the_run_is_shown_while_it_is_on(app: App) -> None:
+    assert app.sample("rollout_run", rollout=NAME) is None
+    app.control.start(NAME, actor="ann")
+    assert app.sample("rollout_run", rollout=NAME) == 1
+    fire(app)
+    assert app.sample("rollout_run", rollout=NAME) is None
+    app.control.acknowledge(NAME, actor="ann")
+    assert app.sample("rollout_run", rollout=NAME) is None
+    fire(app, firing=False)
+    app.control.clock = Clock(lambda: NOW + 86_400, lambda: NOW)
+    app.control.start(NAME, actor="ann")
+    assert app.sample("rollout_run", rollout=NAME) == 2
+
+
+def test_an_enabled_rollout_is_still_in_its_run(app: App) -> None:
+    app.control.start(NAME, actor="ann")
+    while app.control.state(NAME).status == "ROLLING_OUT":
+        app.control.promote(NAME, actor="ann", early=True)
+    assert app.sample("rollout_run", rollout=NAME) == 1
+    assert app.sample("rollout_percent", rollout=NAME) == 100
 
 
 def test_a_stage_has_the_time_it_began(app: App) -> None:
