@@ -90,9 +90,11 @@ class State:
         acknowledged: False from a rollback, or a step back, until somebody has looked at it.
         stepped_back: whether this run has gone back a stage; the next breach ends it.
         excused: guards that fired as it went back a stage: until the cooldown is over they may echo.
-        held: guards that hold it: each until it was evaluated false with data.
+        held: guards that hold it: each until it was false with data for its `clear_for`.
         approved: the stage that a person has let begin; empty where nobody has.
         overdue: whether the stage has passed its deadline, and that was said.
+        hold_changed: by guard, when it last began to hold the stage or ceased to, Unix seconds.
+        resumed_at: when a pause of this stage last ended, Unix seconds; 0 where there was none.
         clock_from: since when the stage's hold counts, Unix seconds.
         clock_until: when a pause or a guard's hold stopped it, Unix seconds; None while it counts.
         clock_earlier: begins and ends of the times before, in which it counted, too; Unix seconds.
@@ -120,6 +122,8 @@ class State:
     held: frozenset[str] = frozenset()
     approved: str = ""
     overdue: bool = False
+    hold_changed: Mapping[str, float] = field(default_factory=dict)
+    resumed_at: float = 0.0
     clock_from: float = 0.0
     clock_until: float | None = None
     clock_earlier: tuple[tuple[float, float], ...] = ()
@@ -144,6 +148,13 @@ class State:
         """Return begins and ends of the times in which the stage's clock counted so far, Unix seconds."""
         until = now if self.clock_until is None else self.clock_until
         return (*self.clock_earlier, (self.clock_from, until))
+
+    def counts_from(self, guard: str) -> float:
+        """Return since when it counts that a guard fired and has resolved, Unix seconds.
+
+        What a pause passed over is over when it ends, and what a guard held for ends with its hold.
+        """
+        return max(self.entered_at, self.resumed_at, self.hold_changed.get(guard, 0.0))
 
     @property
     def running(self) -> bool:
@@ -243,9 +254,9 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
         case "pause":
             changes = {"paused_by": entry.actor}
         case "resume":
-            changes = {"paused_by": ""}
+            changes = {"paused_by": "", "resumed_at": entry.at}
         case "hold":
-            changes = {"held": state.held | set(told["guards"])}
+            changes = _held(state, state.held | set(told["guards"]), entry.at)
         case "overdue":
             changes = {"overdue": True}
         case "would_rollback":
@@ -260,8 +271,13 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
         case "drill_end":
             changes = {"drill": None, "drilled_at": entry.at if told["passed"] else state.drilled_at}
     if entry.kind in ("release", "acknowledge") and told.get("guards"):
-        changes["held"] = state.held - set(told["guards"])
+        changes |= _held(state, state.held - set(told["guards"]), entry.at)
     return changes | _clock(replace(state, **changes), entry.at)
+
+
+def _held(state: State, held: frozenset[str], at: float) -> dict[str, Any]:
+    """Return who holds the stage from now on."""
+    return {"held": held, "hold_changed": {**state.hold_changed, **dict.fromkeys(state.held ^ held, at)}}
 
 
 def _clock(state: State, at: float) -> dict[str, Any]:

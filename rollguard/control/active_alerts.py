@@ -199,11 +199,11 @@ class AlertMonitor:
         return self._active.of(name)
 
     def counting(self, state: State, fired: Sequence[RecentFiring] = ()) -> list[GuardAlert]:
-        """Return the alerts that count in a rollout's run, and those that fired since its state began."""
+        """Return the alerts that count in a rollout's run, and those that fired of late and still count."""
         past = [
             one.alert
             for one in fired
-            if one.alert.rollout == state.rollout and max(one.times) >= state.entered_at
+            if one.alert.rollout == state.rollout and max(one.times) >= state.counts_from(one.alert.guard)
         ]
         return self._active.of(state.rollout, since=state.started_at) + past
 

@@ -9,6 +9,7 @@ from typing import Literal
 from rollguard.control.transitions import cooldown_left
 from rollguard.durations import render
 from rollguard.monitoring.observation import Observation, criteria_of, guards_of
+from rollguard.spec.guards import clear_for
 from rollguard.spec.rollout import Rollout
 from rollguard.state import State
 
@@ -54,7 +55,10 @@ def waits_for(
     if left := cooldown_left(rollout, state, now, scale):
         found.append(Wait(f"its cooldown, {_rounded(left)} left"))
     current = seen if seen and seen.newest == state.newest else None
-    found += [Wait(f"{name}, which holds it{_stuck(state, name, current)}") for name in sorted(state.held)]
+    found += [
+        Wait(f"{name}, which holds it{_until(rollout, state, name, current, scale)}")
+        for name in sorted(state.held)
+    ]
     if current is None and asked:
         return [*found, Wait("Prometheus, which has not answered yet", "early")]
     if left := hold_left(rollout, state, current, now, scale):
@@ -116,11 +120,15 @@ def _watched(rollout: Rollout, state: State, seen: Observation) -> Iterator[Wait
             yield Wait(f"{criterion.name}: {criterion.error or _unmet(criterion.value)}", "early")
 
 
-def _stuck(state: State, name: str, seen: Observation | None) -> str:
-    """Return of a hold whose guard cannot judge how a person ends it."""
+def _until(rollout: Rollout, state: State, name: str, seen: Observation | None, scale: float) -> str:
+    """Return what a hold waits for, and how a person ends it whose guard cannot judge."""
+    guard = next((one for one in guards_of(rollout, state.position) if one.name == name), None)
     found = seen.guards.get(name) if seen else None
-    if found is None or found.condition not in ("waiting", "without data"):
+    if guard is None or found is None or found.condition == "breached":
         return ""
+    if found.condition == "armed":
+        needed = _rounded(clear_for(rollout, guard) / scale)
+        return f" until it was false for {needed}, {_rounded(found.clear_seconds or 0.0)} so far"
     why = found.why or "is below its minimal sample"
     return f" and {why}: `rollguard acknowledge {state.rollout} --reason …` ends that"
 

@@ -10,7 +10,7 @@ from rollguard.conventions import FALLBACK, PLATFORM
 from rollguard.durations import render
 from rollguard.monitoring.alerts import GuardAlert
 from rollguard.monitoring.observation import Observation, guards_of
-from rollguard.spec.guards import look_back
+from rollguard.spec.guards import clear_for, look_back
 from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import Action, Guard, Rollout
 from rollguard.state import BLIND, CASCADE, CLOCK, DEADLINE, State, Transition
@@ -36,8 +36,9 @@ def decide(
 
     A rollback is sticky: in ROLLBACK nothing is decided any more, whatever resolves or fires. An alert of a
     guard that is not armed in this stage, or of a paused rollout, consumes nothing: it counts as soon as a
-    stage arms its guard or somebody resumes. A hold ends when its guard was evaluated false with data,
-    or has none any more and the file lets that pass.
+    stage arms its guard or somebody resumes. A hold ends when its guard was evaluated false with data for
+    its `clear_for`, or when that cannot judge any more: below its minimal sample, or without data where the
+    file lets that pass.
 
     Args:
         rollout: the loaded rollout; the action comes from it, never from a label.
@@ -140,33 +141,40 @@ def _holds(rollout: Rollout, state: State, firing: Sequence[GuardAlert]) -> list
 def _releases(
     rollout: Rollout, state: State, firing: Sequence[GuardAlert], seen: Observation | None, scale: float
 ) -> list[Transition]:
-    """Return which holds are over: each with its reason, where that is not that it was evaluated false."""
+    """Return which holds are over: each with its reason, where that is not that it was false."""
     if not state.held or seen is None or seen.newest != state.newest:
         return []
     guards = {guard.name: guard for guard in guards_of(rollout, state.position) if guard.action == "hold"}
     fires = {alert.guard for alert in firing if alert.firing}
     over: dict[str, list[str]] = {}
     for name in sorted(state.held - fires - {DEADLINE, BLIND}):
-        why = _why_over(guards.get(name), name, state, seen, scale)
+        guard = guards.get(name)
+        left = f"no hold of {state.position} by today's file"
+        why = _why_over(rollout, guard, state, seen, scale) if guard else left
         if why is not None:
             over.setdefault(why, []).append(name)
     return [transitions.release(state, names, seen.evidence(), why) for why, names in over.items()]
 
 
-def _why_over(guard: Guard | None, name: str, state: State, seen: Observation, scale: float) -> str | None:
-    """Return why a hold is over: empty where its guard was evaluated false; None where it is not over."""
-    if guard is None:
-        return f"no hold of {state.position} by today's file"
-    if seen.evaluated_false(name):
-        return ""
-    found = seen.guards.get(name)
-    silent = found.silent_seconds if found else None
+def _why_over(rollout: Rollout, guard: Guard, state: State, seen: Observation, scale: float) -> str | None:
+    """Return why a hold is over: empty where its guard was false for long enough; None where it is not."""
+    found = seen.guards.get(guard.name)
+    if found is None:
+        return None
+    if found.condition == "armed":
+        held_seconds = seen.at - state.hold_changed.get(guard.name, 0.0)  # it may have fired elsewhere
+        clear = min(found.clear_seconds or 0.0, held_seconds)
+        return "" if clear >= clear_for(rollout, guard) / scale else None
+    silent = found.silent_seconds
     # A breach may echo for so long in what is left of the data.
     if silent is None or guard.use == PLATFORM or silent < max(SILENT_SECONDS, look_back(guard)) / scale:
         return None
+    where = f"in {state.position} for {render(round(silent * scale))}"
+    if found.condition == "waiting":
+        return f"below its minimal sample {where}"
     if guard.no_data not in ("ignore", "notify"):
         return None  # the file says that missing data holds
-    return f"no data in {state.position} for {render(round(silent * scale))}, and no_data is {guard.no_data}"
+    return f"no data {where}, and no_data is {guard.no_data}"
 
 
 def _counting(

@@ -73,7 +73,7 @@ def frozen(rollout: Rollout, now: float, scale: float) -> None:
 def held(state: State) -> None:
     """Refuse while a guard holds the stage, whether it still fires or not."""
     if state.held:
-        ends = "each guard lets go once it was evaluated false with data"
+        ends = "each guard lets go once it was false, with data, for its clear_for"
         mend = f"{ends}, or `rollguard acknowledge {state.rollout} --reason …`"
         raise RefusedError(f"{state.rollout} is held by {', '.join(sorted(state.held))}: {mend}.")
 

@@ -137,7 +137,7 @@ def approve(rollout: Rollout, state: State, *, actor: str, reason: str = "") -> 
 
 
 def hold(state: State, guards: Collection[str], evidence: Evidence) -> Transition:
-    """Return that guards hold a stage, until each was evaluated false with data."""
+    """Return that guards hold a stage, until each was false with data for long enough."""
     names = sorted(guards)
     told = {**evidence, "guards": names}
     return here(state, "hold", actor=GUARD, reason=", ".join(names), evidence=told)
@@ -150,7 +150,7 @@ def release(state: State, guards: Collection[str], evidence: Evidence, why: str 
         state: where it is.
         guards: their names.
         evidence: what was seen.
-        why: what people are told; empty where each was evaluated false with data.
+        why: what people are told; empty where each was false with data for long enough.
     """
     names = sorted(guards)
     reason = ", ".join(names) + (f": {why}" if why else "")

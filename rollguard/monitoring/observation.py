@@ -43,13 +43,17 @@ class GuardObservation:
             ``armed`` where it was evaluated false with data; None where nobody has looked.
         why: what is wrong; empty where nothing is.
         armed_share: for what part of the stage it could judge, 0-1; None where that is not known.
-        silent_seconds: for how long it has had no data at every look; None where it has data.
+        silent_seconds: for how long it could not judge at any look, without data or below its minimal
+            sample; None where it can.
+        clear_seconds: of a guard that holds: for how long it has been evaluated false with data, no longer
+            than its hold needs; None where it is not.
     """
 
     condition: Condition | None
     why: str = ""
     armed_share: float | None = None
     silent_seconds: float | None = None
+    clear_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +98,6 @@ class Observation:
     criteria: tuple[CriterionObservation, ...] = ()
     clock_seconds: float = 0.0
     ahead: tuple[str, ...] = ()
-
-    def evaluated_false(self, guard: str) -> bool:
-        """Return whether a guard was evaluated false, with data."""
-        return guard in self.guards and self.guards[guard].condition == "armed"
 
     def evidence(self) -> dict[str, Any]:
         """Return what was seen as JSON data, for the ledger."""

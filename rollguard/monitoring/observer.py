@@ -26,7 +26,7 @@ from rollguard.monitoring.prometheus import (
     SeveralSeriesError,
 )
 from rollguard.spec.falsifiable import criterion_fault
-from rollguard.spec.guards import SEVERAL, NoDataGuard
+from rollguard.spec.guards import SEVERAL, NoDataGuard, clear_for
 from rollguard.spec.needed_series import reads
 from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import Criterion, Guard, Rollout
@@ -42,6 +42,10 @@ _NO_DATA = "has no data"
 
 
 _SHARE_STEPS = 60
+
+
+_CLEAR_STEPS = 240
+"""An hour of a guard's data moment by moment; of longer times less closely."""
 
 
 _MOST_STEPS = 20_000
@@ -64,7 +68,7 @@ class Observer:
         self._failures: dict[str, tuple[int, dict[str, tuple[float, float]]]] = {}
         """By rollout its entry, and by criterion up to when it was asked and when it last failed."""
         self._silent: dict[str, dict[str, float]] = {}
-        """By rollout and guard, since when it has had no data at every look."""
+        """By rollout and guard, since when it could not judge at any look."""
         self._passed: dict[str, tuple[int, dict[tuple[float, float], float]]] = {}
         """By rollout its entry, and how much of times that are past was evaluated."""
 
@@ -107,7 +111,7 @@ class Observer:
             guards=self._silences(
                 rollout,
                 {
-                    guard.name: self._guard(rollout, guard, rules, now - state.entered_at)
+                    guard.name: self._guard(rollout, state, guard, rules, now)
                     for guard in guards_of(rollout, state.position)
                 },
                 now,
@@ -172,22 +176,26 @@ class Observer:
         self._failures[rollout.name] = (state.seq, {**known, name: (asked_until, failed_at)})
         return failed_at
 
-    def _guard(self, rollout: Rollout, guard: Guard, rules: Rules, seconds: float) -> GuardObservation:
+    def _guard(
+        self, rollout: Rollout, state: State, guard: Guard, rules: Rules, now: float
+    ) -> GuardObservation:
         own, interval = rules.guards.get(guard.name, ()), self.interval(rollout)
-        state, why = state_of(own)
+        found, why = state_of(own)
         try:
             judging, waiting = _asked(rollout, guard, own, _LOOKBACK_INTERVALS * interval)
         except queries.QueryError as error:
             why = why or f"cannot be read: {error}"
         if why:
             return GuardObservation("without data", why)
-        share = self._share(judging, seconds, interval)
-        if state != "inactive":
-            return GuardObservation("breached", "fires" if state == "firing" else "is pending", share)
+        share = self._share(judging, now - state.entered_at, interval)
+        if found != "inactive":
+            return GuardObservation("breached", "fires" if found == "firing" else "is pending", share)
         if _misses(rollout, guard, rules):
             return GuardObservation("without data", _NO_DATA, share)
         if all(self._prometheus.query(query) for query in judging):
-            return GuardObservation("armed", "", share)
+            holds = guard.name in state.held
+            clear = self._clear_seconds(rollout, guard, judging, now) if holds else None
+            return GuardObservation("armed", "", share, clear_seconds=clear)
         waits = any(self._prometheus.query(query) for query in waiting)
         return (
             GuardObservation("waiting", "", share)
@@ -195,12 +203,29 @@ class Observer:
             else GuardObservation("without data", _NO_DATA, share)
         )
 
+    def _clear_seconds(self, rollout: Rollout, guard: Guard, judging: Sequence[str], now: float) -> float:
+        """Return for how long a guard was evaluated, was false and could judge; as far as its hold asks."""
+        interval, name = self.interval(rollout), rollout.name
+        # Twice as far as needed: where evaluations are left out, the rest must be enough.
+        reach = 2 * clear_for(rollout, guard) / self._scale + interval
+        fine, coarse = (max(interval, reach / steps) for steps in (_MOST_STEPS, _CLEAR_STEPS))
+        troubles = [
+            queries.last_alert(name, guard.name, reach, fine),
+            *(queries.last_failure(query, name, reach, coarse) for query in judging),
+        ]
+        since = max(now - reach, *(self._prometheus.value(query) or 0.0 for query in troubles))
+        evaluated = self._prometheus.value(queries.evaluated_samples(name, now - since)) or 0.0
+        return max(0.0, min(now - since, evaluated * interval))
+
     def _silences(
         self, rollout: Rollout, guards: Mapping[str, GuardObservation], now: float
     ) -> Mapping[str, GuardObservation]:
-        """Return what guards can say, and for how long those have been silent that have no data."""
+        """Return what guards can say, and for how long those have been silent that cannot judge."""
         known = self._silent.get(rollout.name, {})
-        since = {name: known.get(name, now) for name, seen in guards.items() if seen.why == _NO_DATA}
+        unable = [
+            name for name, seen in guards.items() if seen.why == _NO_DATA or seen.condition == "waiting"
+        ]
+        since = {name: known.get(name, now) for name in unable}
         self._silent[rollout.name] = since
         return {
             name: replace(seen, silent_seconds=now - since[name]) if name in since else seen

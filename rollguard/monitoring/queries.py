@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import promql_parser as parser
 
-from rollguard.conventions import ROLLOUT_LABEL, RULES_INFO
+from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL, RULES_INFO
 from rollguard.durations import render
 from rollguard.errors import RollguardError
 
@@ -130,6 +130,12 @@ def last_failure(criterion: str, rollout: str, seconds: float, step: float, ago:
     """
     failed = f"timestamp({_rules(rollout)}) unless on () ({criterion})"
     return f"max(max_over_time(({failed})[{_range(seconds)}:{_range(step)}]{_offset(ago)}))"
+
+
+def last_alert(rollout: str, guard: str, seconds: float, step: float) -> str:
+    """Return the query for when a guard was last pending or fired, Unix seconds; arguments as above."""
+    alerts = f'ALERTS{{{ROLLOUT_LABEL}="{rollout}",{GUARD_LABEL}="{guard}"}}'
+    return f"max(max_over_time(timestamp({alerts})[{_range(seconds)}:{_range(step)}]))"
 
 
 def share(armed_query: str, seconds: float, step: float) -> str:

@@ -300,6 +300,7 @@ def _rollout() -> _Json:
             "why": _TEXT,
             "armed_share": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
             "silent_seconds": {"type": ["number", "null"], "minimum": 0},
+            "clear_seconds": {"type": ["number", "null"], "minimum": 0},
         }
     )
     return _object(

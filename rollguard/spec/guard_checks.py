@@ -28,6 +28,9 @@ def check(guard: Mapping[str, Any]) -> Iterator[Finding]:
     alert, name = guard.get("alert"), guard.get("name")
     if isinstance(alert, str) and isinstance(name, str) and not name.startswith(f"{alert}-"):
         yield ("name",), f"is {name}, expected {alert}-… .", "It tells apart guards of one alert."
+    if "clear_for" in guard and guard.get("action") != "hold":
+        hint = "Take it out, or set action: hold."
+        yield ("clear_for",), "belongs to a guard that holds: a rollback has no such end.", hint
     if "use" in guard and "expr" in guard:
         yield (
             ("expr",),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from rollguard import durations
+from rollguard.conventions import PLATFORM
 from rollguard.spec.fields import Value
 from rollguard.spec.needed_series import BY, MIN_SAMPLE, SAMPLE, Read, counted, reads
 from rollguard.spec.rollout import Action, Guard, Rollout
@@ -19,6 +20,8 @@ CRITICAL = "Critical"
 """Ends the name of an alert that is the critical severity of another; both share a runbook."""
 
 _NO_DATA_INTERVALS = 4
+_CLEAR_INTERVALS = 4
+_LONGEST_CLEAR_SECONDS = 3600.0
 _QUIET_SECONDS = 300.0
 """So long there must be no traffic at least before it counts as no data."""
 
@@ -101,9 +104,20 @@ def look_back(guard: Guard) -> float:
     return _window(guard) + guard.for_
 
 
+def clear_for(rollout: Rollout, guard: Guard) -> float:
+    """Return for how long a guard must be false, with data, before a hold of it ends, seconds.
+
+    Without a `clear_for` of its own for as long as a breach may echo in its data, within bounds: a scrape or
+    two that look well end nothing, and a guard on a week's data holds no week longer.
+    """
+    if guard.clear_for is not None:
+        return guard.clear_for
+    return min(max(look_back(guard), _CLEAR_INTERVALS * rollout.scrape.interval), _LONGEST_CLEAR_SECONDS)
+
+
 def _window(guard: Guard) -> float:
-    template = template_of(guard)
-    if template.window is None:
+    template = template_of(guard) if guard.use != PLATFORM else None
+    if template is None or template.window is None:
         return 0.0
     return max(float(template.bind(values)[template.window] or 0) for values in guard.bindings)
 
@@ -167,6 +181,7 @@ def _no_data_guards(
             with_=tuple(dict(watch[-1]) for watch, _ in alike),
             # Just after its own start, Prometheus has no data of anything.
             for_=_NO_DATA_INTERVALS * rollout.scrape.interval,
+            clear_for=None,
             stages=stages,
             severity="warning",
             action=action,

@@ -172,6 +172,10 @@ class Guard(Model):
     tests: Listed[TestCase] = Field((), description="promtool's tests of `expr`; the last one is healthy.")
     equivalent: Listed[Equivalent] = Field((), description="Mutants that no test can notice.")
     for_: Duration = Field(0.0, alias="for", description="How long the condition must last.")
+    clear_for: Duration | None = Field(
+        None,
+        description="How long it must be false, with data, before its hold ends; default: its window.",
+    )
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = Field(
         None, description="Where it is armed; default: every stage and `enabled`."
     )

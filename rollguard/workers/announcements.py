@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,7 +67,7 @@ def announcement(entry: Entry, now: float, link: str = "") -> dict[str, Any] | N
     if entry.kind not in _ANNOUNCEMENT_OF or entry.at < now - OLDEST_SECONDS:
         return None
     if entry.kind == "release" and not entry.evidence.get("why"):
-        return None  # its guards were evaluated false, as was to be expected
+        return None  # its guards were false for long enough, as was to be expected
     name, severity, done = _ANNOUNCEMENT_OF[entry.kind]
     labels = {
         "alertname": name,
@@ -123,23 +123,41 @@ def holds_to_tell(
 ) -> tuple[list[Entry], dict[str, float]]:
     """Return entries without the holds of which people were told already, and when they were told of which.
 
-    A hold is told where one of its guards was not told of in this run within the hour.
+    Of each guard people are told once an hour in a run that it holds, and once that it ceased to unasked for.
 
     Args:
         entries: of the ledger, in order.
-        told: when people were last told that a guard holds, Unix seconds, by rollout, run and guard.
+        told: when people were last told of a guard's hold, Unix seconds, by rollout, run, guard and kind.
         scale: what the hour is divided by.
     """
     found, last = [], dict(told)
     for entry in entries:
-        if entry.kind == "hold":
-            keys = [f"{entry.rollout}/{entry.run}/{guard}" for guard in entry.evidence["guards"]]
-            if all(entry.at < last.get(key, -math.inf) + HOLD_SECONDS / scale for key in keys):
-                continue
-            last |= dict.fromkeys(keys, entry.at)
-        found.append(entry)
+        if entry.kind not in ("hold", "release"):
+            found.append(entry)
+            continue
+        keys = {guard: _key(entry, guard) for guard in entry.evidence["guards"]}
+        new = [guard for guard in keys if entry.at >= last.get(keys[guard], -math.inf) + HOLD_SECONDS / scale]
+        if new:
+            found.append(_of_guards(entry, new))
+        if entry.kind == "hold" or entry.evidence.get("why"):
+            last |= {keys[guard]: entry.at for guard in new}
     oldest = entries[-1].at - HOLD_SECONDS / scale if entries else -math.inf
     return found, {key: at for key, at in last.items() if at > oldest}
+
+
+def _key(entry: Entry, guard: str) -> str:
+    kind = "" if entry.kind == "hold" else f"/{entry.kind}"
+    return f"{entry.rollout}/{entry.run}/{guard}{kind}"
+
+
+def _of_guards(entry: Entry, guards: Sequence[str]) -> Entry:
+    """Return an entry as it would be of some of its guards alone."""
+    if guards == entry.evidence["guards"]:
+        return entry
+    why = entry.evidence.get("why")
+    alerts = {name: said for name, said in entry.evidence.get("alerts", {}).items() if name in guards}
+    reason = ", ".join(guards) + (f": {why}" if why else "")
+    return replace(entry, reason=reason, evidence={**entry.evidence, "guards": guards, "alerts": alerts})
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ guards:
   - alert: TooSlow
     use: threshold
     with: {{metric: delay_seconds, above: 2}}
+    clear_for: 3m
     severity: warning
     action: hold
   - alert: TooWrong

@@ -18,6 +18,7 @@ from rollguard.monitoring.observation import Observation
 from rollguard.monitoring.prometheus import Prometheus, PrometheusError, QueryRefusedError, SeveralSeriesError
 from rollguard.spec.rollout import Criterion
 from rollguard.state import State
+from rollguard.workers.reconciler import Reconciler
 from rollguard.workers.watcher import Watcher
 from tests.contract.shop import SCALE, Shop
 from tests.polling import eventually
@@ -162,6 +163,50 @@ def test_a_hold_whose_series_vanishes_stays_and_ends_with_data(
     eventually(lambda: watcher.turn() and not state(control).held)
     assert kinds(control)[:3] == ["start", "hold", "release"]
     assert seen(control, watcher).guards["TooSlow"].silent_seconds is None
+
+
+@pytest.fixture
+def reconciling(shop: Shop, control: ControlPlane) -> Iterator[None]:
+    """Prometheus is asked several times a second what fires and fired; no Alertmanager answers."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    reconciler = Reconciler(control, [nobody], prometheus=shop.url, every=0.2)
+    reconciler.start()
+    yield
+    reconciler.stop()
+
+
+@pytest.mark.usefixtures("reconciling")
+def test_a_guard_that_comes_and_goes_holds_once_until_it_is_quiet(
+    shop: Shop, control: ControlPlane, watcher: Watcher
+) -> None:
+    control.start("shop", actor="ann")
+    for _ in range(3):
+        shop.service.metrics["delay_seconds"] = "3"
+        eventually(lambda: shop.fires("TooSlow") and watcher.turn())
+        shop.service.metrics["delay_seconds"] = "1"
+        eventually(lambda: not shop.fires("TooSlow") and watcher.turn())
+    assert kinds(control) == ["start", "hold"]
+    quiet = time.time()
+    waits = control.waits_for(shop.rollout, state(control))
+    assert any("TooSlow, which holds it until it was false for 3s" in wait for wait in waits)
+    eventually(lambda: watcher.turn() and not state(control).held)
+    assert kinds(control)[1:3] == ["hold", "release"]
+    later = time.time() + 1.0  # the history that is asked for overlaps
+    eventually(lambda: watcher.turn() and time.time() > later)
+    assert kinds(control).count("hold") == 1
+    assert control.ledger.entries()[2].at - quiet > 2.0
+
+
+def test_a_hold_asks_for_data_all_the_while(shop: Shop, control: ControlPlane, watcher: Watcher) -> None:
+    control.start("shop", actor="ann")
+    alert = GuardAlert("shop", "TooSlow", True, time.time(), "f", {}, {})
+    control.notify(Notification((alert,)), time.monotonic())
+    eventually(lambda: (seen(control, watcher).guards["TooSlow"].clear_seconds or 0.0) > 2.0)
+    del shop.service.metrics["delay_seconds"]
+    eventually(lambda: condition(control, watcher, "TooSlow") == "without data")
+    shop.service.metrics["delay_seconds"] = "1"
+    eventually(lambda: condition(control, watcher, "TooSlow") == "armed")
+    assert (seen(control, watcher).guards["TooSlow"].clear_seconds or 0.0) < 1.5
 
 
 def condition(control: ControlPlane, watcher: Watcher, guard: str) -> str | None:

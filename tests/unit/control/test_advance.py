@@ -9,13 +9,15 @@ import pytest
 
 from rollguard.control.advance import waits_for
 from rollguard.control.decide import decide
+from rollguard.conventions import PLATFORM
 from rollguard.monitoring.alerts import GuardAlert
 from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
 from rollguard.spec.calendars import Freeze, Window
+from rollguard.spec.guards import clear_for
 from rollguard.spec.rollout import Deadline, Rollout
 from rollguard.state import State, Transition
 from tests.factories import guard_alert as alert
-from tests.factories import shipped_rollout
+from tests.factories import shipped_rollout, with_guards
 
 ROLLOUT = shipped_rollout()
 HOLD = 4 * 3600.0
@@ -30,6 +32,7 @@ CANARY = State(
     entered_at=NOW - HOLD,
     clock_from=NOW - HOLD,
 )
+NO_DATA = "WinRateDropNoData"
 GUARDS = {guard.name: GuardObservation("armed") for guard in guards_of(ROLLOUT, "canary")}
 SEEN = Observation(NOW, newest=2, guards=GUARDS, clock_seconds=HOLD)
 
@@ -143,7 +146,10 @@ def test_a_guard_whose_missing_data_is_ignored_keeps_no_stage() -> None:
 @pytest.mark.parametrize(
     ("state", "reason"),
     [
-        (replace(CANARY, held=frozenset({"WinRateDropNoData"})), "WinRateDropNoData, which holds it"),
+        (
+            replace(CANARY, held=frozenset({NO_DATA})),
+            f"{NO_DATA}, which holds it until it was false for 6m, 0s so far",
+        ),
         (replace(CANARY, acknowledged=False), "an acknowledgement"),
         (replace(CANARY, stepped_back=True, rolled_back_at=NOW - 60), "its cooldown, 29m left"),
         (replace(CANARY, paused_by="ann"), "ann, who paused it"),
@@ -261,29 +267,75 @@ def test_a_stage_waits_for_what_it_requires() -> None:
 
 
 def test_a_hold_names_its_guards_and_keeps_what_their_alerts_said() -> None:
-    (hold,) = decided(ROLLOUT, CANARY, alert("WinRateDropNoData"), alert("DriftDetectedNoData"))
+    (hold,) = decided(ROLLOUT, CANARY, alert(NO_DATA), alert("DriftDetectedNoData"))
     assert (hold.kind, hold.reason) == ("hold", "DriftDetectedNoData, WinRateDropNoData")
-    assert hold.evidence["alerts"]["WinRateDropNoData"]["starts_at"] == NOW
+    assert hold.evidence["alerts"][NO_DATA]["starts_at"] == NOW
 
 
-HELD = replace(CANARY, held=frozenset({"WinRateDropNoData"}))
+HELD = replace(CANARY, held=frozenset({NO_DATA}), hold_changed={NO_DATA: NOW - HOLD})
+CLEAR = 360.0
+"""Seconds: the 5 minutes in which it sees data go, and its `for` of 4 scrapes."""
+
+
+def clear(seconds: float | None, name: str = NO_DATA) -> Observation:
+    return with_guard(name, GuardObservation("armed", clear_seconds=seconds))
 
 
 def test_what_holds_already_holds_once() -> None:
-    assert decided(ROLLOUT, HELD, alert("WinRateDropNoData"), seen=None) == []
+    assert decided(ROLLOUT, HELD, alert(NO_DATA), seen=None) == []
 
 
-def test_a_hold_ends_when_its_guard_was_evaluated_false_with_data() -> None:
-    assert [found.kind for found in decided(state=HELD)] == ["release"]
+def test_a_hold_ends_when_its_guard_was_false_with_data_for_long_enough() -> None:
+    assert [found.kind for found in decided(state=HELD, seen=clear(CLEAR))] == ["release"]
+    assert decided(state=HELD, seen=clear(CLEAR - 1)) == decided(state=HELD, seen=clear(None)) == []
+    assert [found.kind for found in decided(state=HELD, seen=clear(CLEAR / 10), scale=10.0)] == ["release"]
+
+
+def test_a_hold_lasts_as_long_as_its_guard_must_be_false_wherever_it_fired() -> None:
+    begun = replace(HELD, hold_changed={NO_DATA: NOW - CLEAR + 1})
+    assert decided(state=begun, seen=clear(CLEAR)) == []
+    assert decided(state=replace(begun, hold_changed={NO_DATA: NOW - CLEAR}), seen=clear(CLEAR)) != []
+
+
+def test_a_guard_says_how_long_it_must_be_false() -> None:
+    rollout = guarded(clear_for=7200.0)
+    assert decided(rollout, FULL, seen=clear(7199.0, CALIBRATION)) == []
+    assert len(decided(rollout, FULL, seen=clear(7200.0, CALIBRATION))) == 1
+    assert len(decided(guarded(clear_for=0.0), FULL, seen=clear(0.0, CALIBRATION))) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ({"with": {"metric": "m", "above": 1}}, 60.0),
+        ({"with": {"metric": "m", "above": 1}, "for": "10m"}, 600.0),
+        (
+            {"with": {"metric": "m", "above": 1, "aggregate": "average", "window": "20m"}, "for": "10m"},
+            1800.0,
+        ),
+        ({"with": {"metric": "m", "above": 1, "aggregate": "average", "window": "7d"}}, 3600.0),
+        ({"with": {"metric": "m", "above": 1}, "clear_for": "7d"}, 604_800.0),
+        ({"with": {"metric": "m", "above": 1}, "clear_for": "0s"}, 0.0),
+    ],
+    ids=["4 scrapes", "its for", "its window and for", "an hour at most", "its own", "at once"],
+)
+def test_by_default_a_guard_must_be_false_for_its_window(given: dict[str, Any], seconds: float) -> None:
+    rollout = with_guards(ROLLOUT, given)
+    assert clear_for(rollout, rollout.guards[0]) == seconds
+
+
+def test_the_platforms_guards_must_be_false_for_a_while_too() -> None:
+    platform = next(guard for guard in guards_of(ROLLOUT, "canary") if guard.use == PLATFORM)
+    assert clear_for(ROLLOUT, platform) >= 60.0
 
 
 @pytest.mark.parametrize("condition", ["waiting", "without data", "breached"])
 def test_a_hold_stays_until_its_guard_can_judge(condition: Any) -> None:
-    assert decided(state=HELD, seen=with_guard("WinRateDropNoData", GuardObservation(condition, "x"))) == []
+    assert decided(state=HELD, seen=with_guard(NO_DATA, GuardObservation(condition, "x"))) == []
 
 
 def test_a_hold_stays_while_alertmanager_says_that_its_guard_fires() -> None:
-    assert decided(ROLLOUT, HELD, alert("WinRateDropNoData")) == []
+    assert decided(ROLLOUT, HELD, alert(NO_DATA)) == []
 
 
 def test_a_hold_of_a_guard_that_the_file_lost_ends() -> None:
@@ -301,12 +353,15 @@ def silent(seconds: float | None, condition: Any = "without data", **changes: An
     )
 
 
-def ignoring(no_data: str = "ignore") -> Rollout:
+def guarded(**changes: Any) -> Rollout:
     listed = tuple(
-        guard.model_copy(update={"no_data": no_data}) if guard.name == CALIBRATION else guard
-        for guard in ROLLOUT.guards
+        guard.model_copy(update=changes) if guard.name == CALIBRATION else guard for guard in ROLLOUT.guards
     )
     return changed(guards=listed)
+
+
+def ignoring(no_data: str = "ignore") -> Rollout:
+    return guarded(no_data=no_data)
 
 
 @pytest.mark.parametrize("no_data", ["ignore", "notify"])
@@ -322,7 +377,7 @@ def test_a_hold_whose_data_are_gone_ends_and_says_why_where_the_file_lets_that_p
     [
         (ignoring(), silent(299.0)),
         (ignoring(), silent(None, why="cannot be evaluated: x")),
-        (ignoring(), silent(None, "waiting", why="")),
+        (ignoring(), silent(299.0, "waiting", why="")),
         (ignoring(), silent(None, "breached", why="is pending")),
         (ignoring("hold"), silent(1800.0)),
     ],
@@ -330,6 +385,13 @@ def test_a_hold_whose_data_are_gone_ends_and_says_why_where_the_file_lets_that_p
 )
 def test_a_hold_stays_while_its_guard_may_still_be_breached(rollout: Rollout, seen: Observation) -> None:
     assert decided(rollout, FULL, seen=seen) == []
+
+
+@pytest.mark.parametrize("no_data", ["hold", "ignore"])
+def test_a_hold_whose_guard_stays_below_its_minimal_sample_ends_and_says_so(no_data: str) -> None:
+    (release,) = decided(ignoring(no_data), FULL, seen=silent(1800.0, "waiting", why=""))
+    assert release.reason == f"{CALIBRATION}: below its minimal sample in full for 30m"
+    assert release.evidence["why"] == "below its minimal sample in full for 30m"
 
 
 def test_a_hold_whose_data_are_gone_stays_while_its_guard_fires() -> None:
@@ -348,9 +410,10 @@ def test_a_hold_lasts_as_long_as_a_breach_may_echo() -> None:
 
 
 def test_several_holds_end_each_for_its_reason() -> None:
-    held = replace(FULL, held=frozenset({CALIBRATION, "Gone", "WinRateDropNoData"}))
-    found = decided(ignoring(), held, seen=silent(1800.0))
-    assert [item.reason.partition(":")[0] for item in found] == [CALIBRATION, "Gone", "WinRateDropNoData"]
+    held = replace(FULL, held=frozenset({CALIBRATION, "Gone", NO_DATA}))
+    seen = replace(SEEN, guards={**silent(1800.0).guards, NO_DATA: clear(CLEAR).guards[NO_DATA]})
+    found = decided(ignoring(), held, seen=seen)
+    assert [item.reason.partition(":")[0] for item in found] == [CALIBRATION, "Gone", NO_DATA]
     assert [bool(item.evidence.get("why")) for item in found] == [True, True, False]
 
 
@@ -359,9 +422,14 @@ def test_a_hold_that_is_stuck_names_what_ends_it() -> None:
     assert f"{CALIBRATION}, which holds it and has no data: `rollguard acknowledge {ROLLOUT.name}" in waits[0]
 
 
+def test_a_hold_that_is_about_to_end_says_how_long_that_takes() -> None:
+    waits = [wait.what for wait in waits_for(ROLLOUT, HELD, clear(90.0), now=NOW)]
+    assert waits == [f"{NO_DATA}, which holds it until it was false for 6m, 1m30s so far"]
+
+
 def test_in_enabled_nothing_is_held() -> None:
     enabled = State(ROLLOUT.name, "ENABLED", run=1)
-    assert decided(ROLLOUT, enabled, alert("WinRateDropNoData"), seen=None) == []
+    assert decided(ROLLOUT, enabled, alert(NO_DATA), seen=None) == []
 
 
 # Deadlines

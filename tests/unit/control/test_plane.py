@@ -224,7 +224,8 @@ def test_a_hold_of_the_platform_refuses_a_promotion_until_its_guard_is_false_wit
     notify(control, alert(guard, firing=False))
     with pytest.raises(RefusedError, match=f"is held by {guard}: each guard lets go once"):
         control.promote(NAME, actor="ann", early=True)
-    seen = Observation(NOW, control.state(NAME).newest, guards={guard: GuardObservation("armed")})
+    judged = {guard: GuardObservation("armed", clear_seconds=3600.0)}
+    seen = Observation(NOW + 3600.0, control.state(NAME).newest, guards=judged)
     assert [entry.kind for entry in control.observed(NAME, seen)] == ["release"]
     assert control.promote(NAME, actor="ann", early=True).to_stage == "ramp-25"
 

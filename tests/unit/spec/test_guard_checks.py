@@ -50,6 +50,7 @@ def test_a_sound_guard_has_no_findings(guard: dict[str, Any]) -> None:
             "tests[0].series[1].of is b, expected one of metrics: a.",
         ),
         (without(OWN, "metrics"), "tests[0].series[0].of is a, expected one of metrics: none is named"),
+        ({**USED, "action": "rollback", "clear_for": "5m"}, "clear_for belongs to a guard that holds"),
         ({**USED, "window": "5m"}, "window belongs to a guard with an expr of its own."),
         ({**USED, "name": "Other-canary"}, "name is Other-canary, expected Some-"),
         ({**USED, "name": "Some"}, "name is Some, expected Some-"),

@@ -164,6 +164,23 @@ def test_another_guard_another_run_and_every_other_step_are_told() -> None:
     assert told(hold(1, 0, "Errors"), hold(2, 1, "Errors", run=2)) == [1, 2]
 
 
+def test_a_guard_that_was_told_of_is_left_out_of_what_is_told_of_others() -> None:
+    evidence = {"guards": ["Errors", "Latency"], "alerts": {"Errors": {}, "Latency": {}}}
+    second = Entry(**{**vars(hold(2, 1, "Errors", "Latency")), "evidence": evidence})
+    (_, told), _ = holds_to_tell([hold(1, 0, "Errors"), second], {})
+    assert (told.reason, told.evidence) == ("Latency", {"guards": ["Latency"], "alerts": {"Latency": {}}})
+
+
+def test_that_holds_end_for_want_of_data_is_told_once_an_hour_too() -> None:
+    def ended(seq: int, minute: float, **why: str) -> Entry:
+        known = vars(hold(seq, minute, "Errors"))
+        return Entry(**{**known, "kind": "release", "evidence": {"guards": ["Errors"], **why}})
+
+    flapping = [hold(1, 0, "Errors"), ended(2, 10, why="no data"), hold(3, 20, "Errors")]
+    assert told(*flapping, ended(4, 30, why="no data"), ended(5, 70, why="no data")) == [1, 2, 5]
+    assert told(ended(1, 0), ended(2, 10, why="no data")) == [1, 2], "of the first nobody is told at all"
+
+
 def test_the_hour_is_scaled() -> None:
     assert told(hold(1, 0, "Errors"), hold(2, 1, "Errors"), scale=60.0) == [1, 2]
 

@@ -21,7 +21,6 @@ from tests.factories import shipped_rollout
 
 NAME = "model-canary"
 NOW = 1_700_000_000.0
-LABELS = {"alertname": "DriftDetected", "rollout": NAME, "guard": "DriftDetected"}
 
 
 def text(at: float) -> str:
@@ -33,6 +32,7 @@ class World:
     """An Alertmanager and a Prometheus, what they say, and what they were asked; the time."""
 
     firing: bool = False
+    guard: str = "DriftDetected"
     fired_at: list[float] = field(default_factory=list)
     silences: list[dict[str, Any]] = field(default_factory=list)
     dead: set[str] = field(default_factory=set)
@@ -51,15 +51,20 @@ class World:
         }
         return httpx.Response(200, json=answers[request.url.path])
 
+    def labels(self) -> dict[str, str]:
+        return {"alertname": self.guard, "rollout": NAME, "guard": self.guard}
+
     def group(self) -> dict[str, Any]:
-        alert = {"labels": LABELS, "state": "firing", "activeAt": text(self.now)}
+        alert = {"labels": self.labels(), "state": "firing", "activeAt": text(self.now)}
         rule = {"labels": {"rollout": NAME}, "alerts": [alert] if self.firing else []}
         return {"lastEvaluation": text(self.now), "rules": [rule]}
 
     def history(self) -> list[dict[str, Any]]:
         if not self.fired_at:
             return []
-        return [{"metric": {"__name__": "ALERTS", **LABELS}, "values": [[at, "1"] for at in self.fired_at]}]
+        return [
+            {"metric": {"__name__": "ALERTS", **self.labels()}, "values": [[at, "1"] for at in self.fired_at]}
+        ]
 
     def silence(self, begin: float, end: float) -> None:
         matchers = [{"name": "rollout", "value": NAME, "isRegex": False, "isEqual": True}]
@@ -158,6 +163,44 @@ def test_what_fired_before_the_stage_began_is_not(
     world.fired_at = [NOW - 1]
     reconciler._turn()
     assert status(control) == "ROLLING_OUT"
+
+
+def test_what_fired_before_a_hold_ended_holds_nothing_again(
+    reconciler: Reconciler, world: World, control: ControlPlane
+) -> None:
+    world.guard, world.fired_at = "WinRateDropNoData", [NOW + 1]
+    reconciler._turn()
+    assert control.state(NAME).held == {world.guard}
+    world.now = NOW + 3
+    control.acknowledge(NAME, actor="ann")
+    reconciler._turn()
+    assert control.state(NAME).held == frozenset()
+    world.fired_at = [NOW + 1, NOW + 4]
+    reconciler._turn()
+    assert control.state(NAME).held == {world.guard}
+
+
+def test_the_end_of_one_guards_hold_hides_nothing_of_another(
+    reconciler: Reconciler, world: World, control: ControlPlane
+) -> None:
+    world.guard, world.fired_at = "WinRateDropNoData", [NOW + 1]
+    reconciler._turn()
+    world.now = NOW + 3
+    control.acknowledge(NAME, actor="ann")
+    world.guard, world.fired_at = "DriftDetected", [NOW + 2]
+    reconciler._turn()
+    assert control.state(NAME).reason == "DriftDetected"
+
+
+@pytest.mark.parametrize(("fired_at", "expected"), [(NOW + 2, "ROLLING_OUT"), (NOW + 4, "ROLLBACK")])
+def test_what_fired_in_a_pause_and_has_resolved_is_over(
+    reconciler: Reconciler, world: World, control: ControlPlane, fired_at: float, expected: str
+) -> None:
+    control.pause(NAME, actor="ann")
+    world.now, world.fired_at = NOW + 3, [fired_at]
+    control.resume(NAME, actor="ann")
+    reconciler._turn()
+    assert status(control) == expected
 
 
 @pytest.mark.parametrize(("end", "expected"), [(NOW + 2, "ROLLING_OUT"), (NOW + 1, "ROLLBACK")])
