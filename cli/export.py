@@ -10,8 +10,17 @@ from typing import Any
 import click
 
 from rollguard.cli.local import exporters
-from rollguard.cli.options import Command, DurationType, examples, log_to_stderr
+from rollguard.cli.options import (
+    Command,
+    DurationType,
+    examples,
+    log_to_stderr,
+    rollouts_option,
+    scale_option,
+)
+from rollguard.conventions import MIN_INTERVAL_SECONDS, PROMETHEUS_PORT
 from rollguard.exporters.canary import exporter as canary_exporter
+from rollguard.exporters.evidence import exporter as evidence_exporter
 from rollguard.exporters.features import exporter as features_exporter
 from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
 from rollguard.exporters.forecast import exporter as forecast_exporter
@@ -22,7 +31,8 @@ from rollguard.exporters.screener import exporter as screener_exporter
 from rollguard.exporters.screener.baseline import ScreenerBaseline
 from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.validation import exporter as validation_exporter
-from rollguard.spec.loading import load_rollout
+from rollguard.monitoring.prometheus import Prometheus
+from rollguard.spec.loading import load_rollout, load_rollouts
 
 
 def running_options(listen: str) -> Callable[[Command], Command]:
@@ -174,6 +184,44 @@ def features(events: str, metrics: Path | None, **running: Any) -> None:
     """
     declaration = load_declaration(metrics) if metrics else shipped_declaration()
     start(features_exporter.Features(events_source(events), declaration), **running)
+
+
+@export.command(
+    epilog=examples(
+        "rollguard export evidence --rollouts rollouts --prometheus http://127.0.0.1:9090",
+        "rollguard export evidence --rollouts rollouts --checkpoint var/evidence.checkpoint",
+    )
+)
+@rollouts_option
+@click.option(
+    "--prometheus", default=f"http://127.0.0.1:{PROMETHEUS_PORT}", show_default=True, help="Its URL."
+)
+@click.option(
+    "--interval", type=DurationType(), help="Between two looks. Default: the rollouts' shortest interval."
+)
+@scale_option
+@click.option(
+    "--checkpoint",
+    type=click.Path(path_type=Path),
+    default=Path("evidence.rollguard-checkpoint"),
+    show_default=True,
+    help="What survives a restart.",
+)
+@click.option("--listen", default=evidence_exporter.LISTEN, show_default=True, help="host:port.")
+def evidence(
+    rollouts: Path, prometheus: str, interval: float | None, scale: float, checkpoint: Path, listen: str
+) -> None:
+    """Judge what Prometheus counted, for the guards by the templates `compare` and `limit`.
+
+    At each look, the counters of both variants become evidence that the new one is worse, in a series of each
+    guard's own, which its alert compares with a constant. Guards and metrics: docs/evidence.md.
+    """
+    found = load_rollouts(rollouts)
+    shortest = min((rollout.scrape.interval for rollout in found), default=15.0) / scale
+    exporter = evidence_exporter.EvidenceExporter(
+        found, Prometheus(prometheus), interval or max(MIN_INTERVAL_SECONDS, shortest), scale=scale
+    )
+    start(exporter, listen=listen, checkpoint=checkpoint, once=False)
 
 
 @export.command(

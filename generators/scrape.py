@@ -9,12 +9,15 @@ from typing import Any
 from rollguard.conventions import (
     ALERTMANAGER_PORT,
     CONTROL_PLANE_PORT,
-    PLATFORM_JOBS,
+    EVIDENCE_JOB,
+    EVIDENCE_PORT,
     PROMETHEUS_PORT,
     ROLLOUT_LABEL,
 )
 from rollguard.generators.rules.timing import Timing
-from rollguard.spec.rollout import Rollout
+from rollguard.spec.rollout import BY_EVIDENCE, Rollout
+
+_SERVERS = ("prometheus", "alertmanager")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Addresses:
     alertmanager: str = f"127.0.0.1:{ALERTMANAGER_PORT}"
     control_plane: str = f"127.0.0.1:{CONTROL_PLANE_PORT}"
     token_file: str = "token"  # noqa: S105 - a path
+    evidence: str = f"127.0.0.1:{EVIDENCE_PORT}"
 
 
 def prometheus_fragment(rollouts: Sequence[Rollout], scale: float, addresses: Addresses) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def prometheus_fragment(rollouts: Sequence[Rollout], scale: float, addresses: Ad
     whole = prometheus_config(rollouts, scale, addresses)
     interval = {"scrape_interval": whole["global"]["scrape_interval"]}
     jobs = [{**interval, **job} for job in whole["scrape_configs"]]
-    own = [job for job in jobs if job["job_name"] not in PLATFORM_JOBS[1:]]
+    own = [job for job in jobs if job["job_name"] not in _SERVERS]
     return {"rule_files": whole["rule_files"], "scrape_configs": own}
 
 
@@ -73,6 +77,9 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
             job["static_configs"].append({**targets, "labels": {ROLLOUT_LABEL: rollout.name}})
         elif not known:
             job.update(honor_labels=True, static_configs=[targets])
+    if any(guard.use in BY_EVIDENCE for rollout in rollouts for guard in rollout.guards):
+        evaluator = {"targets": [addresses.evidence]}
+        jobs[EVIDENCE_JOB] = {"job_name": EVIDENCE_JOB, "honor_labels": True, "static_configs": [evaluator]}
     platform = [
         {
             "job_name": "rollguard",

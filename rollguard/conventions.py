@@ -20,6 +20,15 @@ NOTICES = ("RolloutStarted", "RolloutPromoted", "RolloutHeld", "RolloutRolledBac
 DRILL = "RollguardDrill"
 """Alert that fires while somebody drills a rollout; it has the way of a rollback, and takes nothing back."""
 
+EVIDENCE_METRIC = "rollguard_log_evalue"
+"""Evidence against a release, by rollout and guard: log of the e-value; none while it cannot be judged."""
+
+RUN_METRIC = "rollout_run"
+"""Number of a rollout's run that is on; no sample while none is."""
+
+GUARD_HELD_METRIC = "rollout_guard_held"
+"""1 while a guard holds its rollout."""
+
 RULES_INFO = "rollguard_rules_info"
 """Recording rule in every rule file; its label ``digest`` says which rollout file it was rendered from, and
 ``dashboard`` the uid of what shows it."""
@@ -40,13 +49,17 @@ FALLBACK, PREVIOUS = "fallback", "previous"
 PLATFORM = "platform"
 """Name of the platform's rule file, and of what the ledger enters of itself; no rollout may be called so."""
 
-PLATFORM_JOBS = ("rollguard", "prometheus", "alertmanager")
+EVIDENCE_JOB = "evidence"
+"""Job by which Prometheus scrapes the evaluator of evidence."""
+
+PLATFORM_JOBS = ("rollguard", "prometheus", "alertmanager", EVIDENCE_JOB)
 """Jobs by which Prometheus scrapes the servers themselves; no rollout's job may be called so."""
 
 MIN_INTERVAL_SECONDS = 0.2
 """Below it, scrapes and evaluations time out and alerts flap (measured on Prometheus 2.42)."""
 
 CONTROL_PLANE_PORT = 9840
+EVIDENCE_PORT = 9846
 PROMETHEUS_PORT = 9090
 ALERTMANAGER_PORT = 9093
 

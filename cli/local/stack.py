@@ -21,7 +21,7 @@ from rollguard.cli.operate import text
 from rollguard.cli.options import TOKEN_FILE
 from rollguard.client import Client, ServerError
 from rollguard.control.run_definitions import followed
-from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, PROMETHEUS_PORT
+from rollguard.conventions import ALERTMANAGER_PORT, CONTROL_PLANE_PORT, EVIDENCE_PORT, PROMETHEUS_PORT
 from rollguard.generators import output
 from rollguard.generators.alertmanager.receivers import Routing
 from rollguard.generators.rules.timing import Timing
@@ -29,7 +29,7 @@ from rollguard.generators.scrape import Addresses
 from rollguard.generators.tools import binaries
 from rollguard.ledger import Ledger
 from rollguard.lock import locked
-from rollguard.spec.rollout import Rollout
+from rollguard.spec.rollout import BY_EVIDENCE, Rollout
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -100,9 +100,11 @@ class Stack:
             _with_free_ports(settings.rollouts) if settings.free_ports else settings.rollouts
         )
         self.guarded = list({one.name: one for one in (*self.rollouts, *settings.noted)}.values())
-        ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT)
-        places = [f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports]
-        self.addresses = Addresses(places[0], places[1], places[2], str(self.token_file))
+        ports = (PROMETHEUS_PORT, ALERTMANAGER_PORT, CONTROL_PLANE_PORT, EVIDENCE_PORT)
+        prometheus, alertmanager, plane, evidence = (
+            f"127.0.0.1:{free_port() if settings.free_ports else port}" for port in ports
+        )
+        self.addresses = Addresses(prometheus, alertmanager, plane, str(self.token_file), evidence)
         self.notes: list[str] = []
         self.control_plane = self._control_plane()
         self.prometheus = self._prometheus()
@@ -227,6 +229,18 @@ class Stack:
             command = exporters.command(scrape, self.root, scaled, self.notes.append)
             metrics = f"http://{scrape.targets[0]}/metrics"
             yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)
+
+        if any(guard.use in BY_EVIDENCE for rollout in self.guarded for guard in rollout.guards):
+            yield self._evaluator()
+
+    def _evaluator(self) -> Child:
+        at = self.addresses
+        command = [
+            *(*exporters.ROLLGUARD, "export", "evidence", "--listen", at.evidence),
+            *("--rollouts", str(self.folder / "rollouts"), "--prometheus", f"http://{at.prometheus}"),
+            *("--checkpoint", str(self.folder / "evidence.checkpoint"), "--time-scale", f"{self.scale:g}"),
+        ]
+        return Child("evidence", command, self._log("evidence"), f"http://{at.evidence}/metrics")
 
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"

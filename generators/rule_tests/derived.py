@@ -194,7 +194,7 @@ def _selected(item: Series, name: str) -> bool:
 
 
 def _named(part: Condition) -> list[Series]:
-    return [value for value in part.names.values() if isinstance(value, Series)]
+    return [value for value in part.names.values() if isinstance(value, Series) and value.name in part.expr]
 
 
 def _mislabelled(series: Sequence[Series], case: RenderedCase, kind: str) -> Iterator[RenderedCase]:

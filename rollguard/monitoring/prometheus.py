@@ -104,13 +104,17 @@ class Prometheus:
         """Close its connections."""
         self._http.close()
 
-    def query(self, expression: str) -> list[Sample]:
-        """Return the samples of an instant query, by Prometheus's own clock.
+    def query(self, expression: str, *, at: float | None = None) -> list[Sample]:
+        """Return the samples of an instant query.
 
+        Args:
+            expression: PromQL.
+            at: the moment, Unix seconds; None for now, by Prometheus's own clock.
         Raises:
             PrometheusError: it does not answer in time, or refuses the expression.
         """
-        data = self._ask("query", {"query": expression, "timeout": render(self._timeout)})
+        moment = {} if at is None else {"time": f"{at:.3f}"}
+        data = self._ask("query", {"query": expression, "timeout": render(self._timeout), **moment})
         if data.get("resultType") == "scalar":
             return [Sample({}, float(data["result"][1]))]
         found = _converted(data.get("result"), list[_RawSample] | None) or ()

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from rollguard.conventions import STAGE_ENTERED_METRIC, STAGE_METRIC
+from rollguard.conventions import (
+    GUARD_HELD_METRIC,
+    GUARD_LABEL,
+    RUN_METRIC,
+    STAGE_ENTERED_METRIC,
+    STAGE_METRIC,
+)
 from rollguard.metric import Metric
 
 NOTIFICATIONS = Metric("rollguard_notifications_total", "counter", "Notifications that were taken.")
@@ -64,7 +70,7 @@ FLAG_STATE = Metric(
     "rollout_flag_state", "gauge", "State of the flag: 1 for one, 0 for the others.", ("state",)
 )
 STAGE_ENTERED = Metric(STAGE_ENTERED_METRIC, "gauge", "When the stage or state began.", unit="seconds")
-RUN = Metric("rollout_run", "gauge", "Number of the run that is on; no sample while none is.")
+RUN = Metric(RUN_METRIC, "gauge", "Number of the run that is on; no sample while none is.")
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
 WATCHES = Metric("rollguard_watch_turns_total", "counter", "Looks at Prometheus.", ("result",))
 LAST_WATCH = Metric(
@@ -74,6 +80,7 @@ LAST_WATCH = Metric(
     unit="seconds",
 )
 HELD = Metric("rollout_held", "gauge", "Guards that hold the stage.")
+GUARD_HELD = Metric(GUARD_HELD_METRIC, "gauge", "1 while a guard holds the stage.", (GUARD_LABEL,))
 HOLD_LEFT = Metric(
     "rollout_hold_left_seconds",
     "gauge",

@@ -250,6 +250,11 @@ class Metrics(Listener):
             metric_names.UNACKNOWLEDGED: lambda _, state: not state.acknowledged,
             metric_names.DRILL: lambda _, state: drill.under_way(state, self._control.clock.wall()),
         }
+        held = _of_rollouts(metric_names.GUARD_HELD)
+        for rollout, state in pairs:
+            for guard in sorted(state.held):
+                held.add_metric([rollout.name, guard], 1)
+        yield held
         for offered, value in values.items():
             family = _of_rollouts(offered)
             for rollout, state in pairs:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rollguard.conventions import ENABLED, FALLBACK, PLATFORM, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import Problem
-from rollguard.spec import guard_checks, guards, target_checks
+from rollguard.spec import evidence_checks, guard_checks, guards, target_checks
 from rollguard.spec.platform import is_platform
 from rollguard.spec.rollout import Rollout, Scrape
 from rollguard.spec.series import narrowing_problem
@@ -145,7 +145,10 @@ def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[
         yield from _unknown_stages(document, (*here, "stages"), guard.get("stages"), [*stages, ENABLED])
         if guard.get("scope") == "stage":
             yield from _check_scope(document, (*here, "scope"), _dicts(data.get("stages")))
-        for location, message, hint in guard_checks.check(guard):
+        findings = [*guard_checks.check(guard)]
+        if guard.get("use") == "compare":
+            findings += evidence_checks.check_stages(guard, _dicts(data.get("stages")))
+        for location, message, hint in findings:
             yield document.problem((*here, *location), message, hint)
 
 

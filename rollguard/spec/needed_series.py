@@ -74,7 +74,7 @@ def _reads(template: Template, values: Mapping[str, Value]) -> Iterator[Read]:
     if template.judges_absence:
         return
     for name, parameter in template.parameters.items():
-        if parameter.type not in SERIES_TYPES or name not in values:
+        if parameter.type not in SERIES_TYPES or parameter.type == "counter" or name not in values:
             continue
         series = counted(template, name, values)
         presence = _presence(template, name, values)

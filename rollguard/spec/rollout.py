@@ -8,7 +8,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from rollguard.conventions import DISABLED, ENABLED, FALLBACK, ROLLBACK
+from rollguard.conventions import (
+    DISABLED,
+    ENABLED,
+    EVIDENCE_METRIC,
+    FALLBACK,
+    GUARD_LABEL,
+    ROLLBACK,
+)
 from rollguard.spec import calendars
 from rollguard.spec.calendars import Freeze, Instant, Window
 from rollguard.spec.exporter import Exporter
@@ -140,6 +147,10 @@ class Stage(Model):
         return 100 if self.percent is None else self.percent
 
 
+BY_EVIDENCE = ("compare", "limit")
+"""Templates whose guards look at the evidence that is gathered for them, a series of each guard's own."""
+
+
 class Guard(Model):
     """An alert that watches the rollout: by a template of the library, or by an expression of its own."""
 
@@ -207,7 +218,11 @@ class Guard(Model):
         """The parameters of each condition, in order; of a guard with its own `expr`, its series."""
         if self.expr is not None:
             return ({**self.metrics, **({} if self.window is None else {"window": self.window})},)
-        return (self.with_,) if isinstance(self.with_, dict) else self.with_
+        given = (self.with_,) if isinstance(self.with_, dict) else self.with_
+        if self.use not in BY_EVIDENCE:
+            return given
+        evidence = f'{EVIDENCE_METRIC}{{{GUARD_LABEL}="{self.name}"}}'
+        return tuple({**values, "evidence": evidence} for values in given)
 
     def armed_in(self, stage: str) -> bool:
         """Return whether it may act in a stage, or in `enabled` after the last one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -21,11 +22,15 @@ from rollguard.spec.series import Series
 from rollguard.yamlfile import read
 
 ParameterType: TypeAlias = Literal[
-    "metric", "histogram", "number", "ratio", "count", "duration", "choice", "labels", "alert", "text"
-]
+    "metric", "histogram", "number", "ratio", "count", "duration", "choice", "labels", "alert", "text",
+    "counter", "matchers", "chance", "factor",
+]  # fmt: skip
 
-SERIES_TYPES = ("metric", "histogram")
-"""Types of parameters that name series of the rollout."""
+ANY = "any"
+"""Name of the series that stands for matchers alone."""
+
+SERIES_TYPES = ("metric", "histogram", "counter")
+"""Types of parameters that name series of the rollout; a counter is read for evidence, not by the rule."""
 
 _LABELS = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*(\s*,\s*[a-zA-Z_][a-zA-Z0-9_]*)*")
 
@@ -41,6 +46,7 @@ class Parameter(Model):
     about: Text
     default: Value | None = None
     optional: bool = False
+    filled: bool = Field(False, description="Rollguard gives it, never a file.")
     choices: Listed[str] = ()
 
     @property
@@ -86,6 +92,29 @@ def _ratio(value: object) -> float:
     return float(value)
 
 
+def _chance(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise ValueError("expected a chance between 0 and 1, such as 0.01")
+    return float(value)
+
+
+def _factor(value: object) -> float:
+    found = _number(value)
+    if found < 1:
+        raise ValueError("expected a factor of 1 or more, such as 1.1")
+    return found
+
+
+def _matchers(value: object) -> Series:
+    try:
+        found = Series.parse(f"{ANY}{{{value}}}") if isinstance(value, str) else Series(ANY)
+    except ValueError:
+        found = Series(ANY)
+    if not found.matchers:
+        raise ValueError('expected matchers such as version="2"')
+    return replace(found, foreign=True)
+
+
 def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError("expected a whole number, 0 or more")
@@ -128,6 +157,7 @@ def _text(value: object) -> str:
 _CONVERT: Mapping[str, Callable[[object], Any]] = {
     "metric": _metric,
     "histogram": _metric,
+    "counter": _metric,
     "number": _number,
     "ratio": _ratio,
     "count": _count,
@@ -135,6 +165,9 @@ _CONVERT: Mapping[str, Callable[[object], Any]] = {
     "labels": _labels,
     "alert": _alert,
     "text": _text,
+    "matchers": _matchers,
+    "chance": _chance,
+    "factor": _factor,
 }
 
 
