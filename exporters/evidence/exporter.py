@@ -144,7 +144,7 @@ def _shown(one: Judged, state: GuardState) -> Iterator[tuple[Metric, tuple[str, 
 
 
 def _as_list(value: object) -> object:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(type(value).__name__)
 

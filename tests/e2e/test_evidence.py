@@ -1,0 +1,131 @@
+"""From a service's own counters to a flag that is off by evidence; a healthy release gets through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rollguard.cli.local.stack import Settings, Stack
+from rollguard.client import RefusedByServerError
+from rollguard.spec.loading import load_rollout
+from tests.polling import eventually
+
+SCALE = 60.0
+FILE = """
+rollout: shop
+title: Another checkout
+owner: shop
+scrape: {{job: shop, targets: ["{target}"], interval: 15s}}
+flag: {{key: shop, variants: {{"new": true, "old": false}}, serve: "new", fallback: "old"}}
+rollback: {{cooldown: 0s}}
+stages:
+  - {{name: canary, percent: 50, hold: 3m}}
+  - {{name: full, percent: 100}}
+guards:
+  - alert: ErrorsWorse
+    use: compare
+    with:
+      bad: requests_total{{code="500"}}
+      total: requests_total
+      canary: version="2"
+      baseline: version="1"
+      cluster: none
+    stages: [canary]
+    severity: critical
+    action: rollback
+"""
+
+
+class Service:
+    """Answers requests of both versions: each scrape counts ten more of each."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys([("1", "200"), ("1", "500"), ("2", "200"), ("2", "500")], 0)
+        self.broken = False
+        service = self
+
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                text = service.scraped().encode()
+                self.send_response(200)
+                self.send_header("content-type", "text/plain; version=0.0.4")
+                self.end_headers()
+                with suppress(BrokenPipeError):  # of a Prometheus that ends
+                    self.wfile.write(text)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.address = f"127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def scraped(self) -> str:
+        self.counts["1", "200"] += 10
+        self.counts["2", "500" if self.broken else "200"] += 10
+        lines = ["# TYPE requests_total counter"]
+        for (version, code), value in self.counts.items():
+            lines.append(f'requests_total{{version="{version}",code="{code}"}} {value}')
+        return "\n".join(lines) + "\n"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    service = Service()
+    yield service
+    service.close()
+
+
+@pytest.fixture
+def stack(service: Service, tmp_path: Path) -> Stack:
+    path = tmp_path / "shop.yaml"
+    path.write_text(FILE.format(target=service.address))
+    settings = Settings([load_rollout(path)], tmp_path / "stack", root=tmp_path, scale=SCALE, free_ports=True)
+    return Stack(settings)
+
+
+def entries(stack: Stack) -> list[dict[str, Any]]:
+    with stack.client() as client:
+        return list(client.history())
+
+
+def operate(stack: Stack, what: str) -> None:
+    with stack.client() as client:
+        client.post(f"rollouts/shop/{what}", {"actor": "ann"})
+
+
+def starts(stack: Stack) -> bool:
+    """Start a run, unless a guard still fires that would take it back at once."""
+    try:
+        operate(stack, "start")
+    except RefusedByServerError:
+        return False
+    return True
+
+
+def test_a_worse_release_is_rolled_back_by_evidence_and_the_mended_one_reaches_full(
+    stack: Stack, service: Service
+) -> None:
+    with stack.running():
+        operate(stack, "start")
+        service.broken = True
+        rollback = eventually(
+            lambda: next((entry for entry in entries(stack) if entry["kind"] == "rollback"), None),
+            "the rollback",
+        )
+        assert rollback["guard"] == "ErrorsWorse"
+        service.broken = False
+        operate(stack, "acknowledge")
+        eventually(lambda: starts(stack), "the end of the former run's evidence")
+        eventually(lambda: entries(stack)[-1]["to_status"] == "ENABLED", "the healthy release", seconds=60)
+        assert [entry["kind"] for entry in entries(stack)].count("rollback") == 1
