@@ -26,6 +26,9 @@ EVIDENCE_METRIC = "rollguard_log_evalue"
 RUN_METRIC = "rollout_run"
 """Number of a rollout's run that is on; no sample while none is."""
 
+RUN_LABEL = "run"
+"""Of an alert that rests on one run alone, as on its evidence: in another run it does not count."""
+
 GUARD_HELD_METRIC = "rollout_guard_held"
 """1 while a guard holds its rollout."""
 

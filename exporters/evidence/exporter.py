@@ -106,7 +106,7 @@ class EvidenceExporter:
         for name, run in self._state.runs.items():
             for one in self._judged.get(name, ()):
                 if one.guard in run.guards:
-                    for metric, labels, value in _shown(one, run.guards[one.guard]):
+                    for metric, labels, value in _shown(one, run.guards[one.guard], run.run):
                         if math.isfinite(value):
                             found[metric][name, one.guard, *labels] = value
         for metric, samples in found.items():
@@ -125,10 +125,12 @@ class EvidenceExporter:
         self._state = msgspec.json.decode(state, type=EvidenceState, dec_hook=_as_array)
 
 
-def _shown(one: Judged, state: GuardState) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
+def _shown(
+    one: Judged, state: GuardState, run: int | None
+) -> Iterator[tuple[Metric, tuple[str, ...], float]]:
     log_e = state.log_e(one)
     if log_e is not None:
-        yield metrics.LOG_E, (), log_e
+        yield metrics.LOG_E, (str(run),), log_e
     if state.trouble:
         yield metrics.PROBLEM, (state.trouble,), 1.0
     for arm, label in enumerate(ARMS):

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-from rollguard.conventions import EVIDENCE_METRIC, ROLLOUT_LABEL
+from rollguard.conventions import EVIDENCE_METRIC, GUARD_LABEL, ROLLOUT_LABEL, RUN_LABEL
 from rollguard.metric import Metric
 
 LOG_E = Metric(
     EVIDENCE_METRIC,
     "gauge",
     "Evidence against a release, log of the e-value.",
-    (
-        ROLLOUT_LABEL,
-        "guard",
-    ),
+    (ROLLOUT_LABEL, GUARD_LABEL, RUN_LABEL),
     "nats",
 )
 EVENTS = Metric(
-    "rollguard_evidence_events", "gauge", "Outcomes that were judged.", (ROLLOUT_LABEL, "guard", "arm")
+    "rollguard_evidence_events", "gauge", "Outcomes that were judged.", (ROLLOUT_LABEL, GUARD_LABEL, "arm")
 )
 MEAN = Metric(
     "rollguard_evidence_mean",
     "gauge",
     "Mean outcome; of a rate, the bad share.",
-    (ROLLOUT_LABEL, "guard", "arm"),
+    (ROLLOUT_LABEL, GUARD_LABEL, "arm"),
 )
 EFFECT = Metric(
     "rollguard_effect",
     "gauge",
     "How much higher the canary's mean is, with bounds that hold at every look.",
-    (ROLLOUT_LABEL, "guard", "bound"),
+    (ROLLOUT_LABEL, GUARD_LABEL, "bound"),
 )
 SPREAD = Metric(
     "rollguard_evidence_dispersion_ratio",
@@ -36,7 +33,7 @@ SPREAD = Metric(
     "How much more the arms' difference varies than that of independent outcomes.",
     (
         ROLLOUT_LABEL,
-        "guard",
+        GUARD_LABEL,
     ),
     "ratio",
 )
@@ -44,16 +41,13 @@ SPLIT = Metric(
     "rollguard_split_log_evalue",
     "gauge",
     "Evidence that the arms were not split as declared: log of the e-value.",
-    (
-        ROLLOUT_LABEL,
-        "guard",
-    ),
+    (ROLLOUT_LABEL, GUARD_LABEL, RUN_LABEL),
     "nats",
 )
 PROBLEM = Metric(
     "rollguard_evidence_problem",
     "gauge",
     "1 while a guard has no evidence for a reason.",
-    (ROLLOUT_LABEL, "guard", "reason"),
+    (ROLLOUT_LABEL, GUARD_LABEL, "reason"),
 )
 METRICS = (LOG_E, EVENTS, MEAN, EFFECT, SPREAD, SPLIT, PROBLEM)

@@ -205,7 +205,8 @@ class AlertMonitor:
             for one in fired
             if one.alert.rollout == state.rollout and max(one.times) >= state.counts_from(one.alert.guard)
         ]
-        return self._active.of(state.rollout, since=state.started_at) + past
+        found = self._active.of(state.rollout, since=state.started_at) + past
+        return [alert for alert in found if alert.counts_in(state.run)]
 
     def has_unconfirmed(self, states: Iterable[State]) -> bool:
         """Return whether a rollback hangs on an alert that began before its run."""

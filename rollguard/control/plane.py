@@ -42,7 +42,7 @@ class ControlPlane(Decisions):
         """Return the start of the next run; refuse where nobody may begin it."""
         transition = transitions.start(rollout, state, actor=actor, reason=reason)
         self._refuse_too_early(rollout, state)
-        self._refuse_while(rollout, rollout.stages[0].name, "rollback")
+        self._refuse_while(rollout, state.run + 1, rollout.stages[0].name, "rollback")
         return transition
 
     def promote(
@@ -84,9 +84,9 @@ class ControlPlane(Decisions):
         """Return the step to the next stage; refuse where nobody may take it, early or not."""
         transition = transitions.promote(rollout, state, actor=actor, reason=reason)
         self._refuse_too_early(rollout, state)
-        self._refuse_while(rollout, state.position, "rollback", "hold")
+        self._refuse_while(rollout, state.run, state.position, "rollback", "hold")
         preconditions.held(state)
-        self._refuse_while(rollout, transition.to_stage or ENABLED, "rollback")
+        self._refuse_while(rollout, state.run, transition.to_stage or ENABLED, "rollback")
         return transition
 
     def approve(self, name: str, *, actor: str, reason: str = "", origin: str | None = None) -> Entry:
@@ -244,5 +244,6 @@ class ControlPlane(Decisions):
         preconditions.frozen(rollout, self.clock.wall(), self._scale)
         preconditions.without_required(rollout, self.ledger.states())
 
-    def _refuse_while(self, rollout: Rollout, position: str, *actions: Action) -> None:
-        preconditions.while_firing(rollout, position, self._alerts.of(rollout.name), actions)
+    def _refuse_while(self, rollout: Rollout, run: int, position: str, *actions: Action) -> None:
+        firing = [alert for alert in self._alerts.of(rollout.name) if alert.counts_in(run)]
+        preconditions.while_firing(rollout, position, firing, actions)

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL
+from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL, RUN_LABEL
 from rollguard.errors import RollguardError, without_login
 
 MAX_BYTES = 1 << 20
@@ -54,6 +54,10 @@ class GuardAlert:
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     query: str = ""
+
+    def counts_in(self, run: int) -> bool:
+        """Return whether it is of a run, or of whatever is on."""
+        return self.labels.get(RUN_LABEL) in {None, str(run)}
 
 
 @dataclass(frozen=True)

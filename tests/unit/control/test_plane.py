@@ -313,6 +313,15 @@ def test_a_start_is_refused_while_a_guard_of_the_first_stage_fires(control: Cont
         control.start(NAME, actor="ann")
 
 
+def test_evidence_of_the_run_before_takes_nothing_back_and_refuses_no_start(control: ControlPlane) -> None:
+    take_to(control, "canary")
+    assert [entry.kind for entry in notify(control, alert(labels={"run": "1"}))] == ["rollback"]
+    control.acknowledge(NAME, actor="ann")
+    take_to(control, "canary")
+    assert notify(control, alert(labels={"run": "1"})) == []
+    assert [entry.kind for entry in notify(control, alert(labels={"run": "2"}))] == ["rollback"]
+
+
 def test_a_rollback_by_hand_is_never_refused_by_a_guard(control: ControlPlane) -> None:
     take_to(control, "canary")
     notify(control, alert("WinRateDropNoData"))

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from rollguard.errors import FileProblemsError
 from rollguard.spec.loading import load_rollout
-from rollguard.yamlfile import FileProblemsError, dump
+from rollguard.yamlfile import dump
 
 STAGES = [
     {"name": "shadow", "percent": 0},

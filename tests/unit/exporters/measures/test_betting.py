@@ -41,14 +41,14 @@ def random_looks(bet: Bet, events: int, seed: int, shares: Array = SHARES) -> li
 
 def event_by_event(bet: Bet, looks: list[Increments], seconds: float) -> list[float]:
     """Return log E after each look, as written in the books: one factor for each event."""
-    weights, reserve = [0.5 / bet.ways] * bet.ways, 0.5
+    weights, reserve = np.full(bet.ways, 0.5 / bet.ways), 0.5
     learned, since, age, scale, found = np.zeros(bet.categories), 0.0, 0.0, 0.0, []
     tilts = bet.tilts(learned)
     for look in looks:
         if age < 3600 or since >= 900:
             tilts, since = bet.tilts(learned), 0.0
         hazard = 1 - math.exp(-seconds / betting.TAU_SECONDS)
-        weights = [weight + hazard * reserve / bet.ways for weight in weights]
+        weights = weights + hazard * reserve / bet.ways
         reserve *= 1 - hazard
         for (share, outcome), count in np.ndenumerate(look.canary + look.baseline):
             for number in range(int(count)):
@@ -58,9 +58,9 @@ def event_by_event(bet: Bet, looks: list[Increments], seconds: float) -> list[fl
                     weights[way] *= (r if ours else 1.0) / (pi * r + 1 - pi)
         learned = learned + look.baseline.sum(axis=0)
         age, since = age + seconds, since + seconds
-        whole = sum(weights) + reserve
+        whole = float(weights.sum()) + reserve
         found.append(math.log(whole) + scale)
-        weights, reserve, scale = [one / whole for one in weights], reserve / whole, math.log(whole) + scale
+        weights, reserve, scale = weights / whole, reserve / whole, math.log(whole) + scale
     return found
 
 
