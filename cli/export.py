@@ -18,9 +18,8 @@ from rollguard.cli.options import (
     rollouts_option,
     scale_option,
 )
-from rollguard.conventions import MIN_INTERVAL_SECONDS, PROMETHEUS_PORT
+from rollguard.conventions import EVIDENCE_PORT, MIN_INTERVAL_SECONDS, PROMETHEUS_PORT
 from rollguard.exporters.canary import exporter as canary_exporter
-from rollguard.exporters.evidence import exporter as evidence_exporter
 from rollguard.exporters.features import exporter as features_exporter
 from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
 from rollguard.exporters.forecast import exporter as forecast_exporter
@@ -31,7 +30,6 @@ from rollguard.exporters.screener import exporter as screener_exporter
 from rollguard.exporters.screener.baseline import ScreenerBaseline
 from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.validation import exporter as validation_exporter
-from rollguard.monitoring.prometheus import Prometheus
 from rollguard.spec.loading import load_rollout, load_rollouts
 
 
@@ -207,7 +205,7 @@ def features(events: str, metrics: Path | None, **running: Any) -> None:
     show_default=True,
     help="What survives a restart.",
 )
-@click.option("--listen", default=evidence_exporter.LISTEN, show_default=True, help="host:port.")
+@click.option("--listen", default=f"127.0.0.1:{EVIDENCE_PORT}", show_default=True, help="host:port.")
 def evidence(
     rollouts: Path, prometheus: str, interval: float | None, scale: float, checkpoint: Path, listen: str
 ) -> None:
@@ -216,9 +214,12 @@ def evidence(
     At each look, the counters of both variants become evidence that the new one is worse, in a series of each
     guard's own, which its alert compares with a constant. Guards and metrics: docs/evidence.md.
     """
+    from rollguard.exporters.evidence.exporter import EvidenceExporter
+    from rollguard.monitoring.prometheus import Prometheus
+
     found = load_rollouts(rollouts)
     shortest = min((rollout.scrape.interval for rollout in found), default=15.0) / scale
-    exporter = evidence_exporter.EvidenceExporter(
+    exporter = EvidenceExporter(
         found, Prometheus(prometheus), interval or max(MIN_INTERVAL_SECONDS, shortest), scale=scale
     )
     start(exporter, listen=listen, checkpoint=checkpoint, once=False)

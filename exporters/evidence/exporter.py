@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rollguard.conventions import EVIDENCE_PORT
 from rollguard.exporters.evidence import metrics
 from rollguard.exporters.evidence.evaluator import GuardState, Look
 from rollguard.exporters.evidence.judged import Judged, judged
@@ -24,7 +23,6 @@ from rollguard.spec.rollout import Rollout
 
 logger = logging.getLogger(__name__)
 
-LISTEN = f"127.0.0.1:{EVIDENCE_PORT}"
 ARMS = ("baseline", "canary")
 
 

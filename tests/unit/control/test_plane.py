@@ -313,10 +313,13 @@ def test_a_start_is_refused_while_a_guard_of_the_first_stage_fires(control: Cont
         control.start(NAME, actor="ann")
 
 
-def test_evidence_of_the_run_before_takes_nothing_back_and_refuses_no_start(control: ControlPlane) -> None:
+def test_evidence_of_the_run_before_takes_nothing_back_and_refuses_no_start(
+    control: ControlPlane, time: Time
+) -> None:
     take_to(control, "canary")
     assert [entry.kind for entry in notify(control, alert(labels={"run": "1"}))] == ["rollback"]
     control.acknowledge(NAME, actor="ann")
+    time.now += 3600
     take_to(control, "canary")
     assert notify(control, alert(labels={"run": "1"})) == []
     assert [entry.kind for entry in notify(control, alert(labels={"run": "2"}))] == ["rollback"]

@@ -69,6 +69,8 @@ TITLES = {
 """What the documents of the watched systems ask for, in their words."""
 
 NOT_WORTH_IT: Mapping[str, str] = {
+    "rollout_run": "a number: the table of decisions has it",
+    "rollout_guard_held": "the table of guards says it; the evaluator of evidence reads it",
     "rollguard_ledger_head_info": "a hash: `rollguard verify --head` compares it",
     "rollguard_exporter_lag_entries": "the seconds behind a source tell more than the entries of a stream",
     "rollguard_exporter_label_overflow_total": "the exporter's own page names the metric and the label",
