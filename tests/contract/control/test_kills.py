@@ -25,7 +25,7 @@ from tests.contract.planes import (
     write_rollouts,
 )
 
-KILLS = 20
+KILLS = 10
 PER_LIFE = 2
 """Rollouts that are to fall between two kills."""
 
@@ -97,7 +97,7 @@ def kill_under_a_storm(make_plane: MakePlane, tmp_path: Path, redis_url: str, st
             assert ledger.verify(ledger.head()) == []
 
 
-def test_twenty_kills_lose_no_rollback_and_apply_none_twice(
+def test_ten_kills_lose_no_rollback_and_apply_none_twice(
     make_plane: MakePlane, tmp_path: Path, redis_url: str
 ) -> None:
     kill_under_a_storm(make_plane, tmp_path, redis_url, f"sqlite:///{tmp_path / 'ledger.db'}", seed=1)

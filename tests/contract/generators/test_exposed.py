@@ -21,6 +21,12 @@ FEATURES = [
     for rollout in load_rollouts(ROOT / "rollouts")
     if any(guard.alert == "FeatureErrorRateHigh" for guard in rollout.guards)
 ]
+EACH = [
+    pytest.param(rollout, marks=pytest.mark.slow if number else [], id=rollout.name)
+    for number, rollout in enumerate(FEATURES)
+]
+"""The first of them; the others are alike, and long jobs."""
+
 ERRORS, BREAKER, LATENCY = "FeatureErrorRateHigh", "FeatureCircuitBreaker", "FeatureLatencyRise"
 ALERTS = (ERRORS, BREAKER, LATENCY)
 HEALTHY = 130
@@ -99,7 +105,7 @@ def fallen(rollout: Rollout, folder: Path, traffic: list[Traffic], looks: dict[i
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("rollout", FEATURES, ids=lambda rollout: rollout.name)
+@pytest.mark.parametrize("rollout", EACH)
 class TestAtFivePercentOfAHundredRequestsAMinute:
     def test_it_falls_when_every_exposed_request_fails(self, rollout: Rollout, tmp_path: Path) -> None:
         traffic = [Traffic("exposed", 5, HEALTHY), Traffic("unexposed", 95, None)]
@@ -124,7 +130,7 @@ class TestAtFivePercentOfAHundredRequestsAMinute:
         fallen(rollout, tmp_path, traffic, {HEALTHY + LONG: set()})
 
 
-@pytest.mark.parametrize("rollout", FEATURES, ids=lambda rollout: rollout.name)
+@pytest.mark.parametrize("rollout", EACH)
 class TestAtFivePercentOfTenRequestsAMinute:
     def test_only_the_breaker_falls_late(self, rollout: Rollout, tmp_path: Path) -> None:
         traffic = [Traffic("exposed", 0.5, 0), Traffic("unexposed", 9.5, None)]

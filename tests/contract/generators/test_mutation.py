@@ -260,6 +260,7 @@ def holds_its_targets(done: Result) -> None:
     assert found["total"] == len(found["mutants"])
 
 
+@pytest.mark.slow
 def test_where_no_mutant_survives_the_command_succeeds(few: Path) -> None:
     holds_its_targets(run("--mutate", "--json", "--rollouts", few))
 

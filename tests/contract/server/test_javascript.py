@@ -50,7 +50,7 @@ def test_the_record_is_what_javascript_says(in_javascript: dict[str, list[str]])
 
 
 @pytest.mark.parametrize("key", scenarios()["flags"])
-def test_javascript_and_python_choose_the_same_of_20000_users(
+def test_javascript_and_python_choose_the_same_of_4000_users(
     in_javascript: dict[str, list[str]], key: str
 ) -> None:
     different = [
