@@ -118,7 +118,8 @@ def _reference() -> Reference:
 
 def _scores(count: int) -> Iterator[bytes]:
     rng, now = random.Random(1), time.time() - 600
-    for number in range(count):
+    yield json.dumps({"event": "stage", "ts": now, "stage": "canary", "percent": 10}).encode()
+    for number in range(1, count):
         features = {f"feature_{one:02}": round(rng.gauss(0, 1), 6) for one in range(_FEATURES)}
         score = {"event": "score", "ts": round(now + 600 * number / count, 3), "slot": "active"}
         yield json.dumps(

@@ -31,6 +31,9 @@ from rollguard.exporters.screener.baseline import ScreenerBaseline
 from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.validation import exporter as validation_exporter
 from rollguard.spec.loading import load_rollout, load_rollouts
+from rollguard.spec.rollout import Rollout
+
+_ROLLOUT = f"{__name__}.rollout"
 
 
 def running_options(listen: str) -> Callable[[Command], Command]:
@@ -66,6 +69,7 @@ def _take_from_rollout(ctx: click.Context, param: click.Parameter, path: Path | 
     """Let what a rollout file says of its exporter be the default of every option."""
     if path is None:
         return
+    ctx.meta[_ROLLOUT] = path
     scrape = load_rollout(path).scrape
     if scrape.exporter is None or scrape.exporter.kind != ctx.info_name:
         raise click.UsageError(f"{path} has no scrape.exporter.{ctx.info_name}.", ctx)
@@ -73,6 +77,22 @@ def _take_from_rollout(ctx: click.Context, param: click.Parameter, path: Path | 
         scrape.exporter, Path(), float, lambda text: click.echo(f"note: {text}", err=True)
     )
     ctx.default_map = {"listen": scrape.targets[0], **dict(found)}
+
+
+def _staged(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> list[Rollout]:
+    """Return the rollouts whose stages an exporter is to know: of --stages, else of --rollout."""
+    named = paths or filter(None, [ctx.meta.get(_ROLLOUT)])
+    return [rollout for path in named for rollout in load_rollouts(path)]
+
+
+stages_option = click.option(
+    "--stages",
+    "rollouts",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    callback=_staged,
+    help="Rollout file or folder that says the stages' percents; repeatable. Default: --rollout.",
+)
 
 
 def start(exporter: Exporter, *, listen: str, checkpoint: Path | None, once: bool) -> None:
@@ -132,15 +152,30 @@ def export() -> None:
 @click.option("--reference", type=click.Path(path_type=Path), help="Saved quantile bins; none: no drift.")
 @click.option("--window", type=DurationType(), default="30m", show_default=True, help="Rolling window.")
 @click.option("--min-sample", type=click.IntRange(min=1), default=300, show_default=True, help="For drift.")
+@stages_option
 @running_options(canary_exporter.LISTEN)
-def canary(events: str, reference: Path | None, window: float, min_sample: int, **running: Any) -> None:
+def canary(
+    events: str,
+    reference: Path | None,
+    window: float,
+    min_sample: int,
+    rollouts: list[Rollout],
+    **running: Any,
+) -> None:
     """Watch a model canary's executor and scorer by the events they write.
 
-    Trades, orders and markouts by route, the stage's cohort, calibration, thresholds, and drift of the served
-    features against --reference, which `rollguard baseline save` makes. Events and metrics: docs/events.md.
+    Trades, orders and markouts by route, the stage's cohort, outcomes by arm, calibration, thresholds, and
+    drift of the served features against --reference, which `rollguard baseline save` makes. Events and
+    metrics: docs/events.md.
     """
+    if len(rollouts) > 1:
+        raise click.UsageError("--stages names several rollouts, and a canary is one's: name its file.")
     exporter = canary_exporter.canary(
-        events, reference=reference, window_seconds=window, min_sample=min_sample
+        events,
+        reference=reference,
+        window_seconds=window,
+        min_sample=min_sample,
+        rollout=rollouts[0] if rollouts else None,
     )
     start(exporter, **running)
 

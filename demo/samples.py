@@ -67,7 +67,7 @@ def canary(now: float, rng: random.Random) -> Iterator[Line]:
     """Yield the last 25 minutes of a model canary, which took a quarter of the signals."""
     start = now - 25 * MINUTE
     model = {"slot": "active", "id": "lgbm-2", "trades_per_hour_p95": 12_000}
-    yield {"event": "stage", "ts": start, "stage": "canary"}
+    yield {"event": "stage", "ts": start, "stage": "canary", "percent": 25}
     yield {"event": "executor_start", "ts": start - 100}
     yield {"event": "model", "ts": start, **model}
     yield {"event": "model", "ts": start, "slot": "shadow", "id": "lgbm-3"}
@@ -107,10 +107,11 @@ def _signal(ts: float, number: int, rng: random.Random) -> Iterator[Line]:
             "route": route,
             "horizon_ms": horizon,
             "value": rng.gauss(0.3, 1),
+            "opened_ts": ts,
         }
     yield {"event": "trade_opened", "ts": ts, "route": route}
     closed = {"event": "trade_closed", "ts": ts + 0.9, "route": route, "won": rng.random() < score}
-    yield closed | {"opened_ts": ts, "score": score}
+    yield closed | {"opened_ts": ts, "score": score, "pnl": 0.4 if closed["won"] else -0.5}
 
 
 def validation(now: float, rng: random.Random) -> Iterator[Line]:

@@ -146,7 +146,8 @@ class TradingService(threading.Thread):
         rollout = yaml.safe_load(self._files.config.read_text(encoding="utf-8"))["rollout"]
         stage = rollout["mode"] if rollout["mode"] != "canary" else f"canary-{rollout['canary_fraction']}"
         if stage != self._config_seen[1]:
-            write(_line("stage", time.time(), stage=stage))
+            percent = round(100 * rollout["canary_fraction"], 6)
+            write(_line("stage", time.time(), stage=stage, percent=percent))
         self._mode = rollout["mode"]
         self._config_seen = (stat.st_mtime_ns, stage)
 
@@ -178,7 +179,7 @@ class TradingService(threading.Thread):
         for status in ["cancelled"] * signal.execution.cancelled + ["filled"]:
             write(_line("order", now, route=route, status=status))
         for horizon, value in zip((100, 500, 1000), signal.execution.markouts_bps, strict=True):
-            write(_line("markout", now, route=route, horizon_ms=horizon, value=value))
+            write(_line("markout", now, route=route, horizon_ms=horizon, value=value, opened_ts=now))
         write(_line("parity", now, ok=True))
         self._open.append(_Trade(now + self._trade_seconds, now, route, score, signal.won))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rollguard.exporters.canary import metrics as canary_metrics
 from rollguard.exporters.canary import operations
+from rollguard.exporters.canary.arms import ARM_METRICS
 from rollguard.exporters.features.declaration import load_declaration, shipped_declaration
 from rollguard.exporters.forecast import metrics as forecast_metrics
 from rollguard.exporters.screener import metrics as screener_metrics
@@ -40,7 +41,7 @@ def exported_metrics(rollout: Rollout, root: Path = Path()) -> tuple[Metric, ...
 def _offered(exporter: Exporter, rollout: str, root: Path) -> tuple[Metric, ...]:
     match exporter.options:
         case CanaryExporter():
-            return canary_metrics.METRICS + operations.OPERATIONS_METRICS
+            return canary_metrics.METRICS + operations.OPERATIONS_METRICS + ARM_METRICS
         case FeaturesExporter(metrics=path):
             declaration = load_declaration(root / path) if path else shipped_declaration()
             return tuple(found for one in declaration.of(rollout) for found in one.offered())

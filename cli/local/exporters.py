@@ -6,16 +6,19 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
 from rollguard import durations
 from rollguard.spec.exporter import Exporter
+from rollguard.spec.fields import Model
 from rollguard.spec.rollout import Scrape
 
 _PATHS = ("events", "reference", "log", "baseline", "env", "metrics")
 _DURATIONS = ("window",)
+STAGED = ("canary",)
+"""Exporters that count by arm, and ask for the stages' percents."""
 _SQLITE = "sqlite:///"
 _MADE = {
     "reference": ("drift is not measured", ("events",)),
@@ -31,11 +34,14 @@ Scaled: TypeAlias = Callable[[float], float]
 """What becomes of a duration, in seconds, where time is scaled."""
 
 
-def command(scrape: Scrape, root: Path, scaled: Scaled, note: Callable[[str], None]) -> list[str]:
+def command(
+    scrape: Scrape, root: Path, scaled: Scaled, note: Callable[[str], None], stages: Iterable[Path] = ()
+) -> list[str]:
     """Return the command of an exporter.
 
     Args:
         scrape: with an exporter, which listens on the first of the targets.
+        stages: files of the rollouts that it measures.
         root: where relative paths start.
         scaled: told each duration.
         note: told what will not be measured.
@@ -44,7 +50,9 @@ def command(scrape: Scrape, root: Path, scaled: Scaled, note: Callable[[str], No
     assert exporter is not None
     start = [*ROLLGUARD, "export", exporter.kind, "--listen", scrape.targets[0]]
     found = options(exporter, root, scaled, note)
-    return [*start, *(part for name, text in found for part in (f"--{name}", text))]
+    files = stages if exporter.kind in STAGED else ()
+    given = [*found, *(("stages", str(file)) for file in files)]
+    return [*start, *(part for name, text in given for part in (f"--{name}", text))]
 
 
 def options(
@@ -53,13 +61,13 @@ def options(
     """Yield the options of an exporter, by name.
 
     Args:
-        exporter: as the rollout file has it.
+        exporter: as the rollout file has it; what it says of bins is taken from the file itself.
         root: where relative paths start.
         scaled: told each duration.
         note: told what will not be measured.
     """
     for name, value in exporter.options:
-        if value is None:
+        if value is None or isinstance(value, Model):
             continue
         text = str(value)
         if name in _PATHS and "://" not in text:

@@ -125,14 +125,8 @@ class Stack:
         rules = output.rules(self.guarded, self.scale)
         servers = output.configuration(self.guarded, self.scale, self.addresses, routing=self.routing)
         output.write({**rules, **servers}, self.folder / "config")
-        loaded = self.folder / "rollouts"
-        loaded.mkdir(exist_ok=True)
-        for old in loaded.glob("*.yaml"):
-            old.unlink()
-        for rollout in self.rollouts:
-            content = rollout.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-            text = yamlfile.dump(content)
-            (loaded / f"{rollout.name}.yaml").write_text(text, encoding="utf-8")
+        _write(self.rollouts, self.folder / "rollouts")
+        _write(self.guarded, self._measured)
         if not self.token_file.exists():
             handle = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w", encoding="ascii") as file:
@@ -216,17 +210,19 @@ class Stack:
     def _exporters(self) -> Iterator[Child]:
         """Yield an exporter for each job that has one, whichever rollouts share it."""
         scaled = Timing(self.scale).seconds
-        started: set[str] = set()
+        shared: dict[str, list[Rollout]] = {}
         for rollout in self.guarded:
-            scrape = rollout.scrape
-            name = scrape.job if scrape.labelled else rollout.name
-            if scrape.exporter is None or name in started:
-                continue
-            started.add(name)
+            if rollout.scrape.exporter is not None:
+                name = rollout.scrape.job if rollout.scrape.labelled else rollout.name
+                shared.setdefault(name, []).append(rollout)
+        for name, rollouts in shared.items():
+            scrape = rollouts[0].scrape
+            assert scrape.exporter is not None
             if unset := exporters.unset_variable(scrape.exporter):
                 self.notes.append(f"{name} is not measured: the environment variable {unset} is not set")
                 continue
-            command = exporters.command(scrape, self.root, scaled, self.notes.append)
+            files = [self._measured / f"{rollout.name}.yaml" for rollout in rollouts]
+            command = exporters.command(scrape, self.root, scaled, self.notes.append, files)
             metrics = f"http://{scrape.targets[0]}/metrics"
             yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)
 
@@ -242,8 +238,22 @@ class Stack:
         ]
         return Child("evidence", command, self._log("evidence"), f"http://{at.evidence}/metrics")
 
+    @property
+    def _measured(self) -> Path:
+        return self.folder / "measured"
+
     def _log(self, name: str) -> Path:
         return self.folder / "logs" / f"{name}.log"
+
+
+def _write(rollouts: Iterable[Rollout], folder: Path) -> None:
+    """Write the files of rollouts into a folder, which holds no others then."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.glob("*.yaml"):
+        old.unlink()
+    for rollout in rollouts:
+        content = rollout.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        (folder / f"{rollout.name}.yaml").write_text(yamlfile.dump(content), encoding="utf-8")
 
 
 def _with_free_ports(rollouts: Sequence[Rollout]) -> Iterator[Rollout]:

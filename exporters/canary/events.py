@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from msgspec import Meta, Struct
 
-from rollguard.exporters.runtime.event_schema import Time, Word, event_schema
+from rollguard.exporters.runtime.event_schema import NAME, NUMBER, Time, Word, event_schema, lenient
 
 Route: TypeAlias = Literal["canary", "paper", "full"]
 ROUTES: tuple[str, ...] = get_args(Route)
@@ -22,6 +22,11 @@ HORIZONS_MS: tuple[int, ...] = get_args(HorizonMs)
 Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
 Rate: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Number: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]
+Percent: TypeAlias = Annotated[
+    Any, lenient("Of the stage, when it was assigned.", type=NUMBER, minimum=0, maximum=100)
+]
+OpenedTs: TypeAlias = Annotated[Any, lenient("When it was assigned, in Unix seconds.", type=NUMBER)]
+Amount: TypeAlias = Annotated[Any, lenient("In the producer's unit.", type=NUMBER)]
 _On: TypeAlias = Annotated[Route, Meta(description="Where it was executed: paper is the active model's.")]
 
 
@@ -29,23 +34,38 @@ class _Event(Struct, frozen=True, gc=False, tag_field="event", kw_only=True):
     ts: Time
 
 
+class _Drawn(_Event, frozen=True):
+    """What an event says of its assignment; where a key is odd, the event is only left out of evidence."""
+
+    percent: Percent = None
+    assignment: Annotated[
+        Any, lenient("How its arm was chosen; default: split.", enum=["split", "listed", "match", None])
+    ] = None
+    unit: Annotated[
+        Any,
+        lenient("Whom the split assigns as a whole, such as an account.", type=NAME),
+    ] = None
+
+
 class Stage(_Event, frozen=True, tag="stage"):
     """The executor entered a stage: the cohort of trades and the drift windows start afresh."""
 
     stage: Annotated[str, Meta(min_length=1, max_length=200, description="Its name, for people.")]
+    percent: Percent = None
+    run: Annotated[Any, lenient("The rollout's run, as the flag's metadata name it.", type=NAME)] = None
 
 
 class ExecutorStart(_Event, frozen=True, tag="executor_start"):
     """An executor started: for 90 s what is traded and scored is judged by no guard."""
 
 
-class TradeOpened(_Event, frozen=True, tag="trade_opened"):
+class TradeOpened(_Drawn, frozen=True, kw_only=True, tag="trade_opened"):
     """A trade was opened."""
 
     route: _On
 
 
-class TradeClosed(_Event, frozen=True, tag="trade_closed"):
+class TradeClosed(_Drawn, frozen=True, kw_only=True, tag="trade_closed"):
     """A trade was closed."""
 
     route: _On
@@ -57,6 +77,8 @@ class TradeClosed(_Event, frozen=True, tag="trade_closed"):
     score: Annotated[
         Probability | None, Meta(description="Of the model that decided, when the trade was opened.")
     ] = None
+    pnl: Amount = None
+    slippage: Amount = None
 
 
 class Order(_Event, frozen=True, tag="order"):
@@ -66,15 +88,16 @@ class Order(_Event, frozen=True, tag="order"):
     status: Literal["filled", "cancelled"]
 
 
-class Markout(_Event, frozen=True, tag="markout"):
+class Markout(_Drawn, frozen=True, kw_only=True, tag="markout"):
     """The price has moved since a fill, in the trade's favour where positive."""
 
     route: _On
     horizon_ms: Annotated[HorizonMs, Meta(description="Milliseconds since the fill.")]
     value: Annotated[Number, Meta(description="In the producer's unit, such as basis points.")]
+    opened_ts: OpenedTs = None
 
 
-class Scored(_Event, frozen=True):
+class Scored(_Drawn, frozen=True, kw_only=True):
     """What every score has, but for its features."""
 
     slot: Annotated[Slot, Meta(description="active: its score decided; shadow: it was only recorded.")]
@@ -85,7 +108,7 @@ class Scored(_Event, frozen=True):
     ] = None
 
 
-class Score(Scored, frozen=True, tag="score"):
+class Score(Scored, frozen=True, kw_only=True, tag="score"):
     """A model scored a signal."""
 
     features: Annotated[

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import msgspec
 import numpy as np
 
 from rollguard.exporters.canary import metrics
+from rollguard.exporters.canary.arms import Arms
 from rollguard.exporters.canary.events import (
     Event,
     ExecutorStart,
@@ -28,6 +31,7 @@ from rollguard.exporters.canary.operations import Operations
 from rollguard.exporters.canary.rows import RowDecoder
 from rollguard.exporters.canary.state import CELLS, LAYOUT, VERSION, CanaryState, Cohort, Totals
 from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.measures.assignments import percents_of_stages
 from rollguard.exporters.measures.distances import Array
 from rollguard.exporters.measures.drift_windows import DriftWindow
 from rollguard.exporters.measures.reference import Reference
@@ -36,6 +40,8 @@ from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import Intake
 from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.sources.interface import Block, Source
+from rollguard.spec.exporter import CanaryExporter
+from rollguard.spec.rollout import Rollout
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +49,8 @@ logger = logging.getLogger(__name__)
 WARMUP_SECONDS = 90.0
 """After an executor's start, while the state of its books converges."""
 
-_BEGINNINGS = (Stage, ExecutorStart)
+_SCORE, _SLOT, _SERVED = map(attrgetter, ("score", "slot", "served"))
+_BEGINNINGS = {Stage, ExecutorStart}
 _JUDGED = {TradeOpened, TradeClosed, Order, Markout, Parity, Ladder}
 
 
@@ -56,6 +63,8 @@ class CanaryMeasures:
         reference: of the served features; None for no drift.
         min_sample: values of a feature below which its drift is not shown.
         clock: Unix seconds.
+        percents: of the stages by name, where the rollout file says them.
+        edges: of the bins by arm, by quantity.
     """
 
     name = "canary"
@@ -70,6 +79,8 @@ class CanaryMeasures:
         reference: Reference | None,
         min_sample: int,
         clock: Callable[[], float],
+        percents: Mapping[str, float] | None = None,
+        edges: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
         self._source = source
         self._totals = Totals()
@@ -77,6 +88,7 @@ class CanaryMeasures:
         self._window = RollingSums(window_seconds, len(CELLS), LAYOUT)
         self._drift = DriftWindow(reference, window_seconds, min_sample) if reference else None
         self._operations = Operations()
+        self._arms = Arms(percents or {}, edges or {}, reference, clock)
         self._decoder = RowDecoder(self._drift.names if self._drift else ())
         self._intake: Intake[Any] = Intake(Event, window_seconds, clock, self._decoder)
         self._pending = _Pending()
@@ -93,7 +105,9 @@ class CanaryMeasures:
     def feed(self, block: Block) -> None:
         """Take some lines in."""
         batch = self._intake.take_all(block)
-        begins = [number for number, kind in enumerate(map(type, batch.events)) if kind in _BEGINNINGS]
+        begins: list[int] = []
+        if not _BEGINNINGS.isdisjoint(map(type, batch.events)):
+            begins = [number for number, event in enumerate(batch.events) if type(event) in _BEGINNINGS]
         for start, end in pairwise([0, *begins, len(batch.events)]):
             self._take(batch.events[start:end], batch.times[start:end], batch.late[start:end])
         if self.newest is not None:
@@ -109,6 +123,7 @@ class CanaryMeasures:
         yield from metrics.rolling({cell: sums[number] for cell, number in CELLS.items()})
         yield from metrics.cohort(self._cohort)
         yield from self._operations.families(end)
+        yield from self._arms.families(end)
         sample = self._drift.sample(end) if self._drift else 0
         yield from metrics.drift(sample, self._drift.measure(end) if self._drift else ())
         yield from self._intake.families()
@@ -117,7 +132,7 @@ class CanaryMeasures:
         """Return everything that is known, as JSON."""
         drift = self._drift.state() if self._drift else None
         known = (self._intake.state, self._totals, self._cohort, self._window.state(), drift)
-        state = CanaryState(*known, self._operations.state())
+        state = CanaryState(*known, self._operations.state(), self._arms.state())
         return msgspec.json.encode(state)
 
     def restore(self, state: bytes) -> None:
@@ -127,7 +142,12 @@ class CanaryMeasures:
             ValueError: it is something else; nothing is changed.
         """
         found = msgspec.json.decode(state, type=CanaryState)
-        self._operations.restore(found.operations)
+        self._arms.restore(found.arms)
+        try:
+            self._operations.restore(found.operations)
+        except ValueError:
+            self._arms.restore(None)
+            raise
         self._intake.restore(found.intake)
         self._totals, self._cohort = found.totals, found.cohort
         if not self._window.restore(found.window):
@@ -139,15 +159,18 @@ class CanaryMeasures:
         """Take events in of which only the first may begin something; scores, the most by far, in arrays."""
         kinds = self._decoder.score_kinds
         events, times, late = self._warmed_up(events, times, late)
-        where = [number for number, kind in enumerate(map(type, events)) if kind in kinds]
-        if len(where) < len(events):
-            for event, is_late in zip(events, late.tolist(), strict=True):
-                if type(event) in kinds:
-                    continue
+        if kinds.issuperset(map(type, events)):
+            if events:
+                self._scores(events, times, late)
+            return
+        where = [number for number, event in enumerate(events) if type(event) in kinds]
+        for event, is_late in zip(events, late.tolist(), strict=True):
+            if type(event) not in kinds:
                 self._pending.late = is_late
                 self._one(event)
                 self._operations.take(event, is_late)
-            self._pending.flush(self._window)
+                self._arms.take(event)
+        self._pending.flush(self._window)
         if where:
             self._scores([events[number] for number in where], times[where], late[where])
 
@@ -187,23 +210,42 @@ class CanaryMeasures:
                 self._stage(event)
 
     def _scores(self, scores: list[Any], times: Array, late: Array) -> None:
-        """Add scores to the rolling window, and the features that the candidate served to the drift."""
+        """Add scores to the rolling window, and those of slot active to the drift and the arms."""
         timely = ~late
-        values = np.fromiter((score.score for score in scores), np.float64, len(scores))[timely]
-        active = np.fromiter((score.slot == "active" for score in scores), np.bool_, len(scores))
+        values = np.fromiter(map(_SCORE, scores), np.float64, len(scores))[timely]
+        slots, variants = [*map(_SLOT, scores)], [*map(_SERVED, scores)]
+        active = np.array([slot == "active" for slot in slots])
         first = np.where(active[timely], CELLS["active", "scores"], CELLS["shadow", "scores"])
         amounts = np.stack([np.ones(len(values)), values, values * values], axis=1)
         self._window.add(times[timely], first[:, np.newaxis] + np.arange(3), amounts)
+        if not active.all():
+            rows = np.flatnonzero(active).tolist()
+            scores, variants = [scores[row] for row in rows], [variants[row] for row in rows]
+            times, timely = times[active], timely[active]
+        if scores:
+            self._served(scores, variants, times, timely)
+
+    def _served(self, scores: list[Any], served: list[str | None], times: Array, timely: Array) -> None:
+        """Take in what was served, by arm; as drift, too, where not the active model served it."""
+        places = self._arms.judge_scores(scores, served, times)
         if self._drift is None:
+            deque(places, 0)
             return
-        candidate = np.fromiter((score.served != "active" for score in scores), np.bool_, len(scores))
-        served = np.flatnonzero(active & candidate)
-        rows, unknown = self._decoder.rows([scores[number] for number in served])
+        values, unknown = self._decoder.rows(scores)
         self._totals.features_unknown += unknown
-        kept = timely[served] & ~np.isnan(rows).all(axis=1)
+        filled: Array = np.logical_not(np.isnan(values).all(axis=1))
+        cells = self._drift.cells(values)
+        for judged, rows in places:
+            counted = cells if len(rows) == len(cells) else cells[rows]
+            self._arms.take_features(judged, self._drift.counts(counted), int(filled[rows].sum()))
+        kept = timely & filled
+        if "active" in served:
+            kept &= [variant != "active" for variant in served]
         if self._cohort.started is not None:
-            kept &= times[served] >= self._cohort.started
-        self._drift.add(times[served][kept], rows[kept])
+            kept &= times >= self._cohort.started
+        if not kept.all():
+            times, values, cells = times[kept], values[kept], cells[kept]
+        self._drift.add(times, values, cells)
 
     def _trade_closed(self, event: TradeClosed) -> None:
         route = event.route
@@ -267,6 +309,7 @@ def canary(
     reference: Path | None = None,
     window_seconds: float = 1800.0,
     min_sample: int = 300,
+    rollout: Rollout | None = None,
     clock: Callable[[], float] = time.time,
 ) -> CanaryMeasures:
     """Return the exporter of a model canary.
@@ -276,15 +319,20 @@ def canary(
         reference: the saved reference of the served features; None for no drift.
         window_seconds: length of the rolling windows, in event time.
         min_sample: values of a feature below which its drift is not shown.
+        rollout: which knows the percents of its stages, and the bins by arm.
         clock: Unix seconds.
     Raises:
         ReferenceError: the reference cannot be read.
         StreamError: an address names no stream.
     """
+    options = rollout.scrape.exporter.options if rollout and rollout.scrape.exporter else None
+    edges = dict(options.bins) if isinstance(options, CanaryExporter) else {}
     return CanaryMeasures(
         events_source(events),
         window_seconds=window_seconds,
         reference=Reference.load(reference) if reference else None,
         min_sample=min_sample,
         clock=clock,
+        percents=percents_of_stages(rollout) if rollout else {},
+        edges={name: found for name, found in edges.items() if found},
     )

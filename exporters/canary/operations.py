@@ -237,6 +237,7 @@ class Operations:
         self._slots: dict[str, str] = {}
         self._throughput = Throughput()
         self._outcomes = RollingSums(OUTCOMES_SECONDS, len(_CELLS), "canary outcomes 1")
+        self._pending: list[tuple[float, list[int], list[float]]] = []
 
     def take(self, event: Any, late: bool) -> None:
         """Let an event move what it moves.
@@ -275,10 +276,12 @@ class Operations:
 
     def forget(self, newest: float) -> None:
         """Drop what no window can hold any more; `newest` is the newest event's Unix seconds."""
+        self._flush()
         self._outcomes.forget(newest)
 
     def families(self, end: float) -> Iterator[Family]:
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
+        self._flush()
         for tally in self._tallies:
             yield tally.family(end)
         for slot, metric in (("active", ACTIVE_ID), ("shadow", SHADOW_ID)):
@@ -289,6 +292,7 @@ class Operations:
 
     def state(self) -> OperationsState:
         """Return everything for a checkpoint."""
+        self._flush()
         tallies = {one.metric.name: msgspec.Raw(msgspec.json.encode(one.state())) for one in self._tallies}
         return OperationsState(tallies, self._slots, self._throughput, self._outcomes.state())
 
@@ -303,8 +307,14 @@ class Operations:
     def _outcome(self, ts: float, arm: str, score: float, won: bool) -> None:
         place = calibration.calibration_bin(score)
         amounts = {"n": 1.0, "score": score, "won": float(won), "squared": (score - won) ** 2}
-        cells = np.array([_CELLS[arm, what, place] for what in amounts])
-        self._outcomes.add(np.full(len(cells), ts), cells, np.array(list(amounts.values())))
+        self._pending.append((ts, [_CELLS[arm, what, place] for what in amounts], [*amounts.values()]))
+
+    def _flush(self) -> None:
+        """Add the outcomes that are pending: numpy costs per call, not per outcome."""
+        if self._pending:
+            times, cells, amounts = zip(*self._pending, strict=True)
+            self._outcomes.add(np.array(times), np.array(cells), np.array(amounts))
+            self._pending.clear()
 
     def _calibration(self, sums: Any) -> Iterator[Family]:
         for (counts, _, _, squared), metric in zip(sums, (BRIER, BRIER_BASELINE), strict=True):

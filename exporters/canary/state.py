@@ -9,6 +9,7 @@ import msgspec
 
 from rollguard.exporters.canary.events import HORIZONS_MS, ROUTES, SLOTS
 from rollguard.exporters.canary.operations import OperationsState
+from rollguard.exporters.measures.evidence import EvidenceState
 from rollguard.exporters.measures.windows import WindowState
 from rollguard.exporters.runtime.intake import IntakeState
 
@@ -89,6 +90,7 @@ class CanaryState(msgspec.Struct):
         window: rolling sums, cells as in CELLS.
         drift: counts per bin of the served features; None without a reference.
         operations: what runs around the canary.
+        arms: outcomes by arm.
     """
 
     intake: IntakeState
@@ -97,3 +99,4 @@ class CanaryState(msgspec.Struct):
     window: WindowState
     drift: WindowState | None = None
     operations: OperationsState | None = None
+    arms: EvidenceState | None = None

@@ -70,7 +70,9 @@ class Exposition:
             except KeyError:
                 series = known[labels] = f"{metric.name}{_braces(metric.labels, labels)} "
             number = float(value)
-            yield f"{series}{number!r}\n" if -math.inf < number < _PLAIN else f"{series}{_go(number)}\n"
+            yield (
+                f"{series}{number!r}\n" if -math.inf < number < _PLAIN else f"{series}{number_text(number)}\n"
+            )
 
     def _histograms(self, metric: Metric, samples: Mapping[Labels, Histogram | None]) -> Iterator[str]:
         known = self._known(metric, samples)
@@ -83,7 +85,7 @@ class Exposition:
                 series = known[*labels, bounds] = _histogram_series(metric, labels, bounds)
             total = [*accumulate(value.counts)]
             for name, number in zip(series, (*total, total[-1], value.total), strict=True):
-                yield f"{name}{_go(number)}\n"
+                yield f"{name}{number_text(number)}\n"
 
     def _known(self, metric: Metric, samples: Mapping[Labels, Any]) -> dict[Any, Any]:
         """Rendered labels of a metric's series; forgotten when most of them are gone."""
@@ -113,14 +115,14 @@ def _escaped(value: str) -> str:
 
 def _histogram_series(metric: Metric, labels: Labels, bounds: Iterable[float]) -> list[str]:
     names = (*metric.labels, "le")
-    upper = [*map(_go, bounds), "+Inf"]
+    upper = [*map(number_text, bounds), "+Inf"]
     buckets = [f"{metric.name}_bucket{_braces(names, (*labels, bound))} " for bound in upper]
     plain = _braces(metric.labels, labels)
     return [*buckets, f"{metric.name}_count{plain} ", f"{metric.name}_sum{plain} "]
 
 
-def _go(number: float) -> str:
-    """A float as Go writes it: with an exponent from a million on."""
+def number_text(number: float) -> str:
+    """Return a float as Go writes it: with an exponent from a million on."""
     number = float(number)
     if -math.inf < number < _PLAIN:
         return repr(number)

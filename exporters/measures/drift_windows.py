@@ -67,12 +67,13 @@ class DriftWindow:
         """The features, in the order of a row."""
         return self._names
 
-    def add(self, times: Array, values: Array) -> None:
-        """Count rows where they belong.
+    def cells(self, values: Array) -> Array:
+        """Return the cells that rows are counted in: the row's own, and a bin of each feature.
 
         Args:
-            times: Unix seconds, shape (rows,).
             values: shape (rows, features), in the order of `names`; NaN is missing.
+        Returns:
+            Numbers, shape (rows, 1 + features).
         """
         columns = np.ascontiguousarray(values.T)
         above = np.zeros(columns.shape, dtype=np.uint8)
@@ -80,8 +81,24 @@ class DriftWindow:
             above += columns > edges
         cells = np.zeros((len(values), len(self._names) + 1), dtype=np.int64)
         cells[:, 1:] = above.T + self._starts[:-1]
+        cells[:, 1:][np.isnan(values)] = self._sums.cells
+        return cells
+
+    def counts(self, cells: Array) -> Array:
+        """Return how many values lie in each bin, feature after feature, of rows' cells."""
+        return np.bincount(cells.ravel(), minlength=self._sums.cells + 1)[1 : self._starts[-1]]
+
+    def add(self, times: Array, values: Array, cells: Array | None = None) -> None:
+        """Count rows where they belong.
+
+        Args:
+            times: Unix seconds, shape (rows,).
+            values: shape (rows, features), in the order of `names`; NaN is missing.
+            cells: of the rows; None where they are not known yet.
+        """
+        if cells is None:
+            cells = self.cells(values)
         missing = np.isnan(values)
-        cells[:, 1:][missing] = self._sums.cells
         self._sums.add(times, cells)
         # The inverse hyperbolic sine keeps units a million times too large apart, and outliers from ruling.
         scaled = np.where(missing, 0.0, np.arcsinh((values - self._middles) / self._widths))

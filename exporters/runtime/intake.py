@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
@@ -33,6 +34,8 @@ REJECTED = Metric(
     ("reason",),
 )
 METRICS = (EVENTS, REJECTED)
+
+_TS = attrgetter("ts")
 
 
 class Timed(Protocol):
@@ -126,7 +129,7 @@ class Intake(Generic[Event]):
             self._rejections.say(TOO_LONG, f"a line of over {MAX_LINE_BYTES} bytes")
         for reason, count in rejected.items():
             self.state.rejected[reason] += count
-        times = np.fromiter((event.ts for event in events), np.float64, len(events))
+        times = np.fromiter(map(_TS, events), np.float64, len(events))
         return self._judge(events, times)
 
     def _judge(self, events: list[Event], times: Array) -> Batch[Event]:

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from itertools import pairwise
+from typing import Annotated, TypeAlias
 
-from rollguard.spec.fields import DatabaseURL, Duration, Model, Path
+from pydantic import AfterValidator, Field, model_validator
+
+from rollguard.spec.fields import DatabaseURL, Duration, Listed, Model, Path
+
+MAX_BINS = 12
+
+
+def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(low < high for low, high in pairwise(edges)):
+        raise ValueError("expected numbers in strictly ascending order")
+    return edges
+
+
+Edges: TypeAlias = Annotated[
+    Listed[int | float], Field(min_length=1, max_length=MAX_BINS), AfterValidator(_ascending)
+]
+"""Where bins end; the first and the last bin are open."""
+
+
+class Bins(Model):
+    """Edges of the bins that values are counted in by arm; each has a default."""
+
+    pnl: Edges | None = None
+    markout: Edges | None = None
+    slippage: Edges | None = None
+    squared_error: Edges | None = None
 
 
 class CanaryExporter(Model):
@@ -13,6 +39,7 @@ class CanaryExporter(Model):
     events: Path = Field(description="JSON lines that the services write.")
     reference: Path | None = Field(None, description="Saved quantile bins of the features; none: no drift.")
     window: Duration = Field(1800.0, gt=0, description="Length of the rolling windows.")
+    bins: Bins = Field(Bins(), description="Of outcomes by arm.")
 
 
 class ScreenerExporter(Model):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from rollguard.cli.main import cli
 from rollguard.exporters.screener.exporter import Screener
 from rollguard.generators.tools import binaries
 from rollguard.spec.exporter import Exporter
-from rollguard.spec.loading import load_rollout
+from rollguard.spec.loading import load_rollout, load_rollouts
 from rollguard.yamlfile import dump, parse
 from tests.factories import SHIPPED, shipped_rollout
 
@@ -53,6 +55,44 @@ def test_an_option_outweighs_the_rollout_file(folder: Path) -> None:
     path = rollout(folder, {"canary": {"events": "missing.jsonl"}})
     found = run("canary", "--once", "--rollout", path, "--events", "events.jsonl")
     assert 'trades_opened_total{route="canary"} 1.0\n' in found.output
+
+
+def test_the_rollout_file_knows_the_percents_of_stages_and_the_bins(folder: Path) -> None:
+    bins = {"pnl": [-1, 1.5]}
+    path = rollout(folder, {"canary": {"events": "events.jsonl", "bins": bins}})
+    for options in (("--rollout", path), ("--events", "events.jsonl", "--stages", path)):
+        found = run("canary", "--once", *options)
+        assert 'trade_outcomes_total{arm="canary",assigned="25",outcome="won"} 0.0\n' in found.output
+        edges = re.findall(
+            r'trade_pnl_outcomes_total{arm="canary",assigned="0",outcome="(.*)"}', found.output
+        )
+        assert edges == ["-1.0", "1.5", "+Inf"]
+    assert "assigned=" not in run("canary", "--once", "--events", "events.jsonl").output
+
+
+def test_a_canary_is_one_rollouts(folder: Path) -> None:
+    path = rollout(folder, {"canary": {"events": "events.jsonl"}})
+    found = run("canary", "--once", "--rollout", path, "--stages", path, "--stages", path)
+    assert found.exit_code == 2
+    assert "--stages names several rollouts" in found.output
+
+
+def test_up_lets_exporters_know_the_stages_of_all_that_they_measure(
+    tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
+        need_binary(binary)
+    shipped = load_rollouts(SHIPPED.parent)
+    noted = [one for one in shipped if one.name == "model-canary"]
+    stack = Stack(Settings([one for one in shipped if one not in noted], tmp_path, tmp_path, noted=noted))
+    stack.prepare()
+    named = {}
+    for child in stack.exporters:
+        command = child.command
+        files = [Path(given) for option, given in pairwise(command) if option == "--stages"]
+        named[command[command.index("export") + 1]] = sorted(load_rollout(file).name for file in files)
+    assert named["canary"] == ["model-canary"]
+    assert named["screener"] == named["validation"] == []
 
 
 def test_a_file_that_is_still_to_be_made_is_told_and_left_out(folder: Path) -> None:

@@ -180,6 +180,28 @@ def test_a_mistake_is_one_error(told: Told, old: str, new: str, expected: str) -
     assert [error.split(": ", 1)[1][: len(expected)] for error in found] == ([expected] if expected else [])
 
 
+@pytest.mark.parametrize(
+    ("edges", "expected"),
+    [
+        ("[2, 1]", "in strictly ascending order"),
+        ("[1, 1]", "in strictly ascending order"),
+        ("[0, .nan]", "is nan, expected a number"),
+        ("[0, .inf]", "is inf, expected a number"),
+        ("[]", "r.yaml:4: scrape.exporter.canary.bins.pnl"),
+        (str(list(range(13))), "at most 12"),
+        ("[a]", "scrape.exporter.canary.bins.pnl[0]"),
+    ],
+)
+def test_edges_of_bins_are_few_and_ascend(told: Told, edges: str, expected: str) -> None:
+    def scrape(bins: str) -> tuple[str, str]:
+        exporter = f"exporter: {{canary: {{events: e, bins: {{pnl: {bins}}}}}}}"
+        return "scrape: {job: shop,", f"scrape: {{{exporter}, job: shop,"
+
+    assert told(scrape("[-1, 0, 0.5]")) == []
+    (problem,) = told(scrape(edges))
+    assert expected in problem
+
+
 def test_an_alias_is_one_error(told: Told) -> None:
     found = told(("title: A shorter checkout", "title: &t Checkout"), ("owner: shop", "owner: *t"))
     assert [error.split("\n")[0] for error in found] == [

@@ -7,9 +7,11 @@ from typing import Any, get_args
 import msgspec
 
 from rollguard.exporters.canary import metrics, operations
+from rollguard.exporters.canary.arms import ARM_METRICS
 from rollguard.exporters.canary.events import KINDS, Event, schema
 from rollguard.exporters.canary.exporter import CanaryMeasures
 from rollguard.exporters.exposition import text as exposition
+from rollguard.exporters.measures.assignments import LeftOut
 from rollguard.exporters.measures.reference import Reference
 from rollguard.exporters.runtime import health, intake
 from rollguard.exporters.runtime.decoding import REASONS
@@ -50,17 +52,17 @@ def test_the_docs_name_every_reason_and_kind() -> None:
 
 
 def test_the_docs_name_every_metric_with_its_labels_and_no_other() -> None:
-    own = (*metrics.METRICS, *operations.OPERATIONS_METRICS)
+    own = (*metrics.METRICS, *operations.OPERATIONS_METRICS, *ARM_METRICS)
     offered = {written(metric) for metric in (*own, *intake.METRICS)}
-    section = TEXT.split("## Metrics")[1].split("## The reference")[0]
-    assert set(re.findall(r"`([a-z_0-9]+(?:\{[a-z,]+\})?)`", section)) - {"value"} == offered
+    section = TEXT.split("\n## Metrics")[1].split("## The reference")[0]
+    assert set(re.findall(r"`([a-z_0-9]+(?:\{[a-z,]+\})?)`", section)) - {"value", "won", "lost"} == offered
 
 
 def test_what_is_exposed_is_what_is_offered(reference: Reference) -> None:
     source = FileSource("events.jsonl")
     measures = CanaryMeasures(source, window_seconds=60, reference=reference, min_sample=300, clock=float)
     exposed = {family.metric for family in measures.families(0)}
-    assert exposed == {*metrics.METRICS, *operations.OPERATIONS_METRICS, *intake.METRICS}
+    assert exposed == {*metrics.METRICS, *operations.OPERATIONS_METRICS, *ARM_METRICS, *intake.METRICS}
 
 
 def test_the_docs_name_the_health_of_every_exporter() -> None:
@@ -68,6 +70,11 @@ def test_the_docs_name_the_health_of_every_exporter() -> None:
     section = text.split("## Health")[1].partition("\n## ")[0]
     offered = {written(metric) for metric in (*health.METRICS, exposition.LEFT_OUT)}
     assert set(re.findall(r"`(rollguard_[a-z_]+(?:\{[a-z,]+\})?)`", section)) == offered
+
+
+def test_the_docs_name_every_reason_for_leaving_an_event_out() -> None:
+    section = TEXT.split("\n## Arms")[1].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", section, re.M)) == {*LeftOut} - {LeftOut.NOT_SPLIT}
 
 
 def written(metric: Metric) -> str:

@@ -54,8 +54,8 @@ def canary(clock: Time, samples: Samples) -> Canary:
     return Canary(clock, samples)
 
 
-def stage(ts: float = NOW) -> dict[str, Any]:
-    return {"event": "stage", "ts": ts, "stage": "canary"}
+def stage(ts: float = NOW, **more: Any) -> dict[str, Any]:
+    return {"event": "stage", "ts": ts, "stage": "canary", **more}
 
 
 def closed(route: str, won: bool, ts: float = NOW, **more: Any) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def score(value: float = 0.5, ts: float = NOW, slot: str = "active", **more: Any
     return {"event": "score", "ts": ts, "slot": slot, "score": value, **more}
 
 
-def markout(value: float, horizon_ms: int = 1000, ts: float = NOW) -> dict[str, Any]:
-    return {"event": "markout", "ts": ts, "route": "canary", "horizon_ms": horizon_ms, "value": value}
+def markout(value: float, horizon_ms: int = 1000, ts: float = NOW, **more: Any) -> dict[str, Any]:
+    return {"event": "markout", "ts": ts, "route": "canary", "horizon_ms": horizon_ms, "value": value, **more}
 
 
 def served(*, count: int, ts: float = NOW, **more: Any) -> list[dict[str, Any]]:
@@ -85,6 +85,7 @@ def test_before_any_event_counters_are_zero_and_windows_say_nothing(canary: Cana
             assert found.pop(f'trades_{name}_total{{route="{route}"}}') == 0
     for name in ("sample_canary", "sample_baseline_active", "drift_sample", "onnx_parity_fail_total"):
         assert found.pop(name) == 0
+    assert found.pop("rollguard_exporter_evidence_start_timestamp_seconds") == NOW
     assert all("_total" in name and value == 0 for name, value in found.items())
 
 
@@ -367,15 +368,32 @@ def test_a_state_of_something_else_changes_nothing(canary: Canary, state: bytes)
     assert canary.read() == before
 
 
+ODD = st.one_of(
+    *(st.none(), st.booleans(), st.integers(), st.floats(-1e308, 1e308), st.text(), st.just({"a": [1]})),
+    *(st.sampled_from([0, 10, 25, 100, "split", "listed"]), st.lists(st.integers(), max_size=2)),
+)
+"""What an optional key may hold, sense and nonsense."""
+
+
 def any_event(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, Any]]:
     moments = st.floats(0, NOW + 60) | st.floats(NOW - WINDOW, NOW)
     routes = st.sampled_from(["canary", "paper", "full"])
+    drawn = {"percent": ODD, "assignment": ODD, "unit": ODD}
     features = st.dictionaries(st.sampled_from(["spread", "depth", "other"]), st.none() | numbers)
     return st.one_of(
-        st.builds(stage, moments),
-        st.builds(closed, routes, st.booleans(), moments, opened_ts=st.none() | st.floats(0, 1e308)),
+        st.builds(stage, moments, percent=ODD, run=ODD),
+        st.builds(
+            closed,
+            routes,
+            st.booleans(),
+            moments,
+            opened_ts=st.none() | st.floats(0, 1e308),
+            **drawn,
+            pnl=ODD,
+            slippage=ODD,
+        ),
         st.builds(order, st.sampled_from(["filled", "cancelled"]), routes, moments),
-        st.builds(markout, numbers, st.sampled_from([100, 500, 1000]), moments),
+        st.builds(markout, numbers, st.sampled_from([100, 500, 1000]), moments, **drawn, opened_ts=ODD),
         st.builds(
             score,
             st.floats(0, 1),
@@ -383,6 +401,7 @@ def any_event(numbers: st.SearchStrategy[float]) -> st.SearchStrategy[dict[str, 
             st.sampled_from(["active", "shadow"]),
             served=st.sampled_from([None, "active", "candidate"]),
             features=features,
+            **drawn,
         ),
     )
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rollguard.exporters.canary import metrics as canary_metrics
 from rollguard.exporters.canary import operations
+from rollguard.exporters.canary.arms import ARM_METRICS
 from rollguard.exporters.canary.exporter import CanaryMeasures
 from rollguard.exporters.canary.operations import MIN_OUTCOMES
 from rollguard.exporters.exposition.families import Family
@@ -177,20 +178,21 @@ def test_what_is_no_state_is_refused_and_nothing_is_known_then(name: str, state:
 def test_a_state_with_a_broken_tally_is_refused_whole(name: str) -> None:
     exporter = EXPORTERS[name]()
     exporter.feed(Block(b"".join(lines_of(f"{name}.jsonl"))))
-    state = json.loads(exporter.save())
-    tallies = (state.get("operations") or state)["tallies"]
-    tallies[list(tallies)[-1]] = {"n": "?"} if name == "validation" else 7
-    other = EXPORTERS[name]()
-    with pytest.raises(ValueError, match=r".*"):
-        other.restore(json.dumps(state).encode())
-    assert shown(other) == shown(EXPORTERS[name]())
+    for part in ("operations", "arms") if name == "canary" else ("",):
+        state = json.loads(exporter.save())
+        tallies = (state[part] if part else state)["tallies"]
+        tallies[list(tallies)[-1]] = {"n": "?"} if name == "validation" or part == "arms" else 7
+        other = EXPORTERS[name]()
+        with pytest.raises(ValueError, match=r".*"):
+            other.restore(json.dumps(state).encode())
+        assert shown(other) == shown(EXPORTERS[name]())
 
 
 def declared(name: str) -> tuple[Metric, ...]:
     if name == "validation":
         return validation_metrics.METRICS
     if name == "canary":
-        return canary_metrics.METRICS + operations.OPERATIONS_METRICS
+        return canary_metrics.METRICS + operations.OPERATIONS_METRICS + ARM_METRICS
     return tuple(
         replace(offered, labels=("rollout", *offered.labels))
         for one in shipped_declaration().metrics
