@@ -7,6 +7,8 @@ export PATH := $(PATH):$(CURDIR)/.tools/bin
 # The servers of demo, test and bench are on loopback, whatever proxy the machine has.
 export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY),$(no_proxy)
 export no_proxy := $(NO_PROXY)
+# Tests start hundreds of processes: each would compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup python servers databases compose extras versions tools secrets demo quick test lint typecheck check generate dashboards up bench lock clean
