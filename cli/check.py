@@ -30,7 +30,7 @@ from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_each
 from rollguard.spec.rollout import Rollout
-from rollguard.yamlfile import read
+from rollguard.spec.sets import read_rollout
 
 _ROLLOUTS, _GENERATED = Path("rollouts"), Path("alerts/generated")
 
@@ -127,7 +127,9 @@ def _run(
     result.rollouts = [rollout for _, rollout in loaded]
     if not loaded:
         return
-    offering = [LoadedRollout(rollout, read(path), _offered(rollout, result)) for path, rollout in loaded]
+    offering = [
+        LoadedRollout(rollout, read_rollout(path), _offered(rollout, result)) for path, rollout in loaded
+    ]
     checked = _renderable(offering, result)
     if not checked:
         return

@@ -16,7 +16,7 @@ from rollguard.generators import output
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
 from rollguard.generators.changes import GuardChange, RolloutChange, Side, changes
 from rollguard.generators.tools import amtool
-from rollguard.spec.loading import load_each, load_rollouts
+from rollguard.spec.loading import load_each, load_rollouts, rollout_paths
 from rollguard.spec.rollout import Rollout
 
 _MARKS = {"added": "+", "removed": "-", "changed": "~"}
@@ -50,17 +50,22 @@ def diff(revision: str, rollouts: Path, routing: Path | None, as_json: bool) -> 
 
 def _loaded(folder: Path, revision: str, rollouts: Path) -> list[Rollout]:
     """Return the rollouts of a revision; what cannot be read there is named as git names it."""
-    if not any(folder.iterdir()):
+    if not rollout_paths(folder):
         return []
     found, problems = load_each(folder)
     if problems:
         where = rollouts if rollouts.is_dir() else rollouts.parent
-        raise FileProblemsError([_renamed(problem, f"{revision}:{where}") for problem in problems])
+        there = f"{revision}:{where}"
+        raise FileProblemsError([_renamed(problem, folder, there) for problem in problems])
     return [rollout for _, rollout in found]
 
 
-def _renamed(problem: Problem, where: str) -> Problem:
-    return replace(problem, path=Path(f"{where}/{problem.path.name}"))
+def _renamed(problem: Problem, folder: Path, where: str) -> Problem:
+    return replace(
+        problem,
+        path=Path(str(problem.path).replace(str(folder), where)),
+        hint=problem.hint.replace(str(folder), where),
+    )
 
 
 def _side(rollouts: Sequence[Rollout], routing: Routing) -> Side:

@@ -31,6 +31,7 @@ from rollguard.generators import output
 from rollguard.generators.alertmanager.receivers import load_routing
 from rollguard.generators.scrape import Addresses
 from rollguard.generators.tools import promtool, test_runs
+from rollguard.spec import sets
 from rollguard.spec.fields import MAX_NAME, NAME, PATTERNS_IN_WORDS
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
@@ -201,10 +202,14 @@ def _show_tests(problems: Sequence[Problem], results: Sequence[test_runs.TestRes
     click.echo(f"{count(len(passed), 'alert')}, {total} of {count(len(results), 'test')} passed.")
 
 
-@click.command(epilog=examples("rollguard schema > rollout.schema.json"))
-def schema() -> None:
+@click.command(
+    epilog=examples("rollguard schema > rollout.schema.json", "rollguard schema --set > set.schema.json")
+)
+@click.option("--set", "of_set", is_flag=True, help="Instead, of a guard set's file.")
+def schema(of_set: bool) -> None:
     """Print the JSON schema of a rollout file, for editors."""
-    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Rollout.model_json_schema()}
+    found = sets.GuardSet.model_json_schema() if of_set else sets.schema()
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
     click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 

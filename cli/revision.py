@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from rollguard.errors import RollguardError
+from rollguard.spec import sets
 
 _TIMEOUT_SECONDS = 60
 _FILE_MODES = ("100644", "100755")
@@ -20,7 +21,7 @@ class RevisionError(RollguardError):
 
 @contextmanager
 def files_at(revision: str, rollouts: Path) -> Iterator[Path]:
-    """Yield a folder that holds the rollout files of a revision, of the same names.
+    """Yield a folder that holds the rollout files and guard sets of a revision, of the same names.
 
     Args:
         revision: whatever git takes for a commit.
@@ -31,10 +32,16 @@ def files_at(revision: str, rollouts: Path) -> Iterator[Path]:
     folder, only = (rollouts, "") if rollouts.is_dir() else (rollouts.parent, rollouts.name)
     commit = _commit(folder, revision)
     with TemporaryDirectory(prefix="rollguard-") as temporary:
-        for name in _names(folder, commit):
-            if name.endswith((".yaml", ".yml")) and (not only or name == only):
-                (Path(temporary) / name).write_bytes(_git(folder, "show", f"{commit}:./{name}"))
+        _copy(folder, commit, only, Path(temporary))
+        _copy(folder, commit, "", Path(temporary), f"{sets.FOLDER}/")
         yield Path(temporary)
+
+
+def _copy(folder: Path, commit: str, only: str, to: Path, under: str = "") -> None:
+    for name in _names(folder, commit, under):
+        if name.endswith((".yaml", ".yml")) and (not only or name == only):
+            (to / under).mkdir(exist_ok=True)
+            (to / under / name).write_bytes(_git(folder, "show", f"{commit}:./{under}{name}"))
 
 
 def _commit(folder: Path, revision: str) -> str:
@@ -51,9 +58,11 @@ def _commit(folder: Path, revision: str) -> str:
     return found.decode().strip()
 
 
-def _names(folder: Path, commit: str) -> Iterator[str]:
+def _names(folder: Path, commit: str, under: str) -> Iterator[str]:
     """Yield the names of the plain files of a folder, without those of folders in it."""
-    for line in _git(folder, "ls-tree", "-z", commit, "--", "./").decode(errors="replace").split("\0"):
+    for line in (
+        _git(folder, "ls-tree", "-z", commit, "--", f"./{under}").decode(errors="replace").split("\0")
+    ):
         kind, _, name = line.partition("\t")
         if kind[:6] in _FILE_MODES:
             yield PurePosixPath(name).name

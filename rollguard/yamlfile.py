@@ -113,11 +113,13 @@ def read(path: Path) -> Document:
         FileProblemsError: it cannot be read or is not YAML.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
             raise FileProblemsError(
                 [Problem(path, 0, "", "is over 1 MiB, too large for a file written by hand.")]
             )
-        return parse(path, path.read_text(encoding="utf-8"))
+        return parse(path, content.decode())
     except OSError as error:
         raise FileProblemsError([Problem(path, 0, "", f"cannot be read: {error.strerror}.")]) from error
     except UnicodeDecodeError as error:

@@ -31,7 +31,7 @@ from rollguard.generators.tools.promtool import PromtoolError
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.spec.rule_tests import Equivalent
-from rollguard.yamlfile import read
+from rollguard.spec.sets import read_rollout
 
 _EVALUATIONS_IN_A_ROUND = 100
 """After so many, what goes on without the mutants that are killed by then saves more than a start costs."""
@@ -105,7 +105,7 @@ def subjects(path: Path, rollout: Rollout, timing: Timing) -> list[Subject]:
     Raises:
         RenderingError: a guard cannot be rendered.
     """
-    document = read(path)
+    document = read_rollout(path)
     lines = {guard.name: document.line_of(("guards", index)) for index, guard in enumerate(rollout.guards)}
     found = []
     for guard in all_guards(rollout):

@@ -69,7 +69,8 @@ def cross_checks(document: Document) -> Iterator[Problem]:
     yield from _check_stages(document, stages)
     stages = list(dict.fromkeys(name for name in stages if isinstance(name, str)))  # each is said once
     yield from _check_flag(document, data.get("flag"))
-    yield from _check_guards(document, data, stages)
+    yield from check_guards(document)
+    yield from _check_guards_in_stages(document, data, stages)
     for index, criterion in enumerate(_dicts(data.get("advance"))):
         yield from _unknown_stages(document, ("advance", index, "stages"), criterion.get("stages"), stages)
     yield from _check_rollback(document, data.get("rollback"), stages)
@@ -129,9 +130,10 @@ def _check_job(document: Document, scrape: object) -> Iterator[Problem]:
         yield document.problem(("scrape", "job"), f"is {job}, which is the job of a server itself.", hint)
 
 
-def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[Any]) -> Iterator[Problem]:
+def check_guards(document: Document) -> Iterator[Problem]:
+    """Yield what is wrong with guards whatever the stages are: in a rollout file, or in a guard set."""
     seen: set[str] = set()
-    for index, guard in enumerate(_dicts(data.get("guards"))):
+    for index, guard in enumerate(_dicts(document.data.get("guards"))):
         here: Location = ("guards", index)
         alert = guard.get("alert")
         if isinstance(alert, str):
@@ -142,14 +144,22 @@ def _check_guards(document: Document, data: Mapping[str, Any], stages: Sequence[
                 yield document.problem((*here, key), f"is {name}, as in an earlier guard.", hint)
             seen.add(name)
             yield from _check_alert(document, (*here, "alert"), alert)
-        yield from _unknown_stages(document, (*here, "stages"), guard.get("stages"), [*stages, ENABLED])
-        if guard.get("scope") == "stage":
-            yield from _check_scope(document, (*here, "scope"), _dicts(data.get("stages")))
-        findings = [*guard_checks.check(guard)]
-        if guard.get("use") == "compare":
-            findings += evidence_checks.check_stages(guard, _dicts(data.get("stages")))
-        for location, message, hint in findings:
+        for location, message, hint in guard_checks.check(guard):
             yield document.problem((*here, *location), message, hint)
+
+
+def _check_guards_in_stages(
+    document: Document, data: Mapping[str, Any], names: Sequence[Any]
+) -> Iterator[Problem]:
+    stages = _dicts(data.get("stages"))
+    for index, guard in enumerate(_dicts(data.get("guards"))):
+        here: Location = ("guards", index)
+        yield from _unknown_stages(document, (*here, "stages"), guard.get("stages"), [*names, ENABLED])
+        if guard.get("scope") == "stage":
+            yield from _check_scope(document, (*here, "scope"), stages)
+        if guard.get("use") == "compare":
+            for location, message, hint in evidence_checks.check_stages(guard, stages):
+                yield document.problem((*here, *location), message, hint)
 
 
 def _check_scope(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,6 +11,7 @@ from rollguard.errors import FileProblemsError, Problem
 from rollguard.spec.checks import check_requirements, conflicts, cross_checks
 from rollguard.spec.messages import translated
 from rollguard.spec.rollout import Rollout, Scrape
+from rollguard.spec.sets import read_rollout
 from rollguard.yamlfile import read
 
 
@@ -24,15 +25,16 @@ def load_rollout(path: Path) -> Rollout:
     Raises:
         FileProblemsError: all that is wrong with the file.
     """
-    document = read(path)
+    document = read_rollout(path)
     problems = list(document.problems)
     rollout: Rollout | None = None
     try:
         rollout = Rollout.model_validate(document.data, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems += translated(document, error, Rollout)
-    wrong = {problem.key for problem in problems}
-    problems += [problem for problem in cross_checks(document) if problem.key not in wrong]
+        found = translated(document, error, Rollout)  # guards may be too few where a set is wrong
+        problems += [problem for problem in found if problem.key != "guards" or not document.problems]
+    wrong = {(problem.path, problem.key) for problem in problems}
+    problems += [problem for problem in cross_checks(document) if (problem.path, problem.key) not in wrong]
     if problems or rollout is None:
         raise FileProblemsError(problems)
     return rollout
@@ -64,15 +66,15 @@ def load_sound(folder: Path) -> tuple[list[Rollout], list[Problem], dict[str, li
         cannot be read.
     """
     try:
-        rollouts, problems = load_each(folder)
+        rollouts, wrong = _load_each(folder)
     except OSError as error:
-        rollouts, problems = [], [Problem(folder, 0, "", f"cannot be read: {error.strerror}.")]
+        rollouts, wrong = [], {folder: [Problem(folder, 0, "", f"cannot be read: {error.strerror}.")]}
     broken: dict[str, list[str]] = {}
-    for path, found in groupby(sorted(problems), key=lambda problem: problem.path):
-        texts = [str(problem).partition("\n")[0].rstrip(".") for problem in found]
+    for path, found in sorted(wrong.items()):
+        texts = [str(problem).partition("\n")[0].rstrip(".") for problem in sorted(found)]
         broken.setdefault(_name_in(path), []).extend(texts)
-    wrong = {problem.path for problem in problems}
-    return [rollout for path, rollout in rollouts if path not in wrong], problems, broken
+    sound = [rollout for path, rollout in rollouts if path not in wrong]
+    return sound, _flat(wrong), broken
 
 
 def _name_in(path: Path) -> str:
@@ -92,21 +94,31 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
     Args:
         folder: as for `load_rollouts`.
     """
+    rollouts, wrong = _load_each(folder)
+    return rollouts, _flat(wrong)
+
+
+def _flat(wrong: Mapping[Path, Sequence[Problem]]) -> list[Problem]:
+    """Return every problem once: what is wrong with a guard set is so for each rollout that takes it."""
+    return list(dict.fromkeys(problem for problems in wrong.values() for problem in problems))
+
+
+def _load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], dict[Path, list[Problem]]]:
+    """Return rollouts as `load_each` does, and what is wrong by the rollout file that it is wrong with."""
     paths = rollout_paths(folder)
     if not paths:
         hint = "Write one with: rollguard init NAME"
-        return [], [Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)]
+        return [], {folder: [Problem(folder, 0, "", "has no rollout file (*.yaml).", hint)]}
     problems: list[Problem] = []
+    wrong: dict[Path, list[Problem]] = {}
     found: dict[tuple[str, str], Path] = {}
     jobs: dict[str, tuple[Path, Scrape]] = {}
     rollouts = []
-    unread = 0
     for path in paths:
         try:
             rollout = load_rollout(path)
         except FileProblemsError as error:
-            problems += error.problems
-            unread += 1
+            wrong[path] = [*error.problems]
             continue
         repeated = ("rollout", rollout.name) in found  # what it renders to would be called wrong as well
         for key, value in (("rollout", rollout.name), ("flag.key", rollout.flag.key)):
@@ -118,9 +130,11 @@ def load_each(folder: Path) -> tuple[list[tuple[Path, Rollout]], list[Problem]]:
         problems += conflicts(path, rollout, jobs.setdefault(rollout.scrape.job, (path, rollout.scrape)))
         if not repeated:
             rollouts.append((path, rollout))
-    if folder.is_dir() and not unread:  # one that could not be loaded may be required
+    if folder.is_dir() and not wrong:  # one that could not be loaded may be required
         problems += check_requirements(rollouts)
-    return sorted(rollouts, key=lambda pair: pair[1].name), problems
+    for problem in problems:
+        wrong.setdefault(problem.path, []).append(problem)
+    return sorted(rollouts, key=lambda pair: pair[1].name), wrong
 
 
 def rollout_paths(folder: Path) -> list[Path]:

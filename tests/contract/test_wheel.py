@@ -71,6 +71,7 @@ def test_a_wheel_has_one_import_name(wheel: Path) -> None:
     tops = {name.partition("/")[0] for name in names(wheel)}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"rollguard"}
     assert {f"rollguard/{folder}/__init__.py" for folder in FOLDERS} <= names(wheel)
+    assert "rollguard/alerts/library/sets/trading-feature.yaml" in names(wheel)
 
 
 def test_a_wheel_from_the_sdist_holds_the_same_files(wheel: Path, tmp_path: Path) -> None:

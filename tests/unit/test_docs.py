@@ -19,14 +19,15 @@ from rollguard.generators import checks
 from rollguard.ledger import Ledger
 from rollguard.server.app import Server
 from rollguard.server.metrics import Metrics
+from rollguard.spec import sets
 from rollguard.spec.loading import load_rollout, load_rollouts
-from rollguard.spec.rollout import Rollout
+from rollguard.spec.sets import shipped_folder
 from rollguard.spec.targets import PLACES
 from rollguard.spec.templates import Parameter, library
 from rollguard.targets.applier import Applier
 from rollguard.tokens import Tokens
 from rollguard.workers.ledger_probe import LedgerProbe
-from rollguard.yamlfile import dump, parse
+from rollguard.yamlfile import dump, parse, read
 from tests.factories import ROOT
 
 DOCS = ROOT / "docs"
@@ -70,9 +71,15 @@ def keys(schema: Mapping[str, Any], definitions: Mapping[str, Any], prefix: str 
 
 
 def test_the_page_has_exactly_the_keys_of_the_schema() -> None:
-    schema = Rollout.model_json_schema()
+    schema = sets.schema()
     described = rows(section(page("rollout-file.md"), "## Keys"))
     assert list(described) == list(dict.fromkeys(keys(schema, schema["$defs"])))
+
+
+def test_the_page_has_exactly_the_sets_of_the_library() -> None:
+    described = rows(section(page("rollout-file.md"), "## Guard sets"))
+    summaries = {path.stem: read(path).data["summary"] for path in shipped_folder().iterdir()}
+    assert {name: cells[0] for name, cells in described.items()} == summaries
 
 
 def test_the_page_of_checks_has_a_section_for_each() -> None:

@@ -66,14 +66,6 @@ def test_a_new_rollout_file_is_right_and_its_guards_are_tested(run: Run) -> None
     assert "ok   ErrorRatioHigh " in found.stdout
 
 
-def test_the_example_in_the_new_file_is_right_too(run: Run, tmp_path: Path) -> None:
-    run("init", "mine")
-    path = tmp_path / "rollouts" / "mine.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("\n  # ", "\n  "), encoding="utf-8")
-    assert "yaml-file" in path.read_text(encoding="utf-8")
-    assert complaints(run("check")) == []
-
-
 def test_what_is_right_is_json_too(run: Run) -> None:
     assert (
         json.loads(run("check", "--rollouts", SHIPPED / "model-canary.yaml", "--json").stdout)["errors"] == 0

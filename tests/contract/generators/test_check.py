@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,21 @@ from rollguard.generators.tools import binaries
 from tests.factories import ROOT
 
 SHIPPED = ROOT / "rollouts" / "model-canary.yaml"
+SET = ROOT / "alerts" / "library" / "sets" / "order-execution.yaml"
 
 Run = Callable[..., Result]
+
+
+def shipped() -> str:
+    """Return the shipped file with the guard of its set, which has an expression of its own, written out."""
+    guards = SET.read_text(encoding="utf-8").partition("guards:\n")[2]
+    text, taken = re.subn(
+        r"  - set: order-execution.*\n  - \{alert: ExecutionDegradation, (stages: \[.*\])\}\n",
+        lambda found: f"{guards}    {found[1]}\n",
+        SHIPPED.read_text(encoding="utf-8"),
+    )
+    assert taken == 1
+    return text
 
 
 @pytest.fixture
@@ -30,7 +44,7 @@ def run(
     monkeypatch.chdir(tmp_path)
 
     def of(*changes: tuple[str, str], options: tuple[str, ...] = ()) -> Result:
-        text = SHIPPED.read_text(encoding="utf-8")
+        text = shipped()
         for old, new in changes:
             assert old in text
             text = text.replace(old, new, 1)
@@ -42,8 +56,7 @@ def run(
 
 def line_of(text: str) -> int:
     """Return the line of the shipped file that holds a text."""
-    lines = SHIPPED.read_text(encoding="utf-8").splitlines()
-    return next(number for number, line in enumerate(lines, 1) if text in line)
+    return next(number for number, line in enumerate(shipped().splitlines(), 1) if text in line)
 
 
 def errors(result: Result) -> list[Mapping[str, Any]]:
@@ -201,3 +214,27 @@ def test_settings_that_are_broken_are_findings_too(run: Run, tmp_path: Path) -> 
     (tmp_path / "routing.yaml").write_text("chatt: {}\n")
     (found,) = errors(run(options=("--json", "--routing", "routing.yaml")))
     assert (found["check"], found["path"], found["key"]) == ("routes", "routing.yaml", "chatt")
+
+
+def test_a_mistake_in_a_set_has_its_file_and_one_in_the_rollout_the_place_that_takes_it(run: Run) -> None:
+    Path("sets").mkdir()
+    text = """\
+set: shop
+summary: What watches every service of the shop.
+guards:
+  - alert: PanicSeen
+    use: increases
+    with: {metric: panics_totals}
+    severity: critical
+    action: hold
+"""
+    Path("sets", "shop.yaml").write_text(text)
+    taken = ("guards:\n", "guards:\n  - set: shop\n")
+    here = line_of("guards:") + 1
+    (found,) = errors(run(taken, options=("--json",)))
+    assert (found["path"], found["line"], found["key"]) == ("r.yaml", here, "guards[0].set")
+    assert found["message"].startswith("brings PanicSeen, whose with.metric ")
+    assert "It stands in sets/shop.yaml:6; " in found["hint"]
+    Path("sets", "shop.yaml").write_text(text.replace("metric: panics_totals", "metrik: panics_total"))
+    shown = run(taken).stderr
+    assert "sets/shop.yaml:6: guards[0].with.metrik is not a parameter of increases." in shown

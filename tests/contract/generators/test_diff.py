@@ -99,3 +99,37 @@ def test_a_file_that_was_broken_then_is_named_as_git_names_it(repository: Path) 
     path.write_bytes(SHIPPED.read_bytes())
     result = diff("HEAD")
     assert "HEAD:rollouts/model-canary.yaml" in str(result.exception)
+
+
+SET = """\
+set: shop
+summary: What watches every service of the shop.
+guards:
+  - {alert: PanicSeen, use: increases, with: {metric: panics_total}, severity: critical, action: rollback}
+"""
+
+
+def test_a_change_of_a_set_is_one_of_the_rollout_that_takes_it(repository: Path) -> None:
+    path = Path("rollouts", "sets", "shop.yaml")
+    path.parent.mkdir()
+    path.write_text(SET)
+    change("guards:\n", "guards:\n  - set: shop\n")
+    added = diff("HEAD").stdout
+    assert added.startswith("model-canary\n  + PanicSeen: rollback when ")
+    git("add", ".")
+    git("commit", "--message", "Take a set")
+    path.write_text(SET.replace("rollback}", "hold}"))
+    for given in ("rollouts", f"rollouts/{SHIPPED.name}"):
+        found = diff("HEAD", "--rollouts", given).stdout
+        assert "~ PanicSeen: action rollback → hold; worst case " in found
+
+
+def test_a_set_that_was_broken_then_is_named_as_git_names_it(repository: Path) -> None:
+    path = Path("rollouts", "sets", "shop.yaml")
+    path.parent.mkdir()
+    path.write_text("set: [\n")
+    change("guards:\n", "guards:\n  - set: shop\n")
+    git("add", ".")
+    git("commit", "--message", "Break it")
+    path.write_text(SET)
+    assert "HEAD:rollouts/sets/shop.yaml:2: is not YAML" in str(diff("HEAD").exception)

@@ -211,6 +211,7 @@ def test_a_new_rollout_file_loads_and_only_observes(run: Run, tmp_path: Path) ->
     assert found.code == 0
     rollout = load_rollout(tmp_path / "rollouts" / "checkout-redesign.yaml")
     assert (rollout.name, rollout.mode) == ("checkout-redesign", "observe")
+    assert len((tmp_path / "rollouts" / "checkout-redesign.yaml").read_text().splitlines()) <= 20
 
 
 @pytest.mark.parametrize("name", ["a", "x1", "on", "no", "y" * 60])

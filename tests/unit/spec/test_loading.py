@@ -66,8 +66,9 @@ def test_a_good_file_has_nothing_wrong(told: Told) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
-def test_a_shipped_rollout_loads(path: Path) -> None:
+def test_a_shipped_rollout_loads_and_is_short(path: Path) -> None:
     assert load_rollout(path).name == path.stem
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 120
 
 
 def test_five_mistakes_are_five_errors_each_with_line_key_and_expectation(told: Told) -> None:
