@@ -239,6 +239,7 @@ class Evidence:
         """Go on from a checkpoint; raises ValueError, and knows nothing then, where it is another's."""
         found = state or EvidenceState({}, [], [])
         restore(self._tallies, found.tallies)
+        self._shown: set[Labels] = set()
         stages = {tuple(head): one for head, one in found.assignments}
         for head, percents in self._percents.items():
             self._assignments[head] = Assignments(percents, stages.get(head))
@@ -252,6 +253,8 @@ class Evidence:
         if not isinstance(placed, Place):
             return Judged(placed, _NEVER)
         where = (*kind[:-1], *placed)
+        if where not in self._shown:
+            self._show(kind[:-1])
         if event.unit is None:
             return Judged(where, ALWAYS)
         if (unit := unit_of(event.unit)) is None:
@@ -273,6 +276,7 @@ class Evidence:
 
     def _show(self, head: Labels) -> None:
         for place in self._assignments[head].places:
+            self._shown.add((*head, *place))
             for counter in self._counters:
                 counter.show((*head, *place))
 

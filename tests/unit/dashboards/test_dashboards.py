@@ -15,6 +15,7 @@ import yaml
 from rollguard import links
 from rollguard.dashboards.grafana import finish
 from rollguard.dashboards.overview.rollout import rollout_dashboard
+from rollguard.exporters.evidence.judged import ASSIGNED
 from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.exporters.runtime import health, intake
@@ -68,12 +69,19 @@ TITLES = {
 }
 """What the documents of the watched systems ask for, in their words."""
 
+OFFERED = [metric for rollout in ROLLOUTS for metric in exported_metrics(rollout)]
+
 NOT_WORTH_IT: Mapping[str, str] = {
     "rollout_run": "a number: the table of decisions has it",
     "rollout_guard_held": "the table of guards says it; the evaluator of evidence reads it",
     "rollguard_ledger_head_info": "a hash: `rollguard verify --head` compares it",
     "rollguard_exporter_lag_entries": "the seconds behind a source tell more than the entries of a stream",
     "rollguard_exporter_label_overflow_total": "the exporter's own page names the metric and the label",
+    **{
+        metric.name: "the evaluator of evidence reads it"
+        for metric in OFFERED
+        if ASSIGNED in metric.labels or metric.name.startswith("rollguard_exporter_evidence_")
+    },
     **{
         metric.sampled().name: "the guard's own panel is empty while it waits for its minimal sample"
         for metric in shipped_declaration().metrics
@@ -195,10 +203,7 @@ def test_every_metric_that_is_offered_is_on_a_dashboard() -> None:
                 promql_parser.parse(resolved(query.expr, variables(dashboard))), pre_visit=nodes.append
             )
             asked |= {node.name or "" for node in nodes if isinstance(node, promql_parser.VectorSelector)}
-    of_exporters = [metric for rollout in ROLLOUTS for metric in exported_metrics(rollout)]
-    every = {
-        metric.name: metric for metric in (*of_exporters, *CONTROL_PLANE, *health.METRICS, *intake.METRICS)
-    }
+    every = {metric.name: metric for metric in (*OFFERED, *CONTROL_PLANE, *health.METRICS, *intake.METRICS)}
     hidden = {name for name, metric in every.items() if not asked & set(metric.series)}
     assert hidden == set(NOT_WORTH_IT)
 
