@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rollguard import durations
-from rollguard.conventions import ROLLBACK_RECEIVER, STAGE_METRIC
+from rollguard.conventions import OPEN_METRIC, ROLLBACK_RECEIVER, STAGE_METRIC
 from rollguard.generators.alertmanager.existing_routes import RouteTree
 from rollguard.generators.alertmanager.routing import GROUP_INTERVAL_SECONDS
 from rollguard.generators.promql import syntax
@@ -207,7 +207,7 @@ def _window(rule: Mapping[str, Any], timing: Timing) -> float:
     ranges = [
         durations.parse(selector.window)
         for selector in syntax.parse(rule["expr"]).selectors
-        if selector.window and selector.metric != STAGE_METRIC
+        if selector.window and selector.metric not in (STAGE_METRIC, OPEN_METRIC)
     ]
     longest = max(ranges, default=0.0)
     return longest if longest > timing.lookback else 0.0

@@ -42,6 +42,9 @@ STAGE_METRIC = "rollout_stage"
 STAGE_ENTERED_METRIC = "rollout_stage_entered_timestamp_seconds"
 """When a rollout's stage or state began, in seconds since the epoch."""
 
+OPEN_METRIC = "rollout_open"
+"""1 while the clock of a rollout runs, or that of the guard in its label, and 0 while it is closed."""
+
 DISABLED, ENABLED, ROLLBACK = "disabled", "enabled", "rollback"
 STATES_WITHOUT_STAGE = (DISABLED, ENABLED, ROLLBACK)
 """Values of the label ``rollout_stage`` beside the stages' own names; no stage may be called so."""

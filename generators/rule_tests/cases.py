@@ -21,11 +21,10 @@ from rollguard.generators.rule_tests.notation import (
 )
 from rollguard.generators.rules import expressions
 from rollguard.generators.rules.alerting import (
-    STAGE_LOOKBACK_SECONDS,
     Condition,
     RenderingError,
     conditions,
-    other_stages,
+    silences,
 )
 from rollguard.generators.rules.expressions import ExpressionError
 from rollguard.generators.rules.timing import Timing
@@ -89,7 +88,9 @@ class Watched:
         self.template = template_of(guard)
         self.parts = conditions(rollout, guard, timing)
         windows = [window for part in self.parts for window in _windows(part)]
-        self.timing = _pace(windows, guard, timing, bool(other_stages(rollout, guard)))
+        self.silences = silences(rollout, guard, timing)
+        asked = [silence.seconds for silence in self.silences]
+        self.timing = _pace(windows, asked, guard, timing)
         longest = max([timing.seconds(guard.for_), *windows])
         if longest > MOST_STEPS * self.timing.interval:
             words = f"`for` or a window is {longest:g} s, expected {MOST_STEPS:,} intervals at most"
@@ -252,14 +253,14 @@ def _windows(part: Condition) -> Iterator[float]:
             yield durations.parse(token.text)
 
 
-def _pace(windows: Sequence[float], guard: Guard, timing: Timing, staged: bool) -> Timing:
+def _pace(windows: Sequence[float], asked: Sequence[float], guard: Guard, timing: Timing) -> Timing:
     """Return the timing of a guard's tests: a guard that looks back for days is not tested every 15 s.
 
     The shortest window still spans three steps, so that nothing that the guard sees goes unseen; and each
     window a whole number of them where that is possible, as counters are extrapolated over the rest.
     """
     shortest = min(
-        [*windows, *([timing.seconds(STAGE_LOOKBACK_SECONDS)] if staged else []),
+        [*windows, *asked,
          *([2 * timing.seconds(guard.for_)] if guard.for_ else [])],
         default=0.0,
     )  # fmt: skip

@@ -7,11 +7,12 @@ from contextlib import suppress
 from typing import Any, TypeAlias
 
 from rollguard import durations
+from rollguard.conventions import GUARD_LABEL, OPEN_METRIC
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.generators.rule_tests.cases import BEFORE_FOR, FIRES, SILENT, RenderedCase, Watched
 from rollguard.generators.rule_tests.derived import derived
-from rollguard.generators.rule_tests.following import stage_fades, stage_series
-from rollguard.generators.rules.alerting import other_stages
+from rollguard.generators.rule_tests.following import silence_fades, stage_series
+from rollguard.generators.rules.alerting import Silence
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Guard, Rollout
@@ -37,12 +38,11 @@ def cases(rollout: Rollout, guard: Guard, timing: Timing) -> Iterator[RenderedCa
             if case.kind == FIRES and not written.already:
                 yield from _before_for(guard, case)
         yield from derived(watched, part)
-    if other_stages(rollout, guard):
+    for silence in watched.silences:
         part = watched.parts[0]
-        yield from _in_stages(
-            rollout, guard, next(case for _, case in watched.written(part) if case.kind == FIRES)
-        )
-        yield from stage_fades(watched)
+        fires = next(case for _, case in watched.written(part) if case.kind == FIRES)
+        yield from _silenced(rollout, fires, silence)
+        yield from silence_fades(watched, silence)
 
 
 CasesOf: TypeAlias = Callable[[Rollout, Guard, Timing], Iterable[RenderedCase]]
@@ -83,15 +83,20 @@ def _before_for(guard: Guard, case: RenderedCase) -> Iterator[RenderedCase]:
         yield case.varied(BEFORE_FOR, case.about, case.series, (case.expected[0][0] - 1, False))
 
 
-def _in_stages(rollout: Rollout, guard: Guard, case: RenderedCase) -> Iterator[RenderedCase]:
-    """Yield the case in one stage in which the guard is armed, and in each that silences it."""
-    elsewhere = other_stages(rollout, guard)
-    armed = rollout.armed_stages(guard)[:1] if elsewhere else ()
+def _silenced(rollout: Rollout, case: RenderedCase, silence: Silence) -> Iterator[RenderedCase]:
+    """Yield the case where each of a silence's series says it, and where one says that the guard is armed."""
     at = case.expected[0][0]
-    for stage, fires in [*((stage, True) for stage in armed), *((stage, False) for stage in elsewhere)]:
-        told = {stage_series(rollout.name, stage): f"1x{at + 1}"}
-        kind = f"{FIRES if fires else SILENT} in {stage}"
-        yield case.varied(kind, case.about, {**case.series, **told}, (at, fires))
+    for series, when in silence.series.items():
+        told = {series: f"{silence.value}x{at + 1}"}
+        yield case.varied(f"{SILENT} {when}", case.about, {**case.series, **told}, (at, False))
+    if silence.value:
+        stage = rollout.armed_stages(case.guard)[0]
+        told, when = {stage_series(rollout.name, stage): f"1x{at + 1}"}, f"in {stage}"
+    else:
+        another = f'{OPEN_METRIC}{{rollout="{rollout.name}",{GUARD_LABEL}="Another"}}'
+        told = {**dict.fromkeys(silence.series, f"1x{at + 1}"), another: f"0x{at + 1}"}
+        when = "while it is open, and another guard's clock is closed"
+    yield case.varied(f"{FIRES} {when}", case.about, {**case.series, **told}, (at, True))
 
 
 def test_group(rollout: Rollout, case: RenderedCase) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from rollguard.conventions import STAGE_METRIC
 from rollguard.generators.promql import syntax
 from rollguard.generators.rule_tests.cases import FIRES, RESOLVES, RenderedCase, Watched
 from rollguard.generators.rule_tests.notation import STALE, Sample, expanded, shortened
-from rollguard.generators.rules.alerting import STAGE_LOOKBACK_SECONDS, Condition, other_stages
+from rollguard.generators.rules.alerting import Condition, Silence
 from rollguard.generators.rules.timing import LOOKBACK_INTERVALS
 from rollguard.spec.rule_tests import TestCase
 
@@ -17,6 +17,7 @@ _SCRAPES_BETWEEN_FAILURES = 15
 _FAILED_IN_A_ROW = LOOKBACK_INTERVALS - 1
 _PARTS_OF_A_WINDOW = 10
 """To a tenth it is known when calm has left a window: one sample more in it moves a deviation."""
+_UNTOLD = f"{FIRES} without the control plane"
 _COUNTER_FUNCTIONS = ("rate", "increase", "irate")
 
 
@@ -92,18 +93,22 @@ class Following:
             about = f"{self.fires.about}, then without {metric_of(name)}"
             yield self.fires.varied("silent without a series", about, series, *expected)
 
-    def stage_fades(self) -> Iterator[RenderedCase]:
-        """The control plane said that the rollout is in another stage, and says nothing any more."""
-        lookback = self.watched.timing.steps(self.watched.timing.seconds(STAGE_LOOKBACK_SECONDS))
+    def silence_fades(self, silence: Silence) -> Iterator[RenderedCase]:
+        """The control plane said what silences the guard, and then says nothing any more, or the contrary."""
+        lookback = self.watched.timing.steps(silence.seconds)
         begins = self.watched.begins(self.part, self.case)
         last_word = max(0, begins - lookback + 2)
         shift = last_word + lookback - 2 - begins
         series = {name: shortened([None] * shift + line) for name, line in self._lines(lookback + 2).items()}
-        stage = other_stages(self.watched.rollout, self.watched.guard)[0]
-        series[stage_series(self.watched.rollout.name, stage)] = shortened([1.0] * (last_word + 1) + [STALE])
         looks = last_word + lookback + self.watched.waits
+        then: list[Sample] = (
+            [float(not silence.value)] * (looks - last_word + 1) if silence.since else [STALE]
+        )
+        said = next(iter(silence.series))
+        series[said] = shortened([float(silence.value)] * (last_word + 1) + then)
+        kind = f"{FIRES} a window later than {silence.series[said]}" if silence.since else _UNTOLD
         yield self.fires.varied(
-            f"{FIRES} without the control plane", self.fires.about, series,
+            kind, self.fires.about, series,
             (looks - 1, False), (looks + 1, True),
         )  # fmt: skip
 
@@ -147,13 +152,13 @@ class Following:
         return self.watched.timing.steps(max(seconds, default=0.0))
 
 
-def stage_fades(watched: Watched) -> Iterator[RenderedCase]:
-    """Yield the case that a guard with its own stages fires when nobody says the stage any more."""
+def silence_fades(watched: Watched, silence: Silence) -> Iterator[RenderedCase]:
+    """Yield the case that a guard fires when nobody says any more what silenced it."""
     part = watched.parts[0]
     case, fires = next(
         pair for pair in watched.written(part) if pair[1].kind == FIRES and not pair[0].already
     )
-    yield from Following(watched, part, case, fires).stage_fades()
+    yield from Following(watched, part, case, fires).silence_fades(silence)
 
 
 def stage_series(rollout: str, stage: str) -> str:

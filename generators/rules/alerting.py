@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rollguard import links
-from rollguard.conventions import RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
+from rollguard import durations, links
+from rollguard.conventions import GUARD_LABEL, OPEN_METRIC, RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
 from rollguard.errors import RollguardError
 from rollguard.generators.promql.syntax import past_edges
 from rollguard.generators.rules import expressions
 from rollguard.generators.rules.timing import Timing
-from rollguard.spec.guards import NoDataGuard, all_guards, runbook
+from rollguard.spec.guards import NoDataGuard, all_guards, runbook, window
 from rollguard.spec.rollout import Guard, Rollout
 from rollguard.spec.templates import template_of
 
@@ -138,25 +138,68 @@ def labels(rollout: Rollout, guard: Guard) -> dict[str, str]:
 
 
 def other_stages(rollout: Rollout, guard: Guard) -> list[str]:
-    """Return the values of the label ``rollout_stage`` in which a guard with its own stages is silent."""
-    if guard.stages is None:
+    """Return the values of the label ``rollout_stage`` in which a guard is silent.
+
+    One on missing data is silent outside of a run, too. Any other without stages of its own is not: what it
+    says there keeps the next run from starting.
+    """
+    if guard.stages is None and not isinstance(guard, NoDataGuard):
         return []
     names = [*(stage.name for stage in rollout.stages), *STATES_WITHOUT_STAGE]
     return [name for name in names if not guard.armed_in(name)]
+
+
+@dataclass(frozen=True)
+class Silence:
+    """What the control plane says while a guard is to be silent: another stage, or that its clock is closed.
+
+    Args:
+        condition: PromQL that yields a sample then.
+        series: that say it, each with the case of which it is.
+        value: that each of them has then.
+        seconds: how long that counts.
+        since: whether it counts although it has been taken back since.
+    """
+
+    condition: str
+    series: Mapping[str, str]
+    value: int
+    seconds: float
+    since: bool
+
+
+def silences(rollout: Rollout, guard: Guard, timing: Timing) -> list[Silence]:
+    """Return what silences a guard.
+
+    Missing data is missed from then on only when they should have been there for a whole window: a run has
+    begun, or a clock opened.
+    """
+    since = isinstance(guard, NoDataGuard)
+    whole = timing.seconds(max(STAGE_LOOKBACK_SECONDS, window(guard)))
+    found = []
+    if elsewhere := other_stages(rollout, guard):
+        seconds = whole if since else timing.seconds(STAGE_LOOKBACK_SECONDS)
+        series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}'
+        read = f'{series}=~"{"|".join(elsewhere)}"}}[{durations.render(seconds)}]'
+        each = {f'{series}="{stage}"}}': f"in {stage}" for stage in elsewhere}
+        function = "max_over_time" if since else "last_over_time"
+        found.append(Silence(f"{function}({read}) == 1", each, 1, seconds, since))
+    if rollout.clock_of(guard) and timing.scale == 1.0:
+        whose = guard.source_name if guard.clock else ""
+        series = f'{OPEN_METRIC}{{rollout="{rollout.name}",{GUARD_LABEL}="{whose}"}}'
+        read = f"{series}[{durations.render(whole)}]"
+        function = "min_over_time" if since else "last_over_time"
+        closed = {series: "while it is closed"}
+        found.append(Silence(f"{function}({read}) == 0", closed, 0, whole, since))
+    return found
 
 
 def _expression(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> str:
     expr = parts[0].expr
     if len(parts) > 1:
         expr = "\nor\n".join(f"(\n{textwrap.indent(part.expr, '  ')}\n)" for part in parts)
-    elsewhere = other_stages(rollout, guard)
-    if elsewhere:
-        stages = "|".join(elsewhere)
-        series = f'{STAGE_METRIC}{{rollout="{rollout.name}",{STAGE_METRIC}=~"{stages}"}}'
-        window = timing.text(STAGE_LOOKBACK_SECONDS)
-        stage = f"last_over_time({series}[{window}]) == 1"
-        expr = f"(\n{textwrap.indent(expr, '  ')}\n)\nunless on (rollout)\n{stage}"
-    return expr
+    silent = [f"unless on (rollout)\n{silence.condition}" for silence in silences(rollout, guard, timing)]
+    return "\n".join([f"(\n{textwrap.indent(expr, '  ')}\n)", *silent]) if silent else expr
 
 
 def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing: Timing) -> dict[str, str]:

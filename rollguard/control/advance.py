@@ -74,7 +74,7 @@ def hold_left(rollout: Rollout, state: State, seen: Observation | None, now: flo
     stage = rollout.stage(state.stage)
     if stage is None or not stage.hold:
         return 0.0
-    ours = sum(end - begin for begin, end in state.counted(now))
+    ours = sum(end - begin for begin, end in rollout.counted(state.counted(now), scale))
     return max(0.0, stage.hold / scale - (seen.clock_seconds if seen else ours))
 
 
@@ -93,6 +93,8 @@ def _calendar(rollout: Rollout, now: float, scale: float) -> Iterator[Wait]:
         return
     if freeze := rollout.freeze_at(now):
         yield Wait(f"the end of a freeze at {freeze.until}: {freeze.why}")
+    if rollout.clock is not None and not rollout.clock.open_at(now):
+        yield Wait(f"its clock, which runs {rollout.clock}", "early")
     if rollout.advance_in is not None and not rollout.advance_in.open_at(now):
         yield Wait(f"its window: {rollout.advance_in}", "early")
 
@@ -129,6 +131,8 @@ def _until(rollout: Rollout, state: State, name: str, seen: Observation | None, 
     if found.condition == "armed":
         needed = _rounded(clear_for(rollout, guard) / scale)
         return f" until it was false for {needed}, {_rounded(found.clear_seconds or 0.0)} so far"
+    if found.condition == "closed":
+        return f", and its clock, which runs {rollout.clock_of(guard)}"
     why = found.why or "is below its minimal sample"
     return f" and {why}: `rollguard acknowledge {state.rollout} --reason …` ends that"
 

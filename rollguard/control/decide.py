@@ -61,7 +61,7 @@ def decide(
     if blind:
         return _unwatched(rollout, state)
     changes = _late(rollout, state, now, scale) or [
-        *_holds(rollout, state, alerts),
+        *_holds(rollout, state, alerts, now, scale),
         *_seeing(state, blind),
         *_releases(rollout, state, alerts, seen, scale),
     ]
@@ -75,7 +75,8 @@ def _fall(
     rollout: Rollout, state: State, firing: Sequence[GuardAlert], now: float, scale: float
 ) -> Transition | None:
     """Return the rollback: the most severe guard is the reason, among equals the first to fire."""
-    breached = _counting(rollout, state, armed(rollout, state.position, firing, "rollback"), now, scale)
+    fires = _armed(rollout, state, firing, "rollback", now=now, scale=scale)
+    breached = _counting(rollout, state, fires, now, scale)
     if not breached:
         return None
     guard, alert = min(
@@ -126,12 +127,28 @@ def _seeing(state: State, blind: bool | None) -> list[Transition]:
     return [transitions.release(state, [BLIND], {})] if BLIND in state.held and blind is False else []
 
 
-def _holds(rollout: Rollout, state: State, firing: Sequence[GuardAlert]) -> list[Transition]:
+def _armed(
+    rollout: Rollout, state: State, firing: Sequence[GuardAlert], action: Action, *, now: float, scale: float
+) -> Sequence[tuple[Guard, GuardAlert]]:
+    """Return the alerts of armed guards; without those that began in closed hours that still last."""
+    return [
+        (guard, alert)
+        for guard, alert in armed(rollout, state.position, firing, action)
+        if not (clock := rollout.clock_of(guard))
+        or scale != 1.0
+        or clock.open_at(now)
+        or clock.open_at(alert.starts_at)
+    ]
+
+
+def _holds(
+    rollout: Rollout, state: State, firing: Sequence[GuardAlert], now: float, scale: float
+) -> list[Transition]:
     if state.stage is None:
         return []  # in ENABLED there is nothing left to hold
     found = {
         guard.name: alert
-        for guard, alert in reversed(armed(rollout, state.position, firing, "hold"))
+        for guard, alert in reversed(_armed(rollout, state, firing, "hold", now=now, scale=scale))
         if guard.name not in state.held
     }
     evidence = {"alerts": {name: _said(alert) for name, alert in found.items()}}

@@ -18,6 +18,7 @@ from rollguard.ledger import ConflictError, Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.monitoring.observation import Observation
 from rollguard.monitoring.rules import Evaluation, RecentFiring
+from rollguard.spec.calendars import Window
 from rollguard.spec.rollout import Rollout
 from rollguard.state import Entry, State, Transition
 
@@ -168,6 +169,10 @@ class Decisions:
         with self._lock:
             self._alerts.evaluated(evaluation, asked_at)
             return self._decide(None, fired=fired)
+
+    def is_open(self, clock: Window) -> bool:
+        """Return whether a clock runs now; calendars do not count where durations are divided."""
+        return self._scale != 1.0 or clock.open_at(self.clock.wall())
 
     def blind(self, name: str) -> bool | None:
         """Return whether nobody watches a rollout any more; None where that is not known yet."""

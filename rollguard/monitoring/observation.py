@@ -16,7 +16,7 @@ STALE_INTERVALS = 3
 """After so many intervals without an evaluation, nobody knows what the guards would say."""
 _STALE_SECONDS = 5.0
 
-Condition: TypeAlias = Literal["armed", "waiting", "without data", "breached"]
+Condition: TypeAlias = Literal["armed", "waiting", "without data", "breached", "closed"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class GuardObservation:
 
     Args:
         condition: ``breached`` while its rule is pending or fires; ``waiting`` for a minimal sample;
-            ``armed`` where it was evaluated false with data; None where nobody has looked.
+            ``armed`` where it was evaluated false with data; ``closed`` while its clock stands still; None
+            where nobody has looked.
         why: what is wrong; empty where nothing is.
         armed_share: for what part of the stage it could judge, 0-1; None where that is not known.
         silent_seconds: for how long it could not judge at any look, without data or below its minimal

@@ -25,6 +25,7 @@ from rollguard.monitoring.prometheus import (
     Rule,
     SeveralSeriesError,
 )
+from rollguard.spec.calendars import Window
 from rollguard.spec.falsifiable import criterion_fault
 from rollguard.spec.guards import SEVERAL, NoDataGuard, clear_for
 from rollguard.spec.needed_series import reads
@@ -126,7 +127,8 @@ class Observer:
     ) -> float:
         """Return what has passed of the hold, in time that was evaluated, since all criteria hold."""
         broken = max([item.failed_at for item in criteria if item.failed_at is not None], default=0.0)
-        spans = [(max(begin, broken), end) for begin, end in state.counted(now) if end > max(begin, broken)]
+        counted = rollout.counted(state.counted(now), self._scale)
+        spans = [(max(begin, broken), end) for begin, end in counted if end > max(begin, broken)]
         return sum(self._evaluated(rollout, state, begin, end, now) for begin, end in spans)
 
     def _evaluated(self, rollout: Rollout, state: State, begin: float, end: float, now: float) -> float:
@@ -152,7 +154,8 @@ class Observer:
             value = self._prometheus.value(queries.measured(query))
             holds = self._prometheus.value(query) is not None
             if criterion.when == "throughout":
-                fails = not holds and state.clock_until is None
+                counts = state.clock_until is None and not self._closed(rollout.clock, now)
+                fails = counts and not holds
                 failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
         except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
             return CriterionObservation(criterion.name, query, error=str(error).partition("\n")[0])
@@ -164,7 +167,7 @@ class Observer:
         seq, known = self._failures.get(rollout.name, (0, {}))
         known = known if seq == state.seq else {}
         asked_until, failed_at = known.get(name, (state.entered_at, 0.0))
-        for begin, end in state.counted(now):
+        for begin, end in rollout.counted(state.counted(now), self._scale):
             if end <= asked_until:
                 continue
             since = end - max(begin, asked_until) + interval
@@ -179,6 +182,8 @@ class Observer:
     def _guard(
         self, rollout: Rollout, state: State, guard: Guard, rules: Rules, now: float
     ) -> GuardObservation:
+        if self._closed(rollout.clock_of(guard), now):
+            return GuardObservation("closed")
         own, interval = rules.guards.get(guard.name, ()), self.interval(rollout)
         found, why = state_of(own)
         try:
@@ -202,6 +207,9 @@ class Observer:
             if waits
             else GuardObservation("without data", _NO_DATA, share)
         )
+
+    def _closed(self, clock: Window | None, now: float) -> bool:
+        return clock is not None and self._scale == 1.0 and not clock.open_at(now)
 
     def _clear_seconds(self, rollout: Rollout, guard: Guard, judging: Sequence[str], now: float) -> float:
         """Return for how long a guard was evaluated, was false and could judge; as far as its hold asks."""

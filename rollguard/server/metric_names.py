@@ -5,6 +5,7 @@ from __future__ import annotations
 from rollguard.conventions import (
     GUARD_HELD_METRIC,
     GUARD_LABEL,
+    OPEN_METRIC,
     RUN_METRIC,
     STAGE_ENTERED_METRIC,
     STAGE_METRIC,
@@ -70,6 +71,12 @@ FLAG_STATE = Metric(
     "rollout_flag_state", "gauge", "State of the flag: 1 for one, 0 for the others.", ("state",)
 )
 STAGE_ENTERED = Metric(STAGE_ENTERED_METRIC, "gauge", "When the stage or state began.", unit="seconds")
+OPEN = Metric(
+    OPEN_METRIC,
+    "gauge",
+    "1 while the clock runs of a rollout, or of a guard with one of its own; 0 while it is closed.",
+    (GUARD_LABEL,),
+)
 RUN = Metric(RUN_METRIC, "gauge", "Number of the run that is on; no sample while none is.")
 PERCENT = Metric("rollout_percent", "gauge", "Share that gets the served variant, %.", unit="percent")
 WATCHES = Metric("rollguard_watch_turns_total", "counter", "Looks at Prometheus.", ("result",))

@@ -232,9 +232,19 @@ class Metrics(Listener):
                 drilled.add_metric([rollout.name], state.drilled_at)
             if rollout.name not in self._control.undefined:
                 percent.add_metric([rollout.name], percent_of(rollout, state))
-        yield from (entered, run, percent, drilled)
+        yield from (entered, run, percent, drilled, self._clocks())
         yield from self._conditions(pairs)
         yield from self._counts()
+
+    def _clocks(self) -> Metric:
+        """Return which clocks run: of each rollout that has one, and of its guards with one of their own."""
+        family = _of_rollouts(metric_names.OPEN)
+        for name, rollout in self._control.rollouts.items():
+            clocks = {"": rollout.clock, **{guard.name: guard.clock for guard in rollout.guards}}
+            for guard, clock in clocks.items():
+                if clock:
+                    family.add_metric([name, guard], float(self._control.is_open(clock)))
+        return family
 
     def _conditions(self, pairs: Sequence[tuple[Rollout, State]]) -> Iterator[Metric]:
         """Yield what is there beside stage and state."""

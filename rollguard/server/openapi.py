@@ -296,7 +296,7 @@ def _rollout() -> _Json:
             "armed": {"type": "boolean"},
             "firing": {"type": "boolean"},
             "description": _TEXT,
-            "condition": {"enum": ["armed", "waiting", "without data", "breached", None]},
+            "condition": {"enum": ["armed", "waiting", "without data", "breached", "closed", None]},
             "why": _TEXT,
             "armed_share": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
             "silent_seconds": {"type": ["number", "null"], "minimum": 0},

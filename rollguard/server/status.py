@@ -75,8 +75,8 @@ def _rollout(control: ControlPlane, applier: Applier, rollout: Rollout, state: S
                 "guard": guard.name,
                 "action": guard.action,
                 "armed": guard.armed_in(state.position),
-                "firing": guard.name in said,
-                "description": said.get(guard.name, ""),
+                "firing": guard.armed_in(state.position) and guard.name in said,
+                "description": said.get(guard.name, "") if guard.armed_in(state.position) else "",
                 **asdict(_as_of_now(guards.get(guard.name, _UNSEEN), guard.name in said)),
             }
             for guard in acting_guards(rollout)

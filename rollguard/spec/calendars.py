@@ -1,9 +1,9 @@
-"""When a rollout may advance: days and hours of a time zone, holidays, freezes."""
+"""Days and hours of a time zone, holidays, freezes: when a rollout may advance, and when its time counts."""
 
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -86,7 +86,7 @@ def _day(text: str) -> str:
 
 
 class Window(Model):
-    """When a stage may end by itself: a person's promotion does not wait for it."""
+    """Days and hours by the clock of a time zone, but for holidays."""
 
     days: Listed[Day] = Field(("mon", "tue", "wed", "thu", "fri"), min_length=1)
     hours: Annotated[str, AfterValidator(_hours)] = Field("00:00-24:00", description="By the zone's clock.")
@@ -99,6 +99,26 @@ class Window(Model):
         begin, end = hours(self.hours)
         off = here.date().isoformat() in self.holidays
         return DAYS[here.weekday()] in self.days and not off and begin <= here.time() < end
+
+    def open_within(self, begin: float, end: float) -> list[tuple[float, float]]:
+        """Return begins and ends of the parts of a time in which it is open, Unix seconds."""
+        zone = ZoneInfo(self.zone)
+        opens, closes = hours(self.hours)
+        found: list[tuple[float, float]] = []
+        day, last = (datetime.fromtimestamp(moment, zone).date() for moment in (begin, end))
+        while day <= last:
+            following = day + timedelta(days=1)
+            if DAYS[day.weekday()] in self.days and day.isoformat() not in self.holidays:
+                until = datetime.combine(
+                    *((following, time.min) if closes == time.max else (day, closes)), zone
+                )
+                part = datetime.combine(day, opens, zone).timestamp(), until.timestamp()
+                part = max(begin, part[0]), min(end, part[1])
+                if found and found[-1][1] == part[0]:
+                    part = found.pop()[0], part[1]
+                found += [part] if part[0] < part[1] else []
+            day = following
+        return found
 
     def __str__(self) -> str:
         return f"{', '.join(self.days)} {self.hours} {self.zone}"

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from rollguard import durations
 from rollguard.conventions import PLATFORM
+from rollguard.spec.calendars import Window
 from rollguard.spec.fields import Value
 from rollguard.spec.needed_series import BY, MIN_SAMPLE, SAMPLE, Read, counted, reads
 from rollguard.spec.rollout import Action, Guard, Rollout
@@ -47,8 +48,8 @@ class NoDataGuard(DerivedGuard):
 _Item: TypeAlias = tuple[tuple[str, Value], ...]
 """What the template `no-data` is given: the parameters of a condition."""
 
-_Watch: TypeAlias = tuple[str, Action, tuple[str, ...] | None, _Item]
-"""Of what sort, what happens without data, in which stages, and what is watched."""
+_Watch: TypeAlias = tuple[str, Action, tuple[str, ...] | None, Window | None, _Item]
+"""Of what sort, what happens without data, in which stages, by which clock, and what is watched."""
 
 MISSING, NO_TRAFFIC, SEVERAL = "", "-no-traffic", "-several"
 """The sorts of missing data, as they end the names of guards: series missing, still counters, many series."""
@@ -61,7 +62,7 @@ def all_guards(rollout: Rollout) -> list[Guard]:
         rollout: a checked rollout.
     Returns:
         The guards as written, or for each scope; and those derived from their ``no_data``. What several
-        guards read in the same stages is watched by that of the first.
+        guards read in the same stages, by the same clock, is watched by that of the first.
     """
     guards = [scoped for written in rollout.guards for scoped in _in_scopes(rollout, written)]
     readers: dict[_Watch, list[Guard]] = {}
@@ -70,7 +71,7 @@ def all_guards(rollout: Rollout) -> list[Guard]:
             action = guard.no_traffic or guard.no_data if kind == NO_TRAFFIC else guard.no_data
             if action != "ignore":
                 for item in items:
-                    readers.setdefault((kind, action, guard.stages, item), []).append(guard)
+                    readers.setdefault((kind, action, guard.stages, guard.clock, item), []).append(guard)
     found: list[Guard] = []
     for guard in guards:
         found.append(guard)
@@ -101,7 +102,7 @@ def longest_look_back(rollout: Rollout) -> float:
 
 def look_back(guard: Guard) -> float:
     """Return a guard's window plus its ``for``: how long a breach of it may echo, seconds."""
-    return _window(guard) + guard.for_
+    return window(guard) + guard.for_
 
 
 def clear_for(rollout: Rollout, guard: Guard) -> float:
@@ -115,7 +116,8 @@ def clear_for(rollout: Rollout, guard: Guard) -> float:
     return min(max(look_back(guard), _CLEAR_INTERVALS * rollout.scrape.interval), _LONGEST_CLEAR_SECONDS)
 
 
-def _window(guard: Guard) -> float:
+def window(guard: Guard) -> float:
+    """Return how far back a guard looks, seconds; of several conditions the farthest."""
     template = template_of(guard) if guard.use != PLATFORM else None
     if template is None or template.window is None:
         return 0.0
@@ -168,7 +170,7 @@ def _no_data_guards(
     """Yield the guards, one for each sort, of what a guard is the first to read."""
     for kind in dict.fromkeys(watch[0] for watch, _ in watches):
         alike = [(watch, who) for watch, who in watches if watch[0] == kind]
-        (_, action, stages, _), (first, *_) = alike[0]
+        (_, action, stages, clock, _), (first, *_) = alike[0]
         names = tuple(dict.fromkeys(guard.name for _, who in alike for guard in who))
         alert = f"{first.alert}{NO_DATA}"
         yield NoDataGuard.model_construct(
@@ -181,8 +183,8 @@ def _no_data_guards(
             with_=tuple(dict(watch[-1]) for watch, _ in alike),
             # Just after its own start, Prometheus has no data of anything.
             for_=_NO_DATA_INTERVALS * rollout.scrape.interval,
-            clear_for=None,
             stages=stages,
+            clock=clock,
             severity="warning",
             action=action,
             no_data="ignore",
@@ -199,9 +201,9 @@ def _no_data_items(guard: Guard) -> Iterator[tuple[str, list[_Item]]]:
         missing |= dict.fromkeys(tuple(item.items()) for item in _missing(values, found))
         if template.counter is not None and template.counter in values:
             quiet = template.quiet or template.window or ""
-            window = max(_QUIET_SECONDS, float(template.bind(values)[quiet] or 0))
+            seconds = max(_QUIET_SECONDS, float(template.bind(values)[quiet] or 0))
             counter = counted(template, template.counter, values)
-            still[("counter", counter), ("window", durations.render(window))] = None
+            still[("counter", counter), ("window", durations.render(seconds))] = None
         for name in template.single if BY not in values else ():
             if name in values:
                 several[("single", str(values[name])),] = None

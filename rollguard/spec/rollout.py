@@ -44,6 +44,7 @@ from rollguard.spec.targets import Target
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
 Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
+Span: TypeAlias = tuple[float, float]
 TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
 
 METADATA = ("rollout", "position", "stage", "run", "seq", "reason")
@@ -190,6 +191,9 @@ class Guard(Model):
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = Field(
         None, description="Where it is armed; default: every stage and `enabled`."
     )
+    clock: Window | None = Field(
+        None, description="When it is armed; default: the rollout's clock, or always."
+    )
     scope: Literal["stage"] | None = Field(
         None, description="stage: in each stage it reads only what the stage's `match` reaches."
     )
@@ -262,6 +266,10 @@ class Rollout(Model):
     stages: Listed[Stage] = Field(min_length=1)
     guards: Listed[Guard] = Field(min_length=1)
     advance: Listed[Criterion] = ()
+    clock: Window | None = Field(
+        None,
+        description="When time counts: outside of it the stage's clock stands still, and no guard is armed.",
+    )
     advance_in: Window | None = Field(None, description="When stages end by themselves; none: at any time.")
     freezes: Listed[Freeze] = ()
     rollback: Rollback = Rollback()
@@ -283,6 +291,16 @@ class Rollout(Model):
     def observed(self) -> bool:
         """Whether it only decides and records."""
         return self.mode == "observe"
+
+    def clock_of(self, guard: Guard) -> Window | None:
+        """Return the calendar by which a guard is armed; None where it always is."""
+        return guard.clock or self.clock
+
+    def counted(self, spans: Sequence[Span], scale: float) -> list[Span]:
+        """Return the parts of times, Unix seconds, in which its clock runs; a scaled time has no calendar."""
+        if self.clock is None or scale != 1.0:
+            return list(spans)
+        return [part for begin, end in spans for part in self.clock.open_within(begin, end)]
 
     def guard(self, name: str) -> Guard | None:
         """Return a guard by its name."""

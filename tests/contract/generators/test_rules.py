@@ -62,6 +62,7 @@ GUARDS: dict[str, dict[str, Any]] = {
         },
     },
     "staged": {**THRESHOLD, "with": {"metric": "m", "below": 0.5}, "stages": ["canary", "full"], "for": "1m"},
+    "clocked": {**THRESHOLD, "with": {"metric": "m", "below": 0.5}, "clock": {"zone": "UTC"}, "for": "1m"},
     "either": {
         **THRESHOLD,
         "with": [{"metric": "m", "above": 0.3, **SAMPLE}, {"metric": "k", "above": 0.2}],
@@ -215,7 +216,7 @@ GUARDS: dict[str, dict[str, Any]] = {
 
 
 WATCHED_FOR_NO_DATA = (
-    "below", "either", "staged", "trails-sample", "trails-by", "ratio-above", "quantile-baseline",
+    "below", "either", "staged", "clocked", "trails-sample", "trails-by", "ratio-above", "quantile-baseline",
     "burn-rate-lax",
 )  # fmt: skip
 AT_A_TIME_SCALE = ("outside", "staged", "trails-sample", "deviation", "ratio-above", "quantile", "existing",

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from rollguard.control.advance import waits_for
+from rollguard.control.advance import hold_left, waits_for
 from rollguard.control.decide import decide
 from rollguard.conventions import PLATFORM
 from rollguard.monitoring.alerts import GuardAlert
 from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
 from rollguard.spec.calendars import Freeze, Window
+from rollguard.spec.calendars import instant_seconds as seconds
 from rollguard.spec.guards import clear_for
 from rollguard.spec.rollout import Deadline, Rollout
 from rollguard.state import State, Transition
@@ -203,13 +204,31 @@ def test_outside_of_its_window_a_stage_does_not_end() -> None:
     ],
 )
 def test_a_window_is_open_by_its_zones_clock(moment: str, is_open: bool) -> None:
-    from rollguard.spec.calendars import instant_seconds as seconds
-
     assert OFFICE.open_at(seconds(moment)) == is_open
 
 
 def test_a_window_of_whole_days_ends_at_midnight() -> None:
     assert Window(zone="UTC", days=("tue",)).open_at(NOW)
+
+
+def spans(window: Window, begin: str, end: str) -> list[tuple[float, float]]:
+    """Return the parts of a time in which a window is open, in hours since the time began."""
+    first, last = seconds(begin), seconds(end)
+    return [((one - first) / 3600, (other - first) / 3600) for one, other in window.open_within(first, last)]
+
+
+def test_a_window_is_open_for_parts_of_a_time() -> None:
+    monday, tuesday = "2023-11-13T10:00:00+00:00", "2023-11-17T10:00:00+00:00"
+    assert spans(OFFICE, monday, tuesday) == [(0, 7), (23, 31), (71, 79), (95, 96)], "the 15th is a holiday"
+    assert spans(OFFICE, "2023-11-18T00:00:00+00:00", "2023-11-19T00:00:00+00:00") == []
+    assert spans(OFFICE, "2023-11-14T17:00:00+00:00", "2023-11-14T23:00:00+00:00") == []
+
+
+def test_whole_days_that_follow_each_other_are_one_time_also_where_clocks_change() -> None:
+    days = Window(zone="Europe/London", days=("sat", "sun", "mon"))
+    assert spans(days, "2024-03-30T00:00:00+00:00", "2024-04-02T12:00:00+00:00") == [(0, 71)]
+    night = Window(zone="America/New_York", days=("sun",), hours="01:00-04:00")
+    assert spans(night, "2024-03-10T00:00:00-05:00", "2024-03-11T00:00:00-04:00") == [(1, 3)]
 
 
 @pytest.mark.parametrize(
@@ -251,6 +270,59 @@ def test_a_freeze_that_ends_before_it_begins_is_refused() -> None:
 def test_calendars_do_not_count_where_time_is_scaled() -> None:
     rollout = changed(advance_in=OFFICE, freezes=(freeze(),))
     assert waits_for(rollout, CANARY, SEEN, now=NOW, scale=2.0) == []
+
+
+# Clocks
+
+CLOCKED = changed(clock=OFFICE)  # it is Tuesday, 22:13 in London
+
+
+def test_closed_hours_end_no_stage_and_do_not_count() -> None:
+    assert waits(CLOCKED) == ["its clock, which runs mon, tue, wed, thu, fri 09:00-17:00 Europe/London"]
+    assert decided(CLOCKED) == []
+    since_noon = replace(CANARY, clock_from=NOW - 10.25 * 3600)  # 11:58; it closed five hours later
+    assert hold_left(changed(clock=OFFICE), since_noon, None, NOW, 1.0) == 0.0
+    assert hold_left(changed(clock=OFFICE), CANARY, None, NOW, 1.0) == pytest.approx(HOLD)
+
+
+def test_a_clock_does_not_count_where_time_is_scaled() -> None:
+    assert waits_for(CLOCKED, CANARY, SEEN, now=NOW, scale=2.0) == []
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "now", "kinds"),
+    [
+        (NOW, NOW + 60, []),
+        (NOW - 6 * 3600, NOW, ["rollback"]),  # it began in open hours
+        (NOW, NOW + 35 * 3600, ["rollback"]),  # and still fires once they are open again, on Thursday
+    ],
+)
+def test_what_begins_and_ends_in_closed_hours_does_not_count(
+    starts_at: float, now: float, kinds: list[str]
+) -> None:
+    fires = alert("DriftDetected", starts_at=starts_at)
+    assert [found.kind for found in decided(CLOCKED, CANARY, fires, now=now)] == kinds
+    assert [found.kind for found in decided(ROLLOUT, CANARY, fires, now=now)] == ["rollback"]
+
+
+def test_a_guard_has_a_clock_of_its_own() -> None:
+    listed = tuple(
+        guard.model_copy(update={"clock": OFFICE}) if guard.name == "DriftDetected" else guard
+        for guard in ROLLOUT.guards
+    )
+    rollout = changed(guards=listed)
+    assert decided(rollout, CANARY, alert("DriftDetected"), alert("DriftDetectedNoData"), seen=None) == []
+    assert decided(rollout, CANARY, alert("OnnxParityFailure")) != []
+    closed = with_guard("DriftDetected", GuardObservation("closed"))
+    assert waits(rollout, seen=closed) == [], "a guard whose clock is closed keeps no stage"
+
+
+def test_a_hold_lasts_over_closed_hours_and_says_so() -> None:
+    held = [
+        wait.what
+        for wait in waits_for(CLOCKED, HELD, with_guard(NO_DATA, GuardObservation("closed")), now=NOW)
+    ]
+    assert f"{NO_DATA}, which holds it, and its clock, which runs {OFFICE}" in held
 
 
 # Requirements

@@ -23,7 +23,7 @@ from rollguard.spec.fields import MAX_NAME
 from rollguard.spec.guards import all_guards
 from rollguard.spec.loading import load_rollout, load_rollouts
 from rollguard.spec.rollout import Guard, Rollout
-from tests.factories import ROOT
+from tests.factories import ROOT, with_guards
 
 ROLLOUTS = load_rollouts(ROOT / "rollouts")
 SHIPPED = load_rollout(ROOT / "rollouts" / "model-canary.yaml")
@@ -222,6 +222,26 @@ def test_a_guard_with_stages_of_its_own_is_silent_in_the_others(rollout: Rollout
     changed = with_guard(rollout, stages=["canary", "enabled"])
     expr = alerting_rule(changed, changed.guards[0], Timing())["expr"]
     assert 'rollout_stage=~"shadow|ramp-25|ramp-50|full|disabled|rollback"}[5m]) == 1' in expr
+
+
+def test_missing_data_are_missed_in_a_run_only_and_a_window_after_its_begin(rollout: Rollout) -> None:
+    ratio = {
+        "use": "ratio",
+        "with": {"numerator": "e_total", "denominator": "r_total", "above": 0.1, "window": "1h"},
+    }
+    changed = with_guards(rollout, ratio)
+    exprs = [alerting_rule(changed, guard, Timing())["expr"] for guard in all_guards(changed)]
+    outside = 'max_over_time(rollout_stage{rollout="model-canary",rollout_stage=~"disabled|rollback"}'
+    assert [expr.partition(outside)[2] for expr in exprs] == ["", "[5m]) == 1", "[1h]) == 1"]
+
+
+def test_a_clock_silences_a_guard_unless_time_is_scaled(rollout: Rollout) -> None:
+    changed = with_guards(rollout, {"with": {"metric": "a", "above": 1}, "clock": {"zone": "UTC"}})
+    guard, no_data = all_guards(changed)
+    closed = 'rollout_open{rollout="model-canary",guard="Some"}[5m]) == 0'
+    assert alerting_rule(changed, guard, Timing())["expr"].endswith(f"last_over_time({closed}")
+    assert alerting_rule(changed, no_data, Timing())["expr"].endswith(f"min_over_time({closed}")
+    assert "rollout_open" not in alerting_rule(changed, guard, Timing(60.0))["expr"]
 
 
 def test_a_guard_without_stages_does_not_ask_for_the_stage(rollout: Rollout) -> None:

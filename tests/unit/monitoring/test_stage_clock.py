@@ -7,9 +7,10 @@ from typing import Any, cast
 
 import pytest
 
-from rollguard.monitoring.observation import CriterionObservation
+from rollguard.monitoring.observation import CriterionObservation, Rules
 from rollguard.monitoring.observer import Observer
 from rollguard.monitoring.prometheus import Prometheus
+from rollguard.spec.calendars import Window
 from rollguard.state import State
 from tests.factories import shipped_rollout
 
@@ -74,6 +75,34 @@ def test_of_a_time_that_is_past_prometheus_is_asked_once(observer: Observer, pro
     prometheus.asked.clear()
     assert clock(observer, LET_GO, 5615.0) == 1615.0
     assert [query.count("offset") for query in prometheus.asked] == [0]
+
+
+OFFICE = Window(zone="UTC", days=("thu",), hours="00:30-01:00")  # the first of January 1970 was a Thursday
+OFFICE_HOURS = ROLLOUT.model_copy(update={"clock": OFFICE})
+BEGUN = replace(LET_GO, clock_from=0.0, clock_earlier=())
+
+
+@pytest.mark.parametrize(
+    ("now", "passed"), [(1800.0, 0.0), (2400.0, 600.0), (3600.0, 1800.0), (90_000.0, 1800.0)]
+)
+def test_closed_hours_do_not_count(observer: Observer, now: float, passed: float) -> None:
+    assert observer._clock(OFFICE_HOURS, BEGUN, (), now) == passed
+
+
+def test_what_fails_in_closed_hours_is_not_asked_for(observer: Observer, prometheus: Evaluating) -> None:
+    prometheus.failed_at = 900.0
+    assert observer._failed_at(OFFICE_HOURS, BEGUN, "rating", "up", 1700.0) == 0.0
+    assert prometheus.asked == []
+    prometheus.failed_at = 2000.0
+    assert observer._failed_at(OFFICE_HOURS, BEGUN, "rating", "up", 90_000.0) == 2000.0
+    assert [query.count("offset") for query in prometheus.asked] == [1]
+
+
+def test_a_guard_whose_clock_is_closed_is_not_asked_about(observer: Observer, prometheus: Evaluating) -> None:
+    guard = OFFICE_HOURS.guards[0]
+    assert observer._guard(OFFICE_HOURS, BEGUN, guard, Rules(), 1700.0).condition == "closed"
+    assert observer._guard(OFFICE_HOURS, BEGUN, guard, Rules(), 1800.0).why == "has no rule"
+    assert prometheus.asked == []
 
 
 @pytest.mark.parametrize(("failed_at", "left"), [(1500.0, 1100.0), (5500.0, 100.0)])

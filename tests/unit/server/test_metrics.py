@@ -16,6 +16,7 @@ from rollguard.errors import RollguardError
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.server import metric_names
 from rollguard.server.metrics import LONGEST_EVIDENCE, Metrics
+from rollguard.spec.calendars import Window
 from rollguard.spec.guards import all_guards
 from rollguard.spec.rollout import Rollout
 from rollguard.spec.targets import FlagdFile, Target
@@ -191,6 +192,21 @@ def test_an_enabled_rollout_is_still_in_its_run(app: App) -> None:
         app.control.promote(NAME, actor="ann", early=True)
     assert app.sample("rollout_run", rollout=NAME) == 1
     assert app.sample("rollout_percent", rollout=NAME) == 100
+
+
+@pytest.mark.parametrize(("days", "is_open"), [(("tue",), 1), (("wed",), 0)])  # it is a Tuesday
+def test_a_clock_shows_whether_it_runs(
+    make_app: Callable[..., App], rollout: Rollout, days: tuple[str, ...], is_open: float
+) -> None:
+    clock = Window.model_validate({"zone": "UTC", "days": days})
+    first, *others = rollout.guards
+    guards = (first.model_copy(update={"clock": clock}), *others)
+    app = make_app(rollout.model_copy(update={"guards": guards}))
+    assert app.sample("rollout_open", rollout=NAME, guard=first.name) == is_open
+    assert app.sample("rollout_open", rollout=NAME, guard="") is None
+    app = make_app(rollout.model_copy(update={"clock": clock}))
+    assert app.sample("rollout_open", rollout=NAME, guard="") == is_open
+    assert app.sample("rollout_open", rollout=NAME, guard=first.name) is None
 
 
 def test_a_stage_has_the_time_it_began(app: App) -> None:

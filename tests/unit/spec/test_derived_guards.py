@@ -45,6 +45,24 @@ def test_a_guard_that_ignores_absence_has_no_second(rollout: Rollout) -> None:
     assert len(guards.all_guards(changed)) == 1
 
 
+def test_what_guards_read_by_different_clocks_is_watched_by_each(rollout: Rollout) -> None:
+    clock = {"zone": "UTC"}
+    changed = with_guards(
+        rollout,
+        {"with": METRIC},
+        {"alert": "Other", "with": METRIC, "clock": clock},
+        {"alert": "Third", "with": METRIC, "clock": clock},
+    )
+    assert names(changed) == ["Some", "SomeNoData", "Other", "OtherNoData", "Third"]
+    assert [guard.clock is not None for guard in guards.all_guards(changed)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
 ENOUGH = {"sample": "n", "min_sample": 500}
 
 

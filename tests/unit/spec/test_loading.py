@@ -296,7 +296,7 @@ def test_a_kind_of_target_that_does_not_exist_is_refused_with_the_nearest_that_d
         ("for: 1m", "for_: 1m", "Did you mean for?"),
         ("use: threshold", "use: trails-base", "Did you mean trails-baseline?"),
         ("for: 1m", "stages: [canari]", "Did you mean canary?"),
-        ("for: 1m", "qqq: 1", "Known here: action, alert, clear_for, condition"),
+        ("for: 1m", "qqq: 1", "Known here: action, alert, clear_for, clock, condition"),
     ],
 )
 def test_the_nearest_known_word_is_suggested(told: Told, old: str, new: str, hint: str) -> None:
