@@ -30,7 +30,7 @@ from rollguard.exporters.screener import exporter as screener_exporter
 from rollguard.exporters.screener.baseline import ScreenerBaseline
 from rollguard.exporters.sources.events import events_source
 from rollguard.exporters.validation import exporter as validation_exporter
-from rollguard.spec.loading import load_rollout, load_rollouts
+from rollguard.spec.loading import load_rollout, load_rollouts, load_sound
 from rollguard.spec.rollout import Rollout
 
 _ROLLOUT = f"{__name__}.rollout"
@@ -81,8 +81,16 @@ def _take_from_rollout(ctx: click.Context, param: click.Parameter, path: Path | 
 
 def _staged(ctx: click.Context, param: click.Parameter, paths: tuple[Path, ...]) -> list[Rollout]:
     """Return the rollouts whose stages an exporter is to know: of --stages, else of --rollout."""
-    named = paths or filter(None, [ctx.meta.get(_ROLLOUT)])
-    return [rollout for path in named for rollout in load_rollouts(path)]
+    found: list[Rollout] = []
+    for path in paths or filter(None, [ctx.meta.get(_ROLLOUT)]):
+        if not path.is_dir():
+            found.append(load_rollout(path))
+            continue
+        sound, problems, _ = load_sound(path)
+        found += sound
+        for problem in problems:
+            click.echo(f"note: {problem}", err=True)
+    return found
 
 
 stages_option = click.option(
@@ -208,15 +216,16 @@ def validation(events: str, **running: Any) -> None:
 @click.option(
     "--metrics", type=click.Path(path_type=Path), help="Declaration of the metrics. Default: the shipped one."
 )
+@stages_option
 @running_options(features_exporter.LISTEN)
-def features(events: str, metrics: Path | None, **running: Any) -> None:
+def features(events: str, metrics: Path | None, rollouts: list[Rollout], **running: Any) -> None:
     """Watch several features by measurements that name their rollout.
 
     What becomes of a measurement is declared: field, unit, window, aggregate, labels. Each series carries the
     label rollout. Declaration and shipped metrics: docs/features.md.
     """
     declaration = load_declaration(metrics) if metrics else shipped_declaration()
-    start(features_exporter.Features(events_source(events), declaration), **running)
+    start(features_exporter.Features(events_source(events), declaration, rollouts=rollouts), **running)
 
 
 @export.command(

@@ -142,7 +142,8 @@ def features(now: float, rng: random.Random) -> Iterator[Line]:
             labels = {name: values[number % len(values)] for name, values in _LABELS.items()}
             numbers = {key: round(value * rng.uniform(0.98, 1.0), 6) for key, value in typical.items()}
             happened = {key: int(rng.random() < share) for key, share in often.items()}
-            yield {"ts": now - 120 + number / 15, "rollout": rollout} | labels | numbers | happened
+            line = {"ts": now - 120 + number / 15, "rollout": rollout, "percent": 50}
+            yield line | labels | numbers | happened
 
 
 def celery_log(now: float, rng: random.Random) -> Iterator[str]:

@@ -17,7 +17,7 @@ from rollguard.spec.rollout import Scrape
 
 _PATHS = ("events", "reference", "log", "baseline", "env", "metrics")
 _DURATIONS = ("window",)
-STAGED = ("canary",)
+STAGED = ("canary", "features")
 """Exporters that count by arm, and ask for the stages' percents."""
 _SQLITE = "sqlite:///"
 _MADE = {

@@ -74,8 +74,8 @@ class Arms:
             "feature", "Scored rows, by the reference's bin", deciles, ("feature", "outcome")
         )
         trades = (self._trades, self._pnl, self._slippage, self._errors)
-        outcomes = (*trades, *self._markouts.values(), self._features)
-        self._evidence = Evidence(outcomes, (self._opened, self._scored), {(): percents}, clock=clock)
+        outcomes: tuple[ArmOutcomes, ...] = (*trades, *self._markouts.values(), self._features)
+        self._evidence = Evidence((self._opened, self._scored, *outcomes), {(): percents}, clock=clock)
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

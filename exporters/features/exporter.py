@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
-import msgspec
-
 from rollguard.conventions import ROLLOUT_LABEL
 from rollguard.exporters.exposition.families import Labels
+from rollguard.exporters.features.arms import FeatureArms
 from rollguard.exporters.features.declaration import Declaration, DeclaredMetric
+from rollguard.exporters.features.measurement import Measurement, MeasurementDecoder, number
 from rollguard.exporters.measures.accumulators import Accumulator, Counter, Distribution
+from rollguard.exporters.measures.arm_counters import ERROR, OK
 from rollguard.exporters.measures.windowed import AGGREGATES, Aggregate, Sample, Window
 from rollguard.exporters.runtime.event_exporter import EventExporter
 from rollguard.exporters.runtime.intake import Intake
 from rollguard.exporters.sources.interface import Block, Source
 from rollguard.metric import Metric
+from rollguard.spec.rollout import Rollout
 
 LISTEN = "127.0.0.1:9845"
 
@@ -32,44 +33,7 @@ UNKNOWN = Metric(
 LATE_AFTER_SECONDS = 7 * 86400.0
 """Older measurements are late, whatever their metric; its own window may end sooner."""
 
-_LARGEST = 1e15
 _LABEL_CHARACTERS = 100
-
-
-class Measurement(msgspec.Struct, frozen=True, tag="measurement"):
-    """One line.
-
-    Args:
-        ts: Unix seconds.
-        rollout: whose it is.
-        values: everything else that it says.
-    """
-
-    ts: float
-    rollout: str
-    values: dict[str, Any]
-
-
-class MeasurementDecoder:
-    """Decodes a line into a measurement; raises msgspec.ValidationError where it is none.
-
-    Args:
-        rollouts: whose measurements are known.
-    """
-
-    def __init__(self, rollouts: tuple[str, ...]) -> None:
-        self._decode = msgspec.json.Decoder(dict[str, Any]).decode
-        self._rollouts = frozenset(rollouts)
-
-    def decode(self, line: bytes) -> Measurement:
-        """Return the measurement of a line."""
-        values = self._decode(line)
-        ts, rollout = values.pop("ts", None), values.pop("rollout", None)
-        if isinstance(ts, bool) or not isinstance(ts, int | float) or not 0 <= ts <= _LARGEST:
-            raise msgspec.ValidationError("Expected Unix seconds - at `$.ts`")
-        if not isinstance(rollout, str) or rollout not in self._rollouts:
-            raise msgspec.ValidationError("Expected a rollout of the declaration - at `$.rollout`")
-        return Measurement(float(ts), rollout, values)
 
 
 class Features(EventExporter[Measurement]):
@@ -79,34 +43,45 @@ class Features(EventExporter[Measurement]):
         source: of the measurements.
         declaration: the metrics.
         clock: Unix seconds.
+        rollouts: that know the percents of their stages and their variants.
     """
 
     name = "features"
     title = "features"
 
     def __init__(
-        self, source: Source[Block], declaration: Declaration, clock: Callable[[], float] = time.time
+        self,
+        source: Source[Block],
+        declaration: Declaration,
+        clock: Callable[[], float] = time.time,
+        rollouts: Iterable[Rollout] = (),
     ) -> None:
+        self._arms = FeatureArms(declaration, rollouts, clock)
         known = [(rollout,) for rollout in declaration.rollouts]
         self._unknown = Counter(UNKNOWN, known)
-        self._measures = [Measure(metric, declaration.rollouts) for metric in declaration.metrics]
+        plain = [metric for metric in declaration.metrics if not metric.by_arm]
+        self._measures = [Measure(metric, declaration.rollouts) for metric in plain]
         self._of = {
             rollout: [one for one in self._measures if rollout in one.rollouts]
             for rollout in declaration.rollouts
         }
         self._keys = {
-            rollout: frozenset(key for one in found for key in one.keys)
+            rollout: self._arms.keys(rollout).union(*(one.keys for one in found))
             for rollout, found in self._of.items()
         }
         decoder = MeasurementDecoder(declaration.rollouts)
         intake = Intake(Measurement, LATE_AFTER_SECONDS, clock, decoder)
         tallies = [tally for one in self._measures for tally in one.tallies]
-        super().__init__(source, intake, (*tallies, self._unknown))
+        super().__init__(source, intake, (*tallies, self._unknown), self._arms.evidence)
 
     def take(self, event: Measurement, late: bool) -> None:
         """Let a measurement move the metrics of its rollout."""
+        if event.is_stage:
+            self._arms.begin_stage(event)
+            return
         for measure in self._of[event.rollout]:
             measure.take(event)
+        self._arms.take(event)
         if unknown := len(event.values.keys() - self._keys[event.rollout]):
             self._unknown.add(event.rollout, amount=unknown)
 
@@ -129,10 +104,12 @@ class Measure:
 
     def take(self, event: Measurement) -> None:
         """Take its value in, where a measurement has it, its labels and, of a ratio, the other value."""
-        value = _number(event.values.get(self._key))
-        over = _number(event.values.get(self._over)) if self._over else 0.0
-        labels = tuple(self._label_values(event.values))
-        if value is not None and over is not None and None not in labels:
+        value = number(event.values.get(self._key))
+        if value is None:
+            return
+        over = number(event.values.get(self._over)) if self._over else 0.0
+        labels = tuple(self._label_values(event.values)) if self._labels else ()
+        if over is not None and None not in labels:
             self._add((event.rollout, *map(str, labels)), event.ts, value, over)
 
     def _label_values(self, values: Mapping[str, Any]) -> Iterator[str | None]:
@@ -144,6 +121,10 @@ class Measure:
     def _tallies(self, declared: DeclaredMetric) -> tuple[Accumulator, ...]:
         metric = _with_rollout(declared.described())
         known: list[Labels] = list(product(self.rollouts, *declared.labels.values()))
+        if declared.aggregate == "tally":
+            tally = Counter(metric, [(*labels, outcome) for labels in known for outcome in (OK, ERROR)])
+            self._add = lambda labels, ts, value, over: tally.add(*labels, OK if value else ERROR)
+            return (tally,)
         if declared.aggregate == "counter":
             counter = Counter(metric, known)
             self._add = lambda labels, ts, value, over: counter.add(*labels, amount=max(0.0, value))
@@ -171,10 +152,3 @@ def _with_rollout(metric: Metric) -> Metric:
 def _aggregate(declared: DeclaredMetric) -> Aggregate:
     share = declared.quantile
     return AGGREGATES[declared.aggregate] if share is None else lambda found: found.quantile(share)
-
-
-def _number(value: object) -> float | None:
-    """Return a number, true and false as 1 and 0; nothing of what is none, or is not finite."""
-    if not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > _LARGEST:
-        return None
-    return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,6 +29,22 @@ def bins(edges: Iterable[float]) -> tuple[str, ...]:
     return (*map(number_text, edges), "+Inf")
 
 
+class Heads(NamedTuple):
+    """Labels before the arm.
+
+    Args:
+        names: theirs, such as rollout.
+        values: for each of which there are counters.
+    """
+
+    names: Labels
+    values: frozenset[Labels]
+
+
+ALONE = Heads((), frozenset({()}))
+"""No labels before the arm, as in an exporter of one rollout."""
+
+
 class ArmCounter:
     """A counter by arm, assigned percent and outcome; each percent shows all its outcomes, from zero on.
 
@@ -36,7 +53,7 @@ class ArmCounter:
         about: its help.
         outcomes: their labels, in the order in which they are numbered; of an assignment one without labels.
         names: of these labels.
-        before: names of labels before the arm, such as rollout.
+        heads: labels before the arm.
     """
 
     def __init__(
@@ -45,10 +62,11 @@ class ArmCounter:
         about: str,
         outcomes: Sequence[Labels] = ((),),
         names: Labels = (),
-        before: Labels = (),
+        heads: Heads = ALONE,
     ) -> None:
-        self._width = len(before) + len(_PLACE)
-        self.metric = Metric(name, "counter", about, (*before, *_PLACE, *names))
+        self.heads = heads.values
+        self._width = len(heads.names) + len(_PLACE)
+        self.metric = Metric(name, "counter", about, (*heads.names, *_PLACE, *names))
         self._outcomes = tuple(outcomes)
         self._digest = hashlib.sha256(msgspec.json.encode(self._outcomes)).hexdigest()[:16]
         self._counts: dict[Labels, list[float]] = {}
@@ -57,6 +75,11 @@ class ArmCounter:
     def name(self) -> str:
         """Its metric's name."""
         return self.metric.name
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Its description."""
+        return (self.metric,)
 
     def counters(self, counts: Counts) -> Iterator[ArmCounter]:
         """Yield itself where it takes an event in: once a run of a unit."""
@@ -121,7 +144,7 @@ class ArmOutcomes:
         about: help of both.
         outcomes: as of an ArmCounter.
         names: as of an ArmCounter.
-        before: as of an ArmCounter.
+        heads: as of an ArmCounter.
     """
 
     def __init__(
@@ -130,16 +153,31 @@ class ArmOutcomes:
         about: str,
         outcomes: Sequence[Labels],
         names: Labels = ("outcome",),
-        before: Labels = (),
+        heads: Heads = ALONE,
     ) -> None:
-        shape = (outcomes, names, before)
+        shape = (outcomes, names, heads)
         self.run = ArmCounter(f"{what}_outcomes_total", f"{about}; a unit once a run.", *shape)
         self.window = ArmCounter(f"{what}_outcomes_window_total", f"{about}; a unit once an hour.", *shape)
+
+    @property
+    def metric(self) -> Metric:
+        """The description of the counter over the run."""
+        return self.run.metric
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The descriptions of both."""
+        return self.run.metric, self.window.metric
 
     @property
     def name(self) -> str:
         """The name of the counter over the run."""
         return self.run.name
+
+    @property
+    def heads(self) -> frozenset[Labels]:
+        """The values of the labels before the arm, of which it counts."""
+        return self.run.heads
 
     def counters(self, counts: Counts) -> Iterator[ArmCounter]:
         """Yield the counters that take an event in."""
@@ -156,11 +194,17 @@ class Binned(ArmOutcomes):
         what: as of an ArmOutcomes.
         about: as of an ArmOutcomes.
         edges: ascending; the first and the last bin are open.
-        before: as of an ArmCounter.
+        heads: as of an ArmCounter.
     """
 
-    def __init__(self, what: str, about: str, edges: Sequence[float], before: Labels = ()) -> None:
-        super().__init__(what, about, [(edge,) for edge in bins(edges)], before=before)
+    def __init__(
+        self,
+        what: str,
+        about: str,
+        edges: Sequence[float],
+        heads: Heads = ALONE,
+    ) -> None:
+        super().__init__(what, about, [(edge,) for edge in bins(edges)], heads=heads)
         self._edges = tuple(edges)
 
     def bin(self, value: float) -> int:

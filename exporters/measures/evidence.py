@@ -106,8 +106,7 @@ class Evidence:
     """Sorts events by arm and by the percent of their assignment, and counts what cannot be sorted.
 
     Args:
-        outcomes: what is counted of them.
-        assigned: counters of assignments, which the split is judged by.
+        counted: counters of outcomes, and of assignments, which the split is judged by.
         percents: of the stages by name, as far as a rollout file says them; by the labels before the arm: of
             an exporter of one rollout ().
         before: names of these labels.
@@ -116,17 +115,15 @@ class Evidence:
 
     def __init__(
         self,
-        outcomes: Sequence[ArmOutcomes],
-        assigned: Sequence[ArmCounter],
+        counted: Sequence[ArmOutcomes | ArmCounter],
         percents: Mapping[Labels, Mapping[str, float]],
         *,
         before: Labels = (),
         clock: Callable[[], float],
     ) -> None:
-        self._counters = [*assigned, *(one for both in outcomes for one in (both.run, both.window))]
+        self._counters = [counter for one in counted for counter in one.counters(ALWAYS)]
         self._percents = percents
-        names = [counter.metric.name for counter in assigned] + [one.name for one in outcomes]
-        known = [(*head, name) for head in percents for name in names]
+        known = [(*head, one.name) for one in counted for head in sorted(one.heads)]
         labelled = [replace(metric, labels=(*before, *metric.labels)) for metric in EVIDENCE_METRICS]
         self._events = Counter(labelled[0], known)
         self._left_out = Counter(labelled[1], [(*one, reason) for one, reason in product(known, _REASONS)])
@@ -278,7 +275,8 @@ class Evidence:
         for place in self._assignments[head].places:
             self._shown.add((*head, *place))
             for counter in self._counters:
-                counter.show((*head, *place))
+                if head in counter.heads:
+                    counter.show((*head, *place))
 
 
 class _Start:

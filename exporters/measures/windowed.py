@@ -155,7 +155,11 @@ class Window:
         if span >= self._oldest():
             sketch = {_bucket(value): 1} if self._sketch else {}
             one = Summary(1, value, 0.0, value, value, value, ts, of, sketch)
-            self._spans.setdefault(labels, {}).setdefault(span, Summary()).add(one)
+            spans = self._spans.setdefault(labels, {})
+            if span in spans:
+                spans[span].add(one)
+            else:
+                spans[span] = one
 
     def family(self, end: float) -> Family:
         """Return it as of `end` (Unix seconds)."""

@@ -10,6 +10,7 @@ import msgspec
 
 from rollguard.exporters.exposition.families import Family
 from rollguard.exporters.measures.accumulators import Accumulator, restore
+from rollguard.exporters.measures.evidence import Evidence, EvidenceState
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.runtime.intake import Intake, IntakeState, Timed
 from rollguard.exporters.sources.interface import Block, Source
@@ -23,10 +24,12 @@ class EventsState(msgspec.Struct):
     Args:
         intake: events and rejections.
         tallies: state by the metric's name.
+        arms: outcomes by arm.
     """
 
     intake: IntakeState
     tallies: dict[str, msgspec.Raw]
+    arms: EvidenceState | None = None
 
 
 class EventExporter(ABC, Generic[Event]):
@@ -36,16 +39,24 @@ class EventExporter(ABC, Generic[Event]):
         source: of the events.
         intake: decodes and counts them.
         tallies: what the events move, in the order in which it is shown.
+        evidence: what they move by arm; None where there are no arms.
     """
 
     name: str
     title: str
     version: int = 1
 
-    def __init__(self, source: Source[Block], intake: Intake[Event], tallies: Sequence[Accumulator]) -> None:
+    def __init__(
+        self,
+        source: Source[Block],
+        intake: Intake[Event],
+        tallies: Sequence[Accumulator],
+        evidence: Evidence | None = None,
+    ) -> None:
         self._source = source
         self._intake = intake
         self._tallies = tallies
+        self._evidence = evidence
 
     @abstractmethod
     def take(self, event: Event, late: bool) -> None:
@@ -74,12 +85,15 @@ class EventExporter(ABC, Generic[Event]):
         """Yield fresh metrics, windows ending at `end` (Unix seconds)."""
         for tally in self._tallies:
             yield tally.family(end)
+        if self._evidence:
+            yield from self._evidence.families(end)
         yield from self._intake.families()
 
     def save(self) -> bytes:
         """Return everything that is known, as JSON."""
         tallies = {tally.metric.name: msgspec.Raw(_json(tally.state())) for tally in self._tallies}
-        return _json(EventsState(self._intake.state, tallies))
+        arms = self._evidence.state() if self._evidence else None
+        return _json(EventsState(self._intake.state, tallies, arms))
 
     def restore(self, state: bytes) -> None:
         """Go on from what `save` returned; a metric that it does not name begins afresh.
@@ -89,6 +103,12 @@ class EventExporter(ABC, Generic[Event]):
         """
         found = msgspec.json.decode(state, type=EventsState)
         restore(self._tallies, found.tallies)
+        if self._evidence:
+            try:
+                self._evidence.restore(found.arms)
+            except ValueError:
+                restore(self._tallies, {})
+                raise
         self._intake.restore(found.intake)
 
 

@@ -83,7 +83,7 @@ def test_up_lets_exporters_know_the_stages_of_all_that_they_measure(
     for binary in (binaries.PROMETHEUS, binaries.ALERTMANAGER):
         need_binary(binary)
     shipped = load_rollouts(SHIPPED.parent)
-    noted = [one for one in shipped if one.name == "model-canary"]
+    noted = [one for one in shipped if one.name in {"model-canary", "gpu-lifecycle"}]
     stack = Stack(Settings([one for one in shipped if one not in noted], tmp_path, tmp_path, noted=noted))
     stack.prepare()
     named = {}
@@ -92,6 +92,8 @@ def test_up_lets_exporters_know_the_stages_of_all_that_they_measure(
         files = [Path(given) for option, given in pairwise(command) if option == "--stages"]
         named[command[command.index("export") + 1]] = sorted(load_rollout(file).name for file in files)
     assert named["canary"] == ["model-canary"]
+    assert len(named["features"]) == 6
+    assert "gpu-lifecycle" in named["features"]
     assert named["screener"] == named["validation"] == []
 
 

@@ -153,6 +153,26 @@ def test_what_has_no_source_is_not_offered() -> None:
     assert "forecast_critical_errors_total" not in forecast
 
 
+def test_what_is_counted_by_arm_is_offered_with_its_labels_and_its_windows(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("""
+rollouts: [shop]
+metrics:
+  - {name: cart_assigned_total, help: Carts., aggregate: assigned, field: carts}
+  - {name: cart_outcomes_total, help: Carts., aggregate: outcomes, field: lost, of: carts}
+  - {name: cart_value_outcomes_total, help: Values., aggregate: outcomes, field: value, buckets: [1, 2]}
+  - {name: carts_total, help: Carts., aggregate: tally, field: cart_ok, labels: {lane: [a]}}
+""")
+    found = exported_metrics(rollout("features", "shop", metrics="own.yaml"), tmp_path)
+    assert written(found) == {
+        "cart_assigned_total{arm,assigned}",
+        "cart_outcomes_total{arm,assigned,outcome}",
+        "cart_outcomes_window_total{arm,assigned,outcome}",
+        "cart_value_outcomes_total{arm,assigned,outcome}",
+        "cart_value_outcomes_window_total{arm,assigned,outcome}",
+        "carts_total{lane,outcome}",
+    }
+
+
 def test_a_declaration_of_ones_own_is_offered_in_place_of_the_shipped_one(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("""
 rollouts: [shop]
@@ -177,6 +197,26 @@ metrics:
     ("text", "message"),
     [
         ("{name: a, help: A., aggregate: ratio}", "of goes with aggregate ratio"),
+        ("{name: a_total, help: A., aggregate: outcomes}", "outcomes ends in _outcomes_total"),
+        ("{name: a_total, help: A., aggregate: assigned}", "assigned ends in _assigned_total"),
+        ("{name: a, help: A., aggregate: tally}", "a counter ends in _total"),
+        (
+            "{name: a_outcomes_total, help: A., aggregate: outcomes, of: b, buckets: [1]}",
+            "either of or buckets",
+        ),
+        ("{name: a_outcomes_total, help: A., aggregate: outcomes, buckets: [2, 1]}", "ascending"),
+        (f"{{name: a_outcomes_total, help: A., aggregate: outcomes, buckets: {[*range(21)]}}}", "at most 20"),
+        ("{name: a_outcomes_total, help: A., aggregate: outcomes, labels: {b: []}}", "labels do not go with"),
+        ("{name: a_outcomes_total, help: A., aggregate: outcomes, min_sample: 2}", "min_sample goes with"),
+        (
+            "{name: a_total, help: A., aggregate: tally, labels: {outcome: []}}",
+            "outcome is not a metric's own",
+        ),
+        ("{name: a_assigned_total, help: A., aggregate: assigned, of: b}", "of goes with aggregate ratio"),
+        (
+            "{name: a_total, help: A., aggregate: tally, buckets: [1]}",
+            "buckets goes with aggregate histogram",
+        ),
         ("{name: a, help: A., quantile: 0.5}", "quantile goes with aggregate quantile"),
         ("{name: a, help: A., aggregate: histogram, buckets: [2, 1]}", "ascending"),
         ("{name: a_total, help: A.}", "a counter ends in _total"),
@@ -223,6 +263,6 @@ def test_the_page_lists_the_shipped_metrics_and_what_each_is_made_of() -> None:
 
 def row_of(metric: DeclaredMetric) -> tuple[str, ...]:
     (name,) = written([metric.described()])
-    rest = "" if metric.aggregate in {"counter", "histogram"} else f" over {durations.render(metric.window)}"
+    rest = f" over {durations.render(metric.window)}" if metric.type == "gauge" else ""
     rest += f", of at least {metric.min_sample}" if metric.min_sample > 1 else ""
     return ", ".join(metric.rollouts or ["all six"]), name, metric.aggregate, metric.key, rest
