@@ -16,7 +16,7 @@ from rollguard.errors import RollguardError
 
 @click.command()
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Draws the order of days, and what is synthetic."
+    "--seed", type=int, default=1, show_default=True, help="Draws the first day, and what is synthetic."
 )
 @click.option(
     "--no-defect", is_flag=True, help="Release 2 is healthy too: nothing is rolled back, exit status 1."

@@ -43,6 +43,7 @@ class Measured:
 
     canary_trades: float
     drift_rows: float
+    independent_rows: float
     psi: float
     ks: float
 
@@ -106,8 +107,14 @@ class Scene:
                 )
         self._promote(f"{release} stays")
         self._wait("enabled", lambda _: False, seconds=2.0)
-        self._require("ENABLED")
-        self._say(f"{release} is fully on, and was never rolled back.")
+        self._require_no_hold(self._require("ENABLED")["run"])
+        self._say(f"{release} is fully on: no guard of the rollout held it or rolled it back.")
+
+    def _require_no_hold(self, run: int) -> None:
+        """Stop where a guard of the rollout held the run; a lag of this machine's may."""
+        for entry in self._client.get("history"):
+            if entry["run"] == run and entry["kind"] == "hold" and self._rollout.guard(entry["guard"]):
+                raise UnexpectedError(f"{entry['guard']} held run {run}, which is healthy")
 
     def ramp_until_rolled_back(self, release: str) -> str:
         """Take a release to its canary and wait for the guards."""
@@ -178,7 +185,11 @@ class Scene:
     def _progress(self, what: str, measured: Measured) -> None:
         drift = f"PSI at most {measured.psi:.2f} of {PSI_LIMIT:.2f}"
         if math.isnan(measured.psi):
-            drift = f"{measured.drift_rows:g} rows, drift is judged from {MIN_DRIFT_ROWS} independent ones on"
+            worth = 0 if math.isnan(measured.independent_rows) else measured.independent_rows
+            drift = (
+                f"{measured.drift_rows:g} rows, worth {worth:.0f} independent ones; "
+                f"drift is judged from {MIN_DRIFT_ROWS} of these on"
+            )
         trades = f"{measured.canary_trades:g} canary trades, " if "canary" in what or "ramp" in what else ""
         self._say(f"    {what}: {trades}{drift}")
 
@@ -235,6 +246,7 @@ class Scene:
         return Measured(
             _value(text, "sample_canary"),
             _value(text, "drift_sample"),
+            _value(text, "drift_effective_sample", min),
             _value(text, "psi_feature"),
             _value(text, "ks_feature"),
         )
@@ -263,10 +275,10 @@ def _canary_enough(measured: Measured) -> bool:
 
 
 def _full_enough(measured: Measured) -> bool:
-    return measured.drift_rows >= 1000
+    return measured.drift_rows >= 1000 and not math.isnan(measured.psi)
 
 
-def _value(exposition: str, metric: str) -> float:
-    """Return the largest sample of a metric, or NaN where there is none."""
+def _value(exposition: str, metric: str, of: Callable[[list[float]], float] = max) -> float:
+    """Return the largest sample of a metric, or another of them, or NaN where there is none."""
     lines = (line for line in exposition.splitlines() if line.startswith((f"{metric} ", f"{metric}{{")))
-    return max((float(line.rsplit(" ", 1)[1]) for line in lines), default=float("nan"))
+    return of([float(line.rsplit(" ", 1)[1]) for line in lines] or [math.nan])

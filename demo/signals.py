@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -61,17 +62,15 @@ class Signal(NamedTuple):
 def stream(bars: Bars, seed: int) -> Iterator[Signal]:
     """Yield signals forever, the same ones for the same seed.
 
-    Every pass offers each (trading day, symbol) once, in an order drawn by the seed. So a window of seconds
-    holds days of all years: a healthy feature keeps its distribution, and both routes get such days.
+    Every pass offers each (trading day, symbol) once, day after day as they were: signals that follow each
+    other are alike, as a market's are. The seed draws the first day; the last one is followed by the first.
     """
     offers = _offers(bars)
     generator = random.Random(seed)  # noqa: S311 (a demonstration, not a secret)
-    serial = 0
-    while True:
-        generator.shuffle(offers)
-        for offer in offers:
-            serial += 1
-            yield offer._replace(id=f"{offer.id}-{serial}", execution=_execution(generator))
+    first = generator.choice(offers).day
+    offers = [offer for offer in offers if offer.day >= first] + [x for x in offers if x.day < first]
+    for serial, offer in enumerate(itertools.cycle(offers), start=1):
+        yield offer._replace(id=f"{offer.id}-{serial}", execution=_execution(generator))
 
 
 def _offers(bars: Bars) -> list[Signal]:

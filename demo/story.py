@@ -44,7 +44,7 @@ class Story:
 
     Args:
         folder: an empty folder for everything that it writes.
-        seed: draws the order of days and what is synthetic.
+        seed: draws the first day and what is synthetic.
         defect: whether the second release has its defect.
         say: prints a line.
     """
@@ -105,8 +105,8 @@ class Story:
             self._say(f"  {release.model.describe()}")
         self._say(
             "A trade is a one-day put sold 1.5 daily deviations under the close, and wins if the next close\n"
-            f"is above (most do). Days come in an order drawn by seed {self._seed}; a trading day lasts "
-            f"{TRADING_DAY_MINUTES} minute,\nand the clock runs {SCALE:g} times as fast. "
+            f"is above (most do). Days come in their real order, the first drawn by seed {self._seed}; "
+            f"a trade lasts {TRADING_DAY_MINUTES} minute,\nand the clock runs {SCALE:g} times as fast. "
             "Orders, fills and markouts are synthetic: daily bars hold none."
         )
 

@@ -1,4 +1,5 @@
 from datetime import date
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -7,6 +8,9 @@ from demo import market, models
 from demo.features import FEATURES, Table
 from demo.market import Bars
 from demo.models import Release
+from demo.signals import stream
+from rollguard.exporters.measures.drift_windows import DriftWindow
+from rollguard.exporters.measures.reference import Reference
 
 SIGNAL = {"return_1d": -0.7, "volume_1d": 1.1, "return_5d": 0.4, "volume_5d": 0.9}
 
@@ -82,3 +86,23 @@ def test_a_row_of_another_length_is_refused(releases: list[Release]) -> None:
 def test_a_model_describes_itself(releases: list[Release]) -> None:
     text = releases[0].model.describe()
     assert text == "active: log-odds 2.60 +0.02 return_1d +0.30 return_5d, approves from 0.907"
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("broken", [False, True], ids=["healthy", "defective"])
+def test_in_the_days_real_order_the_defect_is_drift_and_health_is_none(
+    bars: Bars, seed: int, broken: bool
+) -> None:
+    rows = models.early_years(bars).features.T
+    reference = Reference.fit(dict(zip(FEATURES, rows, strict=True)), source="early years", made_at=0.0)
+    healthy = models.candidate(bars)
+    release = models.defective(healthy) if broken else healthy
+    window = DriftWindow(reference, 30.0, 300)
+    columns = [FEATURES.index(name) for name in window.names]
+    served = [release.live_row(signal.features) for signal in islice(stream(bars, seed), 0, 16_000, 10)]
+    shown = []
+    for second in range(40):  # a tenth of 400 signals a second
+        window.add(np.full(40, float(second)), np.array(served[40 * second : 40 * second + 40])[:, columns])
+        shown += [drift.psi for drift in window.measure(float(second)) if drift.psi is not None]
+    assert len(shown) > 40
+    assert (max(shown) > 0.3) is broken

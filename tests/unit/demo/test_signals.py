@@ -36,6 +36,17 @@ def test_a_pass_offers_each_day_and_symbol_once(bars: Bars) -> None:
         assert sorted((s.day, s.symbol) for s in offered) == sorted(zip(rows.days, rows.symbols, strict=True))
 
 
+def test_days_come_in_their_real_order_from_one_that_the_seed_draws(bars: Bars) -> None:
+    firsts = set()
+    for seed in range(5):
+        days = [signal.day for signal in take(bars, seed, 7_000)]
+        falls = [index for index in range(1, len(days)) if days[index] < days[index - 1]]
+        assert len(falls) in (1, 2)
+        assert {days[index] for index in falls} == {min(days)}
+        firsts.add(days[0])
+    assert len(firsts) == 5
+
+
 def test_outcomes_are_what_the_market_did(bars: Bars) -> None:
     for signal in take(bars, 1, 200):
         row, column = bars.days.index(signal.day), market.SYMBOLS.index(signal.symbol)
