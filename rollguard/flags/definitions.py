@@ -88,7 +88,7 @@ def definition(
         "variants": dict(flag.variants),
         "defaultVariant": found if isinstance(found, str) else flag.fallback,
         "targeting": {} if isinstance(found, str) else found,
-        "metadata": _metadata(rollout, state),
+        "metadata": _metadata(rollout, state, found),
     }
 
 
@@ -98,7 +98,7 @@ def percent_of(rollout: Rollout, state: State) -> float:
     return stage.share if stage else 0
 
 
-def _metadata(rollout: Rollout, state: State) -> dict[str, Value]:
+def _metadata(rollout: Rollout, state: State, logic: targeting.Logic) -> dict[str, Value]:
     stage = targeting.stage_of(rollout, state)
     known = {
         **(stage.values if stage else {}),
@@ -107,6 +107,8 @@ def _metadata(rollout: Rollout, state: State) -> dict[str, Value]:
         "stage": state.stage,
         "run": state.run,
         "seq": state.seq,
+        "percent": percent_of(rollout, state),
+        "assignment": targeting.SPLIT if targeting.is_split(logic) else None,  # else it depends on the user
         "reason": state.guard,  # anybody may read flags, so people's words stay out
     }
     return {key: value for key, value in known.items() if value is not None and value != ""}
@@ -121,7 +123,8 @@ class Evaluation:
         value: the variant's value.
         variant: its name.
         reason: STATIC, TARGETING_MATCH or DEFAULT.
-        metadata: rollout, position, run, seq, and stage and reason (a guard's name) where there are any.
+        metadata: rollout, position, run, seq, percent, assignment (of this context), and stage and reason (a
+            guard's name) where there are any.
     """
 
     key: str
@@ -221,4 +224,6 @@ def _evaluate(known: Mapping[str, _Flag], key: str, context: EvaluationContext) 
         raise FlagError(f"{key}: {error.error_message}.", error.error_code.value) from error
     value = None if details.value is _ABSENT else cast(Value, details.value)
     reason = str(getattr(details.reason, "value", details.reason))
-    return Evaluation(key, value, details.variant or "", reason, details.flag_metadata)
+    chosen = targeting.assignment(known[key].definition.get("targeting"), context)
+    metadata = {**details.flag_metadata, "assignment": chosen}
+    return Evaluation(key, value, details.variant or "", reason, metadata)

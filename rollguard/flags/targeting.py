@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, TypeAlias
 
+from openfeature.contrib.tools.flagd.core.targeting import targeting
+from openfeature.evaluation_context import EvaluationContext
+
 from rollguard.spec.rollout import Flag, Rollout, Stage
 from rollguard.state import State
 
@@ -14,6 +17,8 @@ Logic: TypeAlias = str | dict[str, Any]
 
 _DECIMALS = 6
 """Of a percentage; the weights of a flag then add up to 10^8, and flagd allows 2^31."""
+
+SPLIT, LISTED, MATCH = "split", "listed", "match"
 
 _KEY = {"var": "targetingKey"}
 _NOW = {"var": "$flagd.timestamp"}
@@ -46,6 +51,35 @@ def variant(
     if flag.schedule is not None:
         found = _if(_within(flag.schedule.enable_time, flag.schedule.disable_time), found, flag.fallback)
     return _if(_listed(flag.users.off), flag.fallback, found)
+
+
+def assignment(logic: Any, context: EvaluationContext) -> str:
+    """Return how the variant of a context was chosen: by the `split`, as a `listed` user, or by a `match`.
+
+    Whom the hash draws is of the split, and everybody where a stage's share has all or nobody. Users that are
+    off or on are listed. Whom an attribute, another rollout or the schedule decides about is matched, and
+    who has no targeting key.
+
+    Args:
+        logic: as `variant` returns it, or nothing where everybody gets the same.
+        context: whose flag it is.
+    """
+    found = SPLIT
+    while isinstance(logic, dict) and "if" in logic:
+        condition, then, otherwise = logic["if"]
+        met = bool(context.targeting_key if condition == _KEY else targeting("", condition, context))
+        logic = then if met else otherwise
+        if _is_list(condition):
+            if met:
+                return LISTED
+        elif not met or not (condition == _KEY or _is_schedule(condition)):
+            found = MATCH
+    return SPLIT if isinstance(logic, dict) and "fractional" in logic else found
+
+
+def is_split(logic: Logic) -> bool:
+    """Return whether the split alone chooses, for everybody who has a targeting key."""
+    return isinstance(logic, str) or logic["if"][0] == _KEY
 
 
 def stage_of(rollout: Rollout, state: State) -> Stage | None:
@@ -98,6 +132,14 @@ def _among(match: Mapping[str, Sequence[str]]) -> bool | dict[str, Any]:
 
 def _listed(users: Sequence[str]) -> bool | dict[str, Any]:
     return {"in": [_KEY, list(users)]} if users else False
+
+
+def _is_list(condition: Any) -> bool:
+    return isinstance(condition, dict) and condition.get("in", [None])[0] == _KEY
+
+
+def _is_schedule(condition: Any) -> bool:
+    return all(_NOW in next(iter(limit.values())) for limit in condition.get("and", [{"": ()}]))
 
 
 def _within(begin: int | None, end: int | None) -> bool | dict[str, Any]:

@@ -47,7 +47,7 @@ Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
 Span: TypeAlias = tuple[float, float]
 TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
 
-METADATA = ("rollout", "position", "stage", "run", "seq", "reason")
+METADATA = ("rollout", "position", "stage", "run", "seq", "percent", "assignment", "reason")
 """What a flag's metadata says of its rollout; a stage's own values have other names."""
 
 

@@ -114,6 +114,8 @@ def test_the_metadata_says_where_the_rollout_is_in_scalars() -> None:
         "stage": "s0",
         "run": 3,
         "seq": 7,
+        "percent": 10,
+        "assignment": "split",
         "reason": "Errors",
     }
 
@@ -121,7 +123,8 @@ def test_the_metadata_says_where_the_rollout_is_in_scalars() -> None:
 def test_the_metadata_keeps_a_persons_words_to_itself() -> None:
     state = State("model-canary", "ROLLBACK", run=3, entered_at=1.0, reason="ann's oops", seq=7)
     metadata = definitions.definition(rollout_with(10), state)["metadata"]
-    assert metadata == {"rollout": "model-canary", "position": "rollback", "run": 3, "seq": 7}
+    where = {"rollout": "model-canary", "position": "rollback", "run": 3, "seq": 7}
+    assert metadata == where | {"percent": 0, "assignment": "split"}
 
 
 def test_a_rollout_without_entries_is_off() -> None:

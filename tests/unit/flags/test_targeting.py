@@ -194,6 +194,81 @@ def test_a_required_rollout_that_is_not_known_or_only_observes_serves_nobody() -
     assert served(child, observed, targetingKey="ann") == set()
 
 
+# How a variant was chosen
+
+LISTS: dict[str, Any] = {"users": {"on": ["ann"], "off": ["bob"]}}
+PAST, FUTURE = "2020-01-01T00:00:00Z", "2999-01-01T00:00:00Z"
+
+
+def chosen(*rollouts: Rollout, at: dict[str, State] | None = None, **context: Any) -> dict[str, Any]:
+    """Return what the metadata of the first say of how a context's variant was chosen."""
+    states = at or {item.name: rolling_out(item.name) for item in rollouts}
+    evaluator = FlagEvaluator()
+    evaluator.set_flags(definitions.definitions(rollouts, states))
+    return dict(evaluator.evaluate(rollouts[0].flag.key, context).metadata)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "context", "expected"),
+    [
+        ({"percent": 10}, {}, {"targetingKey": "cid"}, "split"),
+        ({"percent": 10}, {}, {}, "match"),
+        ({"percent": 10}, {}, {"targetingKey": ""}, "match"),
+        ({"percent": 0}, {}, {}, "split"),
+        ({"percent": 100}, {}, {}, "split"),
+        ({"percent": 10}, LISTS, {"targetingKey": "ann"}, "listed"),
+        ({"percent": 10}, LISTS, {"targetingKey": "bob"}, "listed"),
+        ({"percent": 10}, LISTS, {"targetingKey": "cid"}, "split"),
+        ({"percent": 0}, LISTS, {"targetingKey": "ann"}, "listed"),
+        ({"percent": 0}, LISTS, {"targetingKey": "cid"}, "split"),
+        ({"percent": 100}, LISTS, {"targetingKey": "bob"}, "listed"),
+        ({"percent": 100}, LISTS, {"targetingKey": "cid"}, "split"),
+        ({"match": {"symbol": SYMBOLS}}, {}, {"targetingKey": "cid", "symbol": "SPY"}, "match"),
+        ({"match": {"symbol": SYMBOLS}}, {}, {"targetingKey": "cid", "symbol": "TSLA"}, "match"),
+        ({"match": {"symbol": SYMBOLS}, "percent": 10}, {}, {"targetingKey": "c", "symbol": "SPY"}, "split"),
+        ({"match": {"symbol": SYMBOLS}, "percent": 10}, {}, {"targetingKey": "c", "symbol": "TSLA"}, "match"),
+        ({"match": {"symbol": SYMBOLS}, "percent": 10}, LISTS, {"targetingKey": "ann"}, "listed"),
+        ({"percent": 10}, {"schedule": {"enable_at": PAST}}, {"targetingKey": "cid"}, "split"),
+        ({"percent": 100}, {"schedule": {"enable_at": PAST}}, {"targetingKey": "cid"}, "split"),
+        ({"percent": 10}, {"schedule": {"enable_at": FUTURE}}, {"targetingKey": "cid"}, "match"),
+    ],
+)
+def test_only_whom_the_hash_draws_is_of_the_split(
+    stage: dict[str, Any], changes: dict[str, Any], context: dict[str, Any], expected: str
+) -> None:
+    found = chosen(rollout(stage=stage, **changes), **context)
+    assert (found["assignment"], found["percent"]) == (expected, stage.get("percent", 100))
+
+
+def test_who_lacks_a_required_rollout_is_not_of_the_split() -> None:
+    parent, child = rollout("parent", {"percent": 50}), rollout("child", {"percent": 50}, requires=["parent"])
+    for user in USERS[:100]:
+        expected = "split" if served(parent, targetingKey=user) else "match"
+        assert chosen(child, parent, targetingKey=user)["assignment"] == expected
+
+
+@pytest.mark.parametrize("key", ["users", "some", "grandchild"])
+def test_the_share_of_the_split_is_the_percent(key: str) -> None:
+    evaluator = FlagEvaluator()
+    evaluator.set_flags(scenarios())
+    found = [evaluator.evaluate(key, context) for context in contexts()]
+    split = [one.variant == "new" for one in found if one.metadata["assignment"] == "split"]
+    percent = float(found[0].metadata["percent"])
+    assert sum(split) / len(split) == pytest.approx(percent / 100, abs=4 * (0.25 / len(split)) ** 0.5)
+    assert len(split) < len(found)
+
+
+def test_what_flagd_is_told_names_the_split_only_where_nobody_is_chosen_otherwise() -> None:
+    state = rolling_out("one")
+    told = definitions.definition(rollout(), state)["metadata"]
+    assert (told["percent"], told["assignment"]) == (10, "split")
+    for one in (rollout(**LISTS), rollout(stage={"match": {"symbol": SYMBOLS}, "percent": 10})):
+        told = definitions.definition(one, state)["metadata"]
+        assert (told["percent"], told.get("assignment")) == (10, None)
+    off = definitions.definition(rollout(**LISTS), State("one", "ROLLBACK", run=1))["metadata"]
+    assert (off["percent"], off["assignment"]) == (0, "split")
+
+
 # The same in JavaScript
 
 

@@ -256,7 +256,10 @@ def test_a_flag_is_evaluated_without_a_token(running: App) -> None:
         "value": True,
         "variant": "candidate",
         "reason": "STATIC",
-        "metadata": {"rollout": NAME, "position": "full", "stage": "full", "run": 1, "seq": 5},
+        "metadata": {
+            **{"rollout": NAME, "position": "full", "stage": "full", "run": 1, "seq": 5},
+            **{"percent": 100, "assignment": "split"},
+        },
     }
 
 

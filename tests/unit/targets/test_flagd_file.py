@@ -75,7 +75,8 @@ def test_an_added_flag_stands_as_the_others_do(flagd: AnyTarget, tmp_path: Path)
         '      "variants": {\n        "candidate": true,\n        "active": false\n      },\n'
         '      "defaultVariant": "active",\n      "targeting": {},\n      "metadata": {\n'
         '        "rollout": "model-canary",\n        "position": "disabled",\n'
-        '        "run": 0,\n        "seq": 0\n      }\n    }\n  }\n}\n'
+        '        "run": 0,\n        "seq": 0,\n        "percent": 0,\n        "assignment": "split"\n'
+        "      }\n    }\n  }\n}\n"
     )
 
 
