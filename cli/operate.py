@@ -58,6 +58,9 @@ state_option = click.option(
     "--state", default=None, help="URL of a ledger to read, in place of asking the control plane."
 )
 
+PREFLIGHT_SECONDS = 3600.0
+"""How long a command waits for a preflight, each of whose commands has a limit of its own."""
+
 TARGET_SECONDS = 1.0
 """How long a command waits for the targets to follow, before it says that one has not."""
 
@@ -103,7 +106,8 @@ def _act(
     client: Client, verb: str, rollout: str, actor: str | None, reason: str, as_json: bool, **more: Any
 ) -> None:
     asked = {"actor": actor or user(), "reason": reason, **more}
-    entry = client.post(f"rollouts/{rollout}/{verb}", asked)
+    patience = {"timeout": PREFLIGHT_SECONDS} if verb == "start" else {}
+    entry = client.post(f"rollouts/{rollout}/{verb}", asked, **patience)
     if as_json:
         print_json(entry)
         return
@@ -139,13 +143,36 @@ def _late_targets(client: Client, rollout: str) -> list[dict[str, Any]]:
 @actor_option
 @reason_option
 @unguarded_option
+@click.option("--dry-run", is_flag=True, help="Try what it would be refused upon, and start nothing.")
 @json_option
 @connected
 def start(
-    client: Client, rollout: str, actor: str | None, reason: str, unguarded: bool, as_json: bool
+    client: Client,
+    rollout: str,
+    actor: str | None,
+    reason: str,
+    unguarded: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
-    """Begin the next run of ROLLOUT, in its first stage."""
-    _act(client, "start", rollout, actor, reason, as_json, **({"unguarded": True} if unguarded else {}))
+    """Begin the next run of ROLLOUT, in its first stage.
+
+    Its preflight must pass before.
+    """
+    more = {"unguarded": True} if unguarded else {}
+    if not dry_run:
+        _act(client, "start", rollout, actor, reason, as_json, **more)
+        return
+    asked = {"actor": actor or user(), "reason": reason, **more}
+    found = client.post(f"rollouts/{rollout}/dry_start", asked, PREFLIGHT_SECONDS)
+    if as_json:
+        print_json(found)
+        return
+    for item in found["evidence"].get("preflight", ()):
+        click.echo(f"passed: {printable(item['name'])}")
+    for problem in found["evidence"].get("unguarded", ()):
+        click.echo(f"note: {problem}", err=True)
+    click.echo(f"{rollout}: run {found['run']} would start in {found['to_stage']}")
 
 
 @click.command(epilog=examples("rollguard approve model-canary --reason 'shadow scores agree'"))

@@ -61,9 +61,9 @@ class Client:
             "GET", path, params={name: value for name, value in query.items() if value is not None}
         )
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Return what the server answers to a POST; raises ServerError."""
-        return self._ask("POST", path, json=body)
+    def post(self, path: str, body: Mapping[str, Any], timeout: float = TIMEOUT_SECONDS) -> Any:
+        """Return what the server answers to a POST within some seconds; raises ServerError."""
+        return self._ask("POST", path, json=body, timeout=timeout)
 
     def history(self, rollout: str | None = None, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the ledger's entries after a number, page by page; raises ServerError."""

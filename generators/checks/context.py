@@ -83,9 +83,12 @@ class LoadedRollout:
         yield from self.criteria()
 
     def criteria(self) -> Iterator[tuple[Location, str]]:
-        """Yield the expression of every criterion, and where it stands."""
+        """Yield the expression of every criterion, those of the preflight too, and where it stands."""
         for index, criterion in enumerate(self.rollout.advance):
             yield ("advance", index, "expr"), criterion.expr
+        for index, item in enumerate(self.rollout.preflight):
+            if item.expr is not None:
+                yield ("preflight", index, "expr"), item.expr
 
     def location(self, guard: Guard) -> Location:
         """Return where a guard stands in the file; a derived one stands where it was derived from."""

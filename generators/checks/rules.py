@@ -44,16 +44,16 @@ def check(material: CheckContext) -> Iterator[Finding]:
 def _criteria(material: CheckContext) -> Mapping[str, Any]:
     """Criteria as the rules of a file that only promtool reads."""
     rules = [
-        {"alert": f"Criterion{number}x{index}", "expr": criterion.expr}
+        {"alert": f"Criterion{number}x{index}", "expr": expr}
         for number, item in enumerate(material.checked)
-        for index, criterion in enumerate(item.rollout.advance)
+        for index, (_, expr) in enumerate(item.criteria())
     ]
     return {"groups": [{"name": "criteria", "rules": rules}] if rules else []}
 
 
 def _of_criterion(item: LoadedRollout, index: int, problem: Problem) -> Problem:
-    expr = item.rollout.advance[index].expr
-    return item.problem(("advance", index, "expr"), _message(problem.message, expr))
+    location, expr = list(item.criteria())[index]
+    return item.problem(location, _message(problem.message, expr))
 
 
 def _of_rule(item: LoadedRollout, problem: Problem) -> Problem:

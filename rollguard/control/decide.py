@@ -242,8 +242,8 @@ def _dependant(rollout: Rollout, state: State, parent: Transition) -> Transition
 def rests_on(transitions: Iterable[Transition], rollouts: Mapping[str, Rollout]) -> set[str]:
     """Return the rollouts whose states transitions were decided upon, and which must not have changed since.
 
-    They are the transitions' own; what a rollout requires that starts or is promoted, as it had to be
-    enabled; and what requires a rollout that falls, as it would have fallen with it.
+    They are the transitions' own; what a rollout requires, or starts after, that starts or is promoted, as it
+    had to be enabled; and what requires a rollout that falls, as it would have fallen with it.
 
     Args:
         transitions: with their cascade.
@@ -254,6 +254,7 @@ def rests_on(transitions: Iterable[Transition], rollouts: Mapping[str, Rollout])
         found.add(item.rollout)
         if item.kind in ("start", "promote"):
             found.update(rollouts[item.rollout].requires)
+            found.update(rollouts[item.rollout].after if item.kind == "start" else ())
         elif item.kind == "rollback":
             found.update(name for name, other in rollouts.items() if item.rollout in other.requires)
     return found

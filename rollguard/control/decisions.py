@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from rollguard import state as states
 from rollguard.control import decide, drill, preconditions, run_definitions, transitions
@@ -44,6 +45,10 @@ class Clock:
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+
+
+def _no_preflight(rollout: Rollout, _run: int) -> tuple[list[dict[str, Any]], list[str]]:
+    return [], [f"{item.name}: nobody is there to try it" for item in rollout.preflight]
 
 
 class Listener:
@@ -103,6 +108,8 @@ class Decisions:
         """Asks Prometheus about a rollout in a stage, now; None where it does not answer."""
         self.unguarded: dict[str, list[str]] = {}
         """What would keep rollouts from starting that do not run, as Prometheus was last looked at."""
+        self.preflight: Callable[[Rollout, int], tuple[list[dict[str, Any]], list[str]]] = _no_preflight
+        """Tries what must hold before a run, by its number; returns what passed, and why what did not."""
         self.confirm: Callable[[], bool] = lambda: False
         """Polls Alertmanager and returns whether it answered; asked when a notification may be an old one."""
         self._lock = threading.Lock()

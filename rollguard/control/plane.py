@@ -20,7 +20,7 @@ class ControlPlane(Decisions):
     """Takes a rollout from stage to stage as people ask, and back; safe to use from several threads."""
 
     def start(self, name: str, *, actor: str, reason: str = "", unguarded: bool = False) -> Entry:
-        """Start the next run of a rollout, in its first stage.
+        """Start the next run of a rollout, in its first stage, once its preflight has passed.
 
         Args:
             name: of the rollout.
@@ -30,18 +30,29 @@ class ControlPlane(Decisions):
         Raises:
             UnknownRolloutError, RefusedError, LedgerError: nothing was changed.
         """
-        rollout = self._filed(name)
-        first = rollout.stages[0].name
-        found = self._require_rules_loaded(rollout, unguarded, first)
+        evidence = self.dry_start(name, actor=actor, reason=reason, unguarded=unguarded).evidence
         with self._lock:
+            rollout = self._filed(name)
             transition = self._beginning(rollout, self.state(name), actor=actor, reason=reason)
             noted = {"definition": rollout.definition()}
-            return self._commit_by_hand(replace(transition, evidence=found | noted))
+            return self._commit_by_hand(replace(transition, evidence={**evidence, **noted}))
+
+    def dry_start(self, name: str, *, actor: str, reason: str = "", unguarded: bool = False) -> Transition:
+        """Return what a start would enter, its preflight included; arguments and refusals as for `start`."""
+        rollout = self._filed(name)
+        found = self._require_rules_loaded(rollout, unguarded, rollout.stages[0].name)
+        with self._lock:
+            transition = self._beginning(rollout, self.state(name), actor=actor, reason=reason)
+        # Without the lock: it takes as long as its commands do.
+        passed, failures = self.preflight(rollout, transition.run) if rollout.preflight else ([], [])
+        preconditions.failed_preflight(rollout, failures)
+        return replace(transition, evidence=found | ({"preflight": passed} if passed else {}))
 
     def _beginning(self, rollout: Rollout, state: State, *, actor: str = "", reason: str = "") -> Transition:
         """Return the start of the next run; refuse where nobody may begin it."""
         transition = transitions.start(rollout, state, actor=actor, reason=reason)
         self._refuse_too_early(rollout, state)
+        preconditions.before_others(rollout, self.ledger.states())
         self._refuse_while(rollout, state.run + 1, rollout.stages[0].name, "rollback")
         return transition
 

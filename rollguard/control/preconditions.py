@@ -93,6 +93,20 @@ def without_required(rollout: Rollout, states: Mapping[str, State]) -> None:
         raise RefusedError(f"{rollout.name} requires {where}, expected in enabled.")
 
 
+def before_others(rollout: Rollout, states: Mapping[str, State]) -> None:
+    """Refuse to start until every rollout that this one comes after is fully on."""
+    where = [(name, states.get(name, State(name))) for name in rollout.after]
+    early = [f"{name} (in {state.position})" for name, state in where if state.status != "ENABLED"]
+    if early:
+        raise RefusedError(f"{rollout.name} starts after {', '.join(early)}, expected in enabled.")
+
+
+def failed_preflight(rollout: Rollout, failures: Sequence[str]) -> None:
+    """Refuse to start where the preflight failed."""
+    if failures:
+        raise RefusedError(f"{rollout.name}: preflight failed: {'; '.join(failures)}.")
+
+
 def while_firing(
     rollout: Rollout, position: str, firing: Iterable[GuardAlert], actions: Sequence[Action]
 ) -> None:

@@ -17,7 +17,7 @@ from rollguard.control.plane import ControlPlane
 from rollguard.ledger import parse_head
 from rollguard.server import openapi, requests, status
 from rollguard.server.access import Access
-from rollguard.state import CASCADE, CLOCK, GUARD, Entry
+from rollguard.state import CASCADE, CLOCK, GUARD, Entry, Transition
 from rollguard.targets.applier import Applier
 
 PREFIX = "/api/v1"
@@ -74,7 +74,7 @@ class Api:
         raise UnknownRolloutError(f"{name} is no rollout.")
 
     def _act(self, verb: str) -> Callable[[Request], Any]:
-        act: Callable[..., Entry] = getattr(self._control, verb)
+        act: Callable[..., Entry | Transition] = getattr(self._control, verb)
 
         async def acted(request: Request) -> Response:
             asked = await requests.json_object(request)
@@ -88,7 +88,8 @@ class Api:
                         raise HTTPException(400, f"{key} is for {' and '.join(extra.verbs)}: {extra.meaning}")
                     said[extra.argument] = _READ[extra.type](asked, key)
             entry = await self._run(lambda: act(request.path_params["name"], **said))
-            return JSONResponse({**status.entry(entry), "undo": transitions.undo(entry)})
+            undo = {"undo": transitions.undo(entry)} if isinstance(entry, Entry) else {}
+            return JSONResponse({**vars(entry), **undo})
 
         return acted
 

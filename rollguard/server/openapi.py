@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 
 import rollguard
 from rollguard.monitoring.observation import CriterionObservation
-from rollguard.state import Entry
+from rollguard.state import Entry, Transition
 from rollguard.targets.applier import TargetStatus
 
 VERBS: Mapping[str, str] = {
     "start": "Begin the next run, in its first stage.",
+    "dry_start": "Try what `start` would refuse upon, its preflight included; nothing is entered.",
     "approve": "Let the next stage begin by itself, once everything else is met.",
     "promote": "Step to the next stage; after the last, the release is enabled for good.",
     "rollback": "Take the rollout back now, and with it those that require it.",
@@ -52,7 +53,9 @@ EXTRAS: Mapping[str, Extra] = {
         ("promote",), "early", "boolean", "true although hold, criteria, data or approval are unmet"
     ),
     "to": Extra(("rollback",), "to", "string", "fallback, previous or an earlier stage"),
-    "unguarded": Extra(("start", "promote"), "unguarded", "boolean", "true although guards may not watch"),
+    "unguarded": Extra(
+        ("start", "dry_start", "promote"), "unguarded", "boolean", "true although guards may not watch"
+    ),
     "seen_seconds": Extra(
         ("end_drill",), "seen_seconds", "number", "after the begin, when the flag was seen flipped"
     ),
@@ -107,6 +110,7 @@ def document(rollouts: Mapping[str, str]) -> _Json:
                 "Criterion": TypeAdapter(CriterionObservation).json_schema(),
                 "Entry": TypeAdapter(Entry).json_schema(),
                 "Step": _step(),
+                "Transition": TypeAdapter(Transition).json_schema(),
                 "Error": _object({"error": _TEXT}),
                 "FlagError": _object({"errorCode": _TEXT, "errorDetails": _TEXT}),
                 "Flag": _object({"key": _TEXT, "value": {}, "variant": _TEXT, "reason": _TEXT}),
@@ -165,7 +169,7 @@ def _verbs(name: _Json) -> _Json:
             "post": _operation(
                 verb,
                 summary,
-                _json(200, _ref("Step")),
+                _json(200, _ref("Transition" if verb == "dry_start" else "Step")),
                 [400, 404, 408, 409, 413],
                 role="operate",
                 body=_asked(verb),

@@ -36,6 +36,7 @@ from rollguard.tokens import Role, TokenError, TokenFile, Tokens, read_tokens
 from rollguard.workers.announcements import Announcements
 from rollguard.workers.ledger_probe import PROBE_SECONDS, LedgerProbe
 from rollguard.workers.periodic import Periodic
+from rollguard.workers.preflight import Preflights
 from rollguard.workers.reconciler import POLL_SECONDS, Reconciler
 from rollguard.workers.watcher import WATCH_SECONDS, Watcher
 
@@ -136,6 +137,8 @@ def running(options: Options) -> Iterator[Server]:
             monotonic=clock.monotonic,
             settle=2 * FOLLOW_SECONDS if ledger.shared else 0.0,
         )
+        asked = Prometheus(options.prometheus) if options.prometheus else None
+        control.preflight = Preflights(options.root, options.memory, asked).run
         probe = LedgerProbe(ledger, clock)
         metrics = Metrics(control, applier.statuses, probe)
         applier.on_applied = metrics.applied
@@ -164,6 +167,8 @@ def running(options: Options) -> Iterator[Server]:
                 )
         finally:
             pool.stop()
+            if asked:
+                asked.close()
 
 
 def _tell_files(control: ControlPlane, problems: Sequence[Problem]) -> None:

@@ -29,23 +29,24 @@ def conflicts(path: Path, rollout: Rollout, first: tuple[Path, Scrape]) -> Itera
 
 
 def check_requirements(rollouts: Sequence[tuple[Path, Rollout]]) -> Iterator[Problem]:
-    """Yield the requirements of rollouts that are not there, and those that lead back to themselves."""
-    required = {rollout.name: rollout.requires for _, rollout in rollouts}
+    """Yield what rollouts require or follow that is not there, or that waits for themselves in turn."""
+    awaited = {rollout.name: (*rollout.requires, *rollout.after) for _, rollout in rollouts}
     for path, rollout in rollouts:
-        for index, other in enumerate(rollout.requires):
-            here: Location = ("requires", index)
-            document, name = read(path), rollout.name
-            if other not in required:
-                near = difflib.get_close_matches(other, required, n=1)
-                hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(required)}."
-                yield document.problem(here, f"is {other}, which is no rollout of this folder.", hint)
-            elif _leads_to(name, other, required):
-                hint = "Let one of them require nothing."
-                yield document.problem(here, f"is {other}, which requires {name} in turn.", hint)
+        for key, names in (("requires", rollout.requires), ("after", rollout.after)):
+            for index, other in enumerate(names):
+                here: Location = (key, index)
+                document, name = read(path), rollout.name
+                if other not in awaited:
+                    near = difflib.get_close_matches(other, awaited, n=1)
+                    hint = f"Did you mean {near[0]}?" if near else f"Known here: {', '.join(awaited)}."
+                    yield document.problem(here, f"is {other}, which is no rollout of this folder.", hint)
+                elif _leads_to(name, other, awaited):
+                    hint = "Neither could ever start: let one of them wait for nothing."
+                    yield document.problem(here, f"is {other}, which waits for {name} in turn.", hint)
 
 
-def _leads_to(goal: str, name: str, required: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether what a rollout requires, and what that requires in turn, holds another rollout."""
+def _leads_to(goal: str, name: str, awaited: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether what a rollout waits for, and what that waits for in turn, holds another rollout."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:
@@ -54,7 +55,7 @@ def _leads_to(goal: str, name: str, required: Mapping[str, Sequence[str]]) -> bo
             return True
         if current not in seen:
             seen.add(current)
-            waiting += required.get(current, ())
+            waiting += awaited.get(current, ())
     return False
 
 

@@ -39,7 +39,7 @@ from rollguard.spec.fields import (
     Value,
 )
 from rollguard.spec.rule_tests import Equivalent, TestCase
-from rollguard.spec.targets import Target
+from rollguard.spec.targets import Arguments, Target
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
@@ -242,6 +242,23 @@ class Criterion(Model):
     when: Literal["end", "throughout"] = "end"
 
 
+class Preflight(Model):
+    """What must hold before a run starts: a command ends with 0, or an expression yields a sample."""
+
+    name: Text
+    run: Arguments | None = Field(None, description="Program and arguments, on the control plane's machine.")
+    timeout: Duration = Field(
+        60.0, gt=0, le=600, description="After it the command is killed, and has failed."
+    )
+    expr: PromQLText | None = Field(None, description="PromQL that compares, as of a criterion.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Preflight:
+        if (self.run is None) == (self.expr is None):
+            raise ValueError("expected exactly one of run and expr")
+        return self
+
+
 class Rollback(Model):
     """What a rollback does, and how soon."""
 
@@ -276,6 +293,8 @@ class Rollout(Model):
     blind_after: Duration = Field(120.0, gt=0, description="Silence of the monitoring that counts as blind.")
     blind: Literal["hold", "rollback"] = Field("hold", description="What blindness does.")
     requires: Listed[Name] = Field((), description="Rollouts that must serve a user before this one does.")
+    after: Listed[Name] = Field((), description="Rollouts that must be enabled before this one starts.")
+    preflight: Listed[Preflight] = Field((), description="What must hold before a run starts; in order.")
     targets: Listed[Target] = ()
 
     def __hash__(self) -> int:

@@ -55,7 +55,7 @@ class CommandTarget:
                 log.info("%s: %s runs %s", self.rollout.name, self.name, " ".join(arguments))
                 runner = replace(
                     self.runner,
-                    environment=_told(state, word),
+                    environment=told(state.rollout, state.run, word),
                     on_start=lambda process: self.memory.keep({**noted, "running": process}),
                 )
                 said = runner.run(arguments)
@@ -71,6 +71,6 @@ class CommandTarget:
         )
 
 
-def _told(state: State, word: str) -> dict[str, str]:
+def told(rollout: str, run: int, word: str) -> dict[str, str]:
     """Return what a command may want to know; nothing that comes from an alert."""
-    return {"ROLLGUARD_ROLLOUT": state.rollout, "ROLLGUARD_RUN": str(state.run), "ROLLGUARD_STATE": word}
+    return {"ROLLGUARD_ROLLOUT": rollout, "ROLLGUARD_RUN": str(run), "ROLLGUARD_STATE": word}

@@ -30,6 +30,9 @@ TOKEN = "a-token-of-a-test-0123456789"
 class Served:
     """`rollguard serve` in a folder, with the shipped rollout but none of its targets."""
 
+    MORE = ""
+    """What stands in the rollout file beside what ships."""
+
     def __init__(self, folder: Path, ledger: Path | None = None) -> None:
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -39,7 +42,7 @@ class Served:
         self.rollouts.mkdir(parents=True)
         self.token_file.write_text(TOKEN, encoding="ascii")
         text = SHIPPED.read_text(encoding="utf-8").partition("\ntargets:")[0]
-        (self.rollouts / SHIPPED.name).write_text(f"{text}\n", encoding="utf-8")
+        (self.rollouts / SHIPPED.name).write_text(f"{text}\n{self.MORE}", encoding="utf-8")
         command = serve_command(folder, self.url, rollouts=self.rollouts, state=f"sqlite:///{self.ledger}")
         self.process = Child("control plane", command, folder / "serve.log", f"{self.url}/readyz")
 

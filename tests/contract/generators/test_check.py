@@ -238,3 +238,18 @@ guards:
     Path("sets", "shop.yaml").write_text(text.replace("metric: panics_totals", "metrik: panics_total"))
     shown = run(taken).stderr
     assert "sets/shop.yaml:6: guards[0].with.metrik is not a parameter of increases." in shown
+
+
+def test_nothing_of_a_file_is_executed(run: Run) -> None:
+    preflight = "preflight: [{name: a, run: [touch, executed]}, {name: b, expr: up >= bool 1}]\ntargets:\n"
+    then = "  - flagd-file: {path: x.json}\n    then: {restart: [touch, executed]}\n"
+    command = "  - command: {name: c, run: {fallback: [touch, executed]}}\n"
+    found = run(("\ntargets:\n", f"\n{preflight}{then}{command}"))
+    assert "preflight[1].expr always holds: bool yields 0" in found.output
+    assert not Path("executed").exists()
+
+
+def test_an_expression_of_a_preflight_that_is_no_promql_is_shown(run: Run) -> None:
+    found = run(("\ntargets:\n", "\npreflight: [{name: a, expr: sum(}]\ntargets:\n"))
+    assert found.exit_code == 1
+    assert "preflight[0].expr" in found.output

@@ -35,6 +35,42 @@ def rejected(served: Served, reason: str) -> float:
     return sample(served, f'rollguard_notifications_rejected_total{{reason="{reason}"}}')
 
 
+# Before a start
+
+
+def test_a_start_tries_its_preflight_and_a_dry_run_starts_nothing(
+    tmp_path: Path, make_served: Callable[[Path], Served], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preflight = """
+preflight:
+  - {name: somebody agrees, run: [sh, -c, 'test -e agreed || { echo nobody agreed; exit 1; }']}
+  - {name: the disk is there, run: ["true"]}
+"""
+    monkeypatch.setattr(Served, "MORE", preflight)
+    served = make_served(tmp_path / "served")
+    for options in ((), ("--dry-run",)):
+        done = served.command("start", NAME, *options)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"{NAME}: preflight failed: somebody agrees: sh -c test -e agreed" in done.stderr
+        assert done.stderr.endswith(" ended with 1: nobody agreed.\n")
+    (served.folder / "agreed").touch()
+    dry = served.command("start", NAME, "--dry-run")
+    assert (dry.returncode, dry.stdout) == (
+        0,
+        f"passed: somebody agrees\npassed: the disk is there\n{NAME}: run 1 would start in shadow\n",
+    )
+    assert json.loads(served.command("start", NAME, "--dry-run", "--json").stdout)["to_stage"] == "shadow"
+    assert served.history() == []
+    assert served.command("start", NAME).returncode == 0
+    (entry,) = served.history()
+    assert [item["name"] for item in entry["evidence"]["preflight"]] == [
+        "somebody agrees",
+        "the disk is there",
+    ]
+    again = served.command("start", NAME, "--dry-run")
+    assert (again.returncode, "is in stage shadow" in again.stderr) == (1, True)
+
+
 # Refusals, as a server of bytes sees them
 
 

@@ -14,7 +14,7 @@ from rollguard.control.transitions import RefusedError
 from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.spec.calendars import Freeze
-from rollguard.spec.rollout import Rollout
+from rollguard.spec.rollout import Preflight, Rollout
 from rollguard.state import Entry
 from tests.factories import shipped_rollout
 from tests.unit.clock import NOW, Time
@@ -525,3 +525,78 @@ def test_what_another_control_plane_starts_at_that_moment_falls_with_what_it_req
     first, second = planes
     meanwhile(first, lambda: second.start("child", actor="ann"))
     assert [entry.rollout for entry in fires(first, "DriftDetected")] == [NAME, "child"]
+
+
+# Before a start
+
+
+def test_a_rollout_starts_after_another_only_once_that_is_enabled(build: Build, rollout: Rollout) -> None:
+    control = build(rollout, named(rollout, "later", after=(NAME,)))
+    take_to(control, "full")
+    with pytest.raises(
+        RefusedError, match=r"later starts after model-canary \(in full\), expected in enabled"
+    ):
+        control.start("later", actor="ann")
+    assert control.next_step(control.rollouts["later"], control.state("later")).startswith(
+        "wait: later starts"
+    )
+    control.promote(NAME, actor="ann", early=True)
+    control.start("later", actor="ann")
+
+
+def test_what_starts_after_another_does_not_fall_with_it_nor_wait_for_it(
+    build: Build, rollout: Rollout
+) -> None:
+    control = build(rollout, named(rollout, "later", after=(NAME,)))
+    take_to(control, "enabled")
+    take_to(control, "shadow", "later")
+    fires(control, "DriftDetected")
+    assert (position(control), position(control, "later")) == ("rollback", "shadow")
+    control.promote("later", actor="ann", early=True)
+    assert position(control, "later") == "canary"
+
+
+PREFLIGHT = (Preflight.model_validate({"name": "gates are green", "run": ["true"]}),)
+
+
+def test_a_failed_preflight_refuses_a_start_and_says_why(build: Build, rollout: Rollout) -> None:
+    control = build(rollout.model_copy(update={"preflight": PREFLIGHT}))
+    control.preflight = lambda _rollout, _run: ([], ["gates are green: 2 are red", "no gap: 3"])
+    why = f"{NAME}: preflight failed: gates are green: 2 are red; no gap: 3."
+    for start in (control.start, control.dry_start):
+        with pytest.raises(RefusedError) as refused:
+            start(NAME, actor="ann", unguarded=True)
+        assert str(refused.value) == why
+    assert control.ledger.entries() == []
+
+
+def test_where_nobody_can_try_it_a_preflight_fails(build: Build, rollout: Rollout) -> None:
+    control = build(rollout.model_copy(update={"preflight": PREFLIGHT}))
+    with pytest.raises(RefusedError, match="gates are green: nobody is there to try it"):
+        control.start(NAME, actor="ann")
+
+
+def test_a_preflight_is_tried_for_the_next_run_and_kept_as_evidence(build: Build, rollout: Rollout) -> None:
+    control = build(rollout.model_copy(update={"preflight": PREFLIGHT}))
+    runs = []
+
+    def tried(_rollout: Rollout, run: int) -> tuple[list[dict[str, Any]], list[str]]:
+        runs.append(run)
+        return [{"name": "gates are green"}], []
+
+    control.preflight = tried
+    dry = control.dry_start(NAME, actor="ann")
+    assert (dry.to_stage, dry.evidence["preflight"]) == ("shadow", [{"name": "gates are green"}])
+    assert control.ledger.entries() == []
+    entry = control.start(NAME, actor="ann")
+    assert entry.evidence["preflight"] == [{"name": "gates are green"}]
+    assert runs == [1, 1]
+
+
+def test_nothing_is_tried_for_a_start_that_is_refused_anyway(build: Build, rollout: Rollout) -> None:
+    control = build(rollout.model_copy(update={"preflight": PREFLIGHT}))
+    control.preflight = lambda _rollout, _run: ([], [])
+    control.start(NAME, actor="ann")
+    control.preflight = lambda _rollout, _run: pytest.fail("it was tried")
+    with pytest.raises(RefusedError, match="is in stage shadow"):
+        control.start(NAME, actor="ann")

@@ -250,7 +250,7 @@ def test_a_mistake_in_who_is_served_is_one_error(told: Told, old: str, new: str,
         (["two"], ""),
         (["three"], r"one.yaml:1: requires\[0\] is three, which is no rollout of this folder.\n  Known here"),
         (["twoo"], r"Did you mean two\?"),
-        (["one"], "is one, which requires one in turn"),
+        (["one"], "is one, which waits for one in turn"),
     ],
 )
 def test_rollouts_require_others_of_their_folder(tmp_path: Path, requires: list[str], message: str) -> None:
@@ -267,8 +267,41 @@ def test_a_circle_of_requirements_is_an_error_in_each(tmp_path: Path) -> None:
     for name, other in (("one", "two"), ("two", "one")):
         text = f"requires: [{other}]\n" + GOOD.replace("checkout", name)
         (tmp_path / f"{name}.yaml").write_text(text)
-    with pytest.raises(FileProblemsError, match=r"one\.yaml.*requires one in turn(.|\n)*two\.yaml"):
+    with pytest.raises(FileProblemsError, match=r"one\.yaml.*waits for one in turn(.|\n)*two\.yaml"):
         load_rollouts(tmp_path)
+
+
+def test_a_rollout_that_comes_after_one_that_waits_for_it_is_an_error_in_each(tmp_path: Path) -> None:
+    for name, more in (("one", "after: [two]"), ("two", "requires: [one]"), ("three", "after: [one, thre]")):
+        (tmp_path / f"{name}.yaml").write_text(f"{more}\n{GOOD.replace('checkout', name)}")
+    with pytest.raises(FileProblemsError) as found:
+        load_rollouts(tmp_path)
+    said = str(found.value)
+    assert "one.yaml:1: after[0] is two, which waits for one in turn." in said
+    assert "two.yaml:1: requires[0] is one, which waits for two in turn." in said
+    assert (
+        "three.yaml:1: after[1] is thre, which is no rollout of this folder.\n  Did you mean three?" in said
+    )
+    assert "after[0] is one" not in said, "that can start once the others are mended"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("{name: a}", "preflight[0] is a mapping, expected exactly one of run and expr"),
+        (
+            "{name: a, run: [x], expr: up == 1}",
+            "preflight[0] is a mapping, expected exactly one of run and expr",
+        ),
+        ("{name: a, run: x}", "preflight[0].run is x, expected a list"),
+        ("{name: a, run: []}", "preflight[0].run"),
+        ("{name: a, run: [x], timeout: 11m}", "preflight[0].timeout is 11m"),
+        ("{run: [x]}", "preflight[0].name is missing"),
+    ],
+)
+def test_a_preflight_that_cannot_be_tried_is_refused(told: Told, given: str, expected: str) -> None:
+    found = told(("targets:\n", f"preflight: [{given}]\ntargets:\n"))
+    assert any(expected in error for error in found), found
 
 
 def test_one_variant_is_too_few(told: Told) -> None:
