@@ -7,6 +7,7 @@ import sys
 import click
 
 from bench.dashboards import dashboards, queries
+from bench.decisions import decisions
 from bench.demo_seeds import seeds
 from bench.drift import drift
 from bench.flags import flags
@@ -23,6 +24,7 @@ cli = click.Group(
     commands=[
         dashboards,
         queries,
+        decisions,
         drift,
         flags,
         flips,
