@@ -23,6 +23,12 @@ DRILL = "RollguardDrill"
 EVIDENCE_METRIC = "rollguard_log_evalue"
 """Evidence against a release, by rollout and guard: log of the e-value; none while it cannot be judged."""
 
+EFFECT_METRIC = "rollguard_effect"
+"""How much worse the new variant is, by rollout, guard and bound: estimate, lower, upper."""
+
+EVIDENCE_EVENTS_METRIC = "rollguard_evidence_events"
+"""Outcomes of a run that were judged, by rollout, guard and arm."""
+
 RUN_METRIC = "rollout_run"
 """Number of a rollout's run that is on; no sample while none is."""
 

@@ -128,11 +128,12 @@ class GuardState(msgspec.Struct):
         return self.peak if judged.sticky else self._now()
 
     def effect(self, judged: Judged) -> tuple[float, float, float]:
-        """Return how much higher the new variant's mean is, with its lower and upper bound; NaN for none."""
+        """Return how much worse the new variant's mean is, with its lower and upper bound; NaN for none."""
         if judged.arms is None or not self.totals:
             return math.nan, math.nan, math.nan
         old, new = (np.stack([both[arm] for both in self.totals.values()]) for arm in (0, 1))
-        return difference(new, old, np.asarray(judged.values(self._categories(judged))))
+        values = np.asarray(judged.values(self._categories(judged)))
+        return difference(new, old, -values if judged.higher_is_better else values)
 
     def events(self, arm: int) -> float:
         """Return how many outcomes of the old (0) or the new variant (1) were judged."""

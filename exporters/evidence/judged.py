@@ -57,6 +57,11 @@ class Judged:
     horizon: float = 0.0
 
     @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher mean is the better one."""
+        return self.kind == "value" and self.worse == "lower"
+
+    @property
     def cumulative(self) -> bool:
         """Whether a bucket counts what is in the smaller ones, too, as a histogram's do."""
         return self.kind == "latency" and self.counters["outcomes"].name.endswith("_bucket")

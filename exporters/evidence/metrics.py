@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rollguard.conventions import EVIDENCE_METRIC, GUARD_LABEL, ROLLOUT_LABEL, RUN_LABEL
+from rollguard.conventions import (
+    EFFECT_METRIC,
+    EVIDENCE_EVENTS_METRIC,
+    EVIDENCE_METRIC,
+    GUARD_LABEL,
+    ROLLOUT_LABEL,
+    RUN_LABEL,
+)
 from rollguard.metric import Metric
 
 LOG_E = Metric(
@@ -13,7 +20,7 @@ LOG_E = Metric(
     "nats",
 )
 EVENTS = Metric(
-    "rollguard_evidence_events", "gauge", "Outcomes that were judged.", (ROLLOUT_LABEL, GUARD_LABEL, "arm")
+    EVIDENCE_EVENTS_METRIC, "gauge", "Outcomes that were judged.", (ROLLOUT_LABEL, GUARD_LABEL, "arm")
 )
 MEAN = Metric(
     "rollguard_evidence_mean",
@@ -22,9 +29,9 @@ MEAN = Metric(
     (ROLLOUT_LABEL, GUARD_LABEL, "arm"),
 )
 EFFECT = Metric(
-    "rollguard_effect",
+    EFFECT_METRIC,
     "gauge",
-    "How much higher the canary's mean is, with bounds that hold at every look.",
+    "How much worse the canary's mean is, with bounds that hold at every look.",
     (ROLLOUT_LABEL, GUARD_LABEL, "bound"),
 )
 SPREAD = Metric(

@@ -119,7 +119,8 @@ def _watched(rollout: Rollout, state: State, seen: Observation) -> Iterator[Wait
     yield from (Wait(f"{guard} in the next stage", "unguarded") for guard in seen.ahead)
     for criterion in seen.criteria:
         if not criterion.holds:
-            yield Wait(f"{criterion.name}: {criterion.error or _unmet(criterion.value)}", "early")
+            why = criterion.error or criterion.missing or _unmet(criterion.value)
+            yield Wait(f"{criterion.name}: {why}", "early")
 
 
 def _until(rollout: Rollout, state: State, name: str, seen: Observation | None, scale: float) -> str:

@@ -68,6 +68,7 @@ class CriterionObservation:
         holds: whether it holds now.
         error: why it cannot be told; empty where it can.
         failed_at: of one that must hold throughout: when it last did not, Unix seconds.
+        missing: of a proof, what it still needs, in words.
     """
 
     name: str
@@ -76,6 +77,7 @@ class CriterionObservation:
     holds: bool = False
     error: str = ""
     failed_at: float | None = None
+    missing: str = ""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rollguard.conventions import ENABLED, MIN_INTERVAL_SECONDS, PLATFORM
-from rollguard.monitoring import queries
+from rollguard.monitoring import proofs, queries
 from rollguard.monitoring.observation import (
     CriterionObservation,
     GuardObservation,
@@ -159,7 +159,9 @@ class Observer:
                 failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
         except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
             return CriterionObservation(criterion.name, query, error=str(error).partition("\n")[0])
-        return CriterionObservation(criterion.name, query, value, holds, failed_at=failed_at)
+        proof = criterion.not_worse is not None and not holds
+        missing = proofs.missing(self._prometheus, rollout.name, criterion, self._scale) if proof else ""
+        return CriterionObservation(criterion.name, query, value, holds, failed_at=failed_at, missing=missing)
 
     def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
         """Return when a criterion last failed while the clock counted; asks only about what is new."""

@@ -73,7 +73,10 @@ def cross_checks(document: Document) -> Iterator[Problem]:
     yield from check_guards(document)
     yield from _check_guards_in_stages(document, data, stages)
     for index, criterion in enumerate(_dicts(data.get("advance"))):
-        yield from _unknown_stages(document, ("advance", index, "stages"), criterion.get("stages"), stages)
+        here: Location = ("advance", index)
+        yield from _unknown_stages(document, (*here, "stages"), criterion.get("stages"), stages)
+        for location, message, hint in evidence_checks.check_proof(criterion, _dicts(data.get("guards"))):
+            yield document.problem((*here, *location), message, hint)
     yield from _check_rollback(document, data.get("rollback"), stages)
     yield from _check_job(document, data.get("scrape"))
     yield from target_checks.check(document, _dicts(data.get("targets")), stages)

@@ -62,6 +62,24 @@ def check_stages(guard: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) 
             yield ("with", "horizon"), message, "Shorten it, or lengthen the stage's hold."
 
 
+def check_proof(criterion: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield where a criterion asks for the proof of what no guard compares.
+
+    Args:
+        criterion: as in the file.
+        guards: as in the file.
+    """
+    wanted = criterion.get("not_worse")
+    compared = [
+        name
+        for guard in guards
+        if guard.get("use") == "compare" and isinstance(name := guard.get("name", guard.get("alert")), str)
+    ]
+    if isinstance(wanted, str) and wanted not in compared:
+        known = f"one of {', '.join(compared)}" if compared else "a guard by `compare`, and there is none"
+        yield ("not_worse",), f"is {wanted}, expected {known}.", "It needs the counters of both variants."
+
+
 def _seconds(text: object) -> float:
     try:
         return durations.parse(text) if isinstance(text, str) else 0.0

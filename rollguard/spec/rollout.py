@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from rollguard.conventions import (
     DISABLED,
+    EFFECT_METRIC,
     ENABLED,
     EVIDENCE_METRIC,
     FALLBACK,
@@ -238,8 +239,29 @@ class Criterion(Model):
 
     name: Text
     expr: PromQLText = Field(description="PromQL that compares; true where it yields a sample.")
+    not_worse: Annotated[str, Field(pattern=GUARD_NAME)] | None = Field(
+        None,
+        description="Instead of expr: a guard by `compare`; the new variant is proved not to be worse.",
+    )
+    margin: Annotated[int | float, Field(gt=0)] | None = Field(
+        None, description="With not_worse: by how much it may be worse; of a rate 0-1."
+    )
     stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
     when: Literal["end", "throughout"] = "end"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expr_of_proof(cls, data: Any) -> Any:
+        """Write the expression of a proof: the bound of the effect, which holds at every look, is low."""
+        if not isinstance(data, dict) or not {"not_worse", "margin"} & data.keys():
+            return data
+        if "expr" not in data and not {"not_worse", "margin"} <= data.keys():
+            raise ValueError("expected not_worse and margin together")
+        upper = f'{EFFECT_METRIC}{{{GUARD_LABEL}="{data["not_worse"]}",bound="upper"}}'
+        expr = f"{upper} < {data['margin']}"
+        if data.get("expr", expr) != expr:
+            raise ValueError("expected expr, or not_worse and margin")
+        return {**data, "expr": expr}
 
 
 class Preflight(Model):

@@ -39,6 +39,8 @@ guards:
     stages: [canary]
     severity: critical
     action: rollback
+advance:
+  - {{name: no more errors, stages: [canary], not_worse: ErrorsWorse, margin: 0.02}}
 """
 
 
@@ -99,6 +101,12 @@ def entries(stack: Stack) -> list[dict[str, Any]]:
         return list(client.history())
 
 
+def waits(stack: Stack) -> str:
+    """Return what the rollout waits for, in words."""
+    with stack.client() as client:
+        return str(client.get("rollouts/shop"))
+
+
 def operate(stack: Stack, what: str) -> None:
     with stack.client() as client:
         client.post(f"rollouts/shop/{what}", {"actor": "ann"})
@@ -127,5 +135,6 @@ def test_a_worse_release_is_rolled_back_by_evidence_and_the_mended_one_reaches_f
         service.broken = False
         operate(stack, "acknowledge")
         eventually(lambda: starts(stack), "the end of the former run's evidence")
+        eventually(lambda: "no more errors: about" in waits(stack), "what the proof still needs")
         eventually(lambda: entries(stack)[-1]["to_status"] == "ENABLED", "the healthy release", seconds=60)
         assert [entry["kind"] for entry in entries(stack)].count("rollback") == 1

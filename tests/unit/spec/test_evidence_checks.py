@@ -19,12 +19,12 @@ STAGES = [
 COMPARED = {"bad": 'requests_total{code=~"5.."}', "total": "requests_total", "cluster": "none"}
 
 
-def problems(folder: Path, **guard: Any) -> str:
+def problems(folder: Path, advance: Any = (), **guard: Any) -> str:
     content = {
         "rollout": "shop", "title": "Shop", "owner": "web",
         "scrape": {"job": "shop", "targets": ["127.0.0.1:9999"]},
         "flag": {"key": "shop", "variants": {"new": True, "old": False}, "serve": "new", "fallback": "old"},
-        "stages": STAGES,
+        "stages": STAGES, "advance": list(advance),
         "guards": [
             {"alert": "Worse", "use": "compare", "stages": ["canary"], "severity": "critical",
              "action": "rollback", **guard}
@@ -76,6 +76,23 @@ def test_a_comparison_that_cannot_be_judged_is_refused(tmp_path: Path, given: An
 def test_a_comparison_is_refused_where_one_arm_is_empty(tmp_path: Path, stages: list[str]) -> None:
     found = problems(tmp_path, stages=stages, **{"with": COMPARED})
     assert "where there is nothing beside the new variant to compare with" in found
+
+
+@pytest.mark.parametrize(
+    ("criterion", "said"),
+    [
+        ({"not_worse": "Worse", "margin": 0.01}, ""),
+        ({"not_worse": "Other", "margin": 0.01}, "not_worse is Other, expected one of Worse"),
+        ({"not_worse": "Worse"}, "expected not_worse and margin together"),
+        ({"margin": 0.01}, "expected not_worse and margin together"),
+        ({"not_worse": "Worse", "margin": 0}, "margin"),
+        ({"not_worse": "Worse", "margin": 0.01, "expr": "up == 1"}, "expected expr, or not_worse and margin"),
+    ],
+)
+def test_a_proof_is_of_a_guard_that_compares(tmp_path: Path, criterion: dict[str, Any], said: str) -> None:
+    found = problems(tmp_path, advance=[{"name": "proved", **criterion}], **{"with": COMPARED})
+    assert said in found
+    assert bool(found) == bool(said)
 
 
 @pytest.mark.parametrize(
