@@ -26,5 +26,5 @@ if [ ! -e /usr/include/boost/version.hpp ]; then
 fi
 .venv/bin/python -m venv "$here/venv"
 echo "compiling confseq (once, two minutes) ..."
-"$python" -m pip install --quiet "gbstats==0.8.0" "setuptools<80" wheel "pybind11>=2.13"
-BOOST_ROOT=$boost CPLUS_INCLUDE_PATH=$boost/include "$python" -m pip install --quiet --no-build-isolation "confseq==0.0.11" "numpy<2"
+"$python" -m pip install -qq "gbstats==0.8.0" "setuptools<80" wheel scikit-build "cmake<4" ninja "pybind11>=2.13"
+PATH=$PWD/$here/venv/bin:$PATH BOOST_ROOT=$boost CPLUS_INCLUDE_PATH=$boost/include "$python" -m pip install -qq --no-build-isolation "confseq==0.0.11" "numpy<2"
