@@ -17,6 +17,7 @@ from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.forecast import metrics, table
 from rollguard.exporters.forecast.table import Cell, Day, Newest, Scope
 from rollguard.exporters.measures.accumulators import Counter
+from rollguard.exporters.measures.arm_counters import ERROR, OK
 from rollguard.exporters.runtime.follower import Input
 from rollguard.exporters.sources.file import FileSource
 from rollguard.exporters.sources.interface import Block, Result, Source
@@ -101,6 +102,7 @@ class Forecast:
         self._log = FileSource(log, "log") if log else None
         self._state = ForecastState()
         self._counters = {metric: Counter(metric, [(one,) for one in RESULTS]) for metric in self._ends}
+        self._counters[metrics.DATABASE_LOOKS] = Counter(metrics.DATABASE_LOOKS, [(OK,), (ERROR,)])
         self._days: list[Day] = []
         self._newest: list[Newest] = []
         self._up: bool | None = None
@@ -130,8 +132,10 @@ class Forecast:
             if self._up is not False:
                 logger.error("the validation table cannot be used: %s", error)
             self._up, self._days, self._newest = False, [], []
+            self._counters[metrics.DATABASE_LOOKS].add(ERROR)
             return
         self._up = True
+        self._counters[metrics.DATABASE_LOOKS].add(OK)
         self.newest = self._clock()
         if len(self._state.seconds) < TIMED_QUERIES:
             self._state.seconds.append(self._seconds)

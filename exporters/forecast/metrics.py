@@ -49,6 +49,12 @@ QUERY_BASELINE = Metric(
     "forecast_db_query_baseline_seconds", "gauge", "Median time of the first queries.", (), "seconds"
 )
 DATABASE_UP = Metric("forecast_db_up", "gauge", "Whether the validation table can be read and makes sense.")
+DATABASE_LOOKS = Metric(
+    "forecast_db_looks_total",
+    "counter",
+    "Looks at the validation table; error where it could not be read, or made no sense.",
+    ("outcome",),
+)
 CRITICAL_ERRORS = Metric(
     "forecast_critical_errors_total", "counter", "Lines of level CRITICAL in the forecast job's log."
 )
@@ -66,4 +72,4 @@ FROM_VALIDATION = (
     QUERY_BASELINE,
     DATABASE_UP,
 )
-METRICS = (*FROM_VALIDATION, FORECASTS, CALIBRATIONS, CRITICAL_ERRORS)
+METRICS = (*FROM_VALIDATION, FORECASTS, CALIBRATIONS, DATABASE_LOOKS, CRITICAL_ERRORS)

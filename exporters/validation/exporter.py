@@ -10,6 +10,7 @@ import msgspec
 
 from rollguard.exporters.exposition.families import Family, single
 from rollguard.exporters.measures.accumulators import Counter, Distribution
+from rollguard.exporters.measures.arm_counters import ERROR, OK
 from rollguard.exporters.measures.windows import MAX_FUTURE_SECONDS
 from rollguard.exporters.runtime.event_exporter import EventExporter
 from rollguard.exporters.runtime.intake import Intake
@@ -58,6 +59,8 @@ class Validation(EventExporter[Event]):
         self._signals = Counter(metrics.SIGNALS, ((*head, "") for head in product(SIGNALS, CHECKS, OUTCOMES)))
         self._stale_passed = Counter(metrics.STALE_PASSED)
         self._false_positives = Counter(metrics.FALSE_POSITIVES, product(CHECKS))
+        self._reviews = Counter(metrics.REVIEWS, product(CHECKS, (OK, ERROR)))
+        self._broker_calls = Counter(metrics.BROKER_CALLS, product((OK, ERROR)))
         self._executions = Counter(metrics.EXECUTIONS, product(STRATEGIES, RESULTS))
         self._errors = Counter(metrics.PROCESSING_ERRORS)
         self._risk = Counter(metrics.RISK_EXTREME)
@@ -72,7 +75,7 @@ class Validation(EventExporter[Event]):
         intake: Intake[Event] = Intake(Event, BROKER_WINDOW_SECONDS, clock)
         counters = (self._signals, self._stale_passed, self._false_positives, self._executions, self._errors)
         histograms = (self._divergence, self._age, self._slippage, self._execution, self._processing)
-        calls = (self._failures, self._broker, self._database)
+        calls = (self._failures, self._broker_calls, self._broker, self._database, self._reviews)
         super().__init__(source, intake, (*counters, self._risk, *histograms, *calls))
 
     def take(self, event: Event, late: bool) -> None:
@@ -88,10 +91,12 @@ class Validation(EventExporter[Event]):
             case BrokerCall():
                 _observe(self._broker, event.duration_seconds)
                 self._failures.add(event.ts, failed=not event.ok)
+                self._broker_calls.add(OK if event.ok else ERROR)
             case DatabaseCall():
                 self._database.observe(value=event.duration_seconds)
             case Review():
                 self._false_positives.add(event.check, amount=event.false_positive)
+                self._reviews.add(event.check, ERROR if event.false_positive else OK)
             case ProcessingError():
                 self._errors.add()
 

@@ -19,6 +19,12 @@ STALE_PASSED = Metric(
 FALSE_POSITIVES = Metric(
     "signal_false_positive_total", "counter", "Rejections that a review found to be wrong.", ("check",)
 )
+REVIEWS = Metric(
+    "signal_reviews_total",
+    "counter",
+    "Reviews of rejections; ok where the rejection was right.",
+    ("check", "outcome"),
+)
 EXECUTIONS = Metric("executions_total", "counter", "Executions that ended.", ("strategy", "result"))
 SLIPPAGE = Metric(
     "execution_slippage_ratio",
@@ -42,6 +48,9 @@ RISK_EXTREME = Metric(
 BROKER_FAILURES = Metric(
     "broker_api_consecutive_failures_max", "gauge", "Longest run of failed broker calls within five minutes."
 )
+BROKER_CALLS = Metric(
+    "broker_api_calls_total", "counter", "Broker calls; error where they failed.", ("outcome",)
+)
 BROKER_DURATION = Metric("broker_api_duration_seconds", "histogram", "Time of a broker call.", (), "seconds")
 DATABASE_DURATION = Metric("db_duration_seconds", "histogram", "Time of a database call.", (), "seconds")
 
@@ -51,6 +60,7 @@ METRICS = (
     AGE,
     STALE_PASSED,
     FALSE_POSITIVES,
+    REVIEWS,
     EXECUTIONS,
     SLIPPAGE,
     EXECUTION_DURATION,
@@ -58,6 +68,7 @@ METRICS = (
     PROCESSING_ERRORS,
     RISK_EXTREME,
     BROKER_FAILURES,
+    BROKER_CALLS,
     BROKER_DURATION,
     DATABASE_DURATION,
 )

@@ -210,6 +210,11 @@ def test_a_table_that_lacks_a_column_is_a_database_that_is_down(
     tables.run("ALTER TABLE ensemble_validation_metrics DROP COLUMN divergence")
     found = shown(exporter, samples, clock)
     assert found["forecast_db_up"] == 0
+    looks = {outcome: found[f'forecast_db_looks_total{{outcome="{outcome}"}}'] for outcome in ("ok", "error")}
+    assert looks == {"ok": 1, "error": 1}
+    other = Forecast(tables.url, clock=clock)
+    other.restore(exporter.save())
+    assert samples(other.families(clock()))['forecast_db_looks_total{outcome="error"}'] == 1
     assert not [name for name in found if name.startswith("forecast_divergence")]
 
 
