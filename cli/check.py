@@ -30,7 +30,7 @@ from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
 from rollguard.spec.loading import load_each
 from rollguard.spec.rollout import Rollout
-from rollguard.spec.sets import read_rollout
+from rollguard.spec.sets import problems_of_sets, read_rollout
 
 _ROLLOUTS, _GENERATED = Path("rollouts"), Path("alerts/generated")
 
@@ -123,6 +123,8 @@ def _run(
     rollouts: Path, context: Callable[[Sequence[LoadedRollout], Path], CheckContext], result: _Result
 ) -> None:
     loaded, problems = load_each(rollouts)
+    if rollouts.is_dir():  # a set that is taken by no rollout yet is looked at, too
+        problems += [problem for problem in problems_of_sets(rollouts) if problem not in problems]
     result.add(checks.SPEC, problems)
     result.rollouts = [rollout for _, rollout in loaded]
     if not loaded:

@@ -270,7 +270,28 @@ def _sets_in(folder: Path) -> dict[str, Path]:
         found = sorted(folder.iterdir()) if folder.is_dir() else []
     except OSError as error:
         raise FileProblemsError([Problem(folder, 0, "", f"cannot be read: {error.strerror}.")]) from error
-    return {path.stem: path for path in found if path.suffix in {".yaml", ".yml"}}
+    known: dict[str, Path] = {}
+    for path in found:
+        if path.suffix in {".yaml", ".yml"} and known.setdefault(path.stem, path) != path:
+            message = f"is the set {path.stem}, as {known[path.stem].name} is."
+            raise FileProblemsError([Problem(path, 0, "", message, "Keep one of the two.")])
+    return known
+
+
+def problems_of_sets(folder: Path) -> Iterator[Problem]:
+    """Yield all that is wrong with the sets beside rollout files, whether one is taken or not.
+
+    Args:
+        folder: of the rollout files.
+    """
+    try:
+        for path in _sets_in(folder / FOLDER).values():
+            try:
+                read_set(path)
+            except FileProblemsError as error:
+                yield from error.problems
+    except FileProblemsError as error:
+        yield from error.problems
 
 
 def _checked(path: Path) -> Document:

@@ -253,3 +253,17 @@ def test_an_expression_of_a_preflight_that_is_no_promql_is_shown(run: Run) -> No
     found = run(("\ntargets:\n", "\npreflight: [{name: a, expr: sum(}]\ntargets:\n"))
     assert found.exit_code == 1
     assert "preflight[0].expr" in found.output
+
+
+def test_a_set_that_no_rollout_takes_is_checked_and_one_that_is_taken_once(run: Run) -> None:
+    run()
+    Path("rollouts", "sets").mkdir(parents=True)
+    broken = "set: {0}\nsummary: Nothing yet.\nguards: []\n"
+    for name in ("taken", "unused"):
+        Path("rollouts", "sets", f"{name}.yaml").write_text(broken.format(name))
+    text = Path("r.yaml").read_text(encoding="utf-8")
+    Path("rollouts", "r.yaml").write_text(text.replace("guards:\n", "guards:\n  - set: taken\n"))
+    found = CliRunner().invoke(cli, ["check", "--rollouts", "rollouts", "--lines"]).stdout.splitlines()
+    assert [line.partition(": error")[0] for line in found] == [
+        f"rollouts/sets/{name}.yaml:3" for name in ("taken", "unused")
+    ]

@@ -280,6 +280,9 @@ def test_stages_of_an_override_go_before_those_of_the_set(load: Load, told: Told
         (f"{SET}  - set: trading-feature\n", [
             "16: guards[2].set is trading-feature, expected a guard: a set takes no set."
         ]),
+        (SET.replace('with: {metric: latency_seconds, above: 2, unit: " s"}', "expr: '<< cycler.x >>'"), [
+            "11: guards[1].expr is << cycler.x >>, expected Jinja without attributes (.x)."
+        ]),
         (SET.replace("PanicSeen", "Slow"), ["9: guards[1].alert is Slow, as in an earlier guard."]),
         ("set: shop\nsummary: None.\nguards: []\n", ["3: guards is a list, expected at least 1 item."]),
         ("set: [\n", ["2: is not YAML: expected the node content, but found '<stream end>'."]),
@@ -290,6 +293,13 @@ def test_what_is_wrong_with_a_set_has_its_file_and_line(told: Told, text: str, p
     items = TAKEN + as_item(alert="Slow", severity="info")  # of which nothing is told: the set is not known
     found = [problem.partition("\n")[0] for problem in told(items, text)]
     assert found == [f"sets/shop.yaml:{problem}" for problem in problems]
+
+
+def test_two_files_of_one_set_are_told(written: Callable[..., Path], tmp_path: Path) -> None:
+    path = written()
+    (tmp_path / "sets" / "shop.yml").write_text(SET, encoding="utf-8")
+    with pytest.raises(FileProblemsError, match=r"sets/shop\.yml: is the set shop, as shop\.yaml is\."):
+        load_rollout(path)
 
 
 def test_a_file_without_end_is_not_read_to_its_end(told: Told, tmp_path: Path) -> None:
