@@ -146,7 +146,7 @@ class TradingService(threading.Thread):
         rollout = yaml.safe_load(self._files.config.read_text(encoding="utf-8"))["rollout"]
         stage = rollout["mode"] if rollout["mode"] != "canary" else f"canary-{rollout['canary_fraction']}"
         if stage != self._config_seen[1]:
-            percent = round(100 * rollout["canary_fraction"], 6)
+            percent = 0 if rollout["mode"] == "disabled" else round(100 * rollout["canary_fraction"], 6)
             write(_line("stage", time.time(), stage=stage, percent=percent))
         self._mode = rollout["mode"]
         self._config_seen = (stat.st_mtime_ns, stage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -22,6 +23,8 @@ from rollguard.exporters.measures.distances import Array
 from rollguard.exporters.measures.evidence import Evidence, EvidenceState, Judged
 from rollguard.exporters.measures.reference import Reference
 from rollguard.metric import Metric
+
+logger = logging.getLogger(__name__)
 
 EDGES: Mapping[str, tuple[float, ...]] = {
     "pnl": SYMMETRIC,
@@ -69,13 +72,16 @@ class Arms:
             for horizon in HORIZONS_MS
         }
         deciles = _deciles(reference)
+        if reference and len(reference.features) > MAX_FEATURES:
+            logger.warning("of %d features, %d are counted by arm", len(reference.features), MAX_FEATURES)
         self._features_size = len(deciles)
-        self._features = ArmOutcomes(
-            "feature", "Scored rows, by the reference's bin", deciles, ("feature", "outcome")
-        )
+        about = "Scored rows, by the reference's bin; a unit once a run."
+        self._features = ArmCounter("feature_outcomes_total", about, deciles, ("feature", "outcome"))
         trades = (self._trades, self._pnl, self._slippage, self._errors)
-        outcomes: tuple[ArmOutcomes, ...] = (*trades, *self._markouts.values(), self._features)
-        self._evidence = Evidence((self._opened, self._scored, *outcomes), {(): percents}, clock=clock)
+        outcomes: tuple[ArmOutcomes, ...] = (*trades, *self._markouts.values())
+        self._evidence = Evidence(
+            (self._opened, self._scored, *outcomes, self._features), {(): percents}, clock=clock
+        )
 
     @property
     def metrics(self) -> tuple[Metric, ...]:

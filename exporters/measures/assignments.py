@@ -23,6 +23,7 @@ MAX_PERCENTS = 20
 MAX_STAGES = 100
 """Stage events that are kept, the newest ones."""
 
+_LARGEST_UNIT = 1 << 64
 _SPLIT, _NOT_SPLIT = "split", ("listed", "match")
 
 
@@ -202,7 +203,7 @@ def unit_of(value: object) -> str | None:
     """Return a unit as an event says it, text or a whole number; None where it is neither."""
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    if isinstance(value, int) and number_of(value) is None:
+    if isinstance(value, int) and not -_LARGEST_UNIT <= value < _LARGEST_UNIT:
         return None
     return str(value) or None
 

@@ -213,7 +213,7 @@ class Evidence:
             for counter in into.counters(judged.counts):
                 counter.add(placed, outcome, n)
 
-    def take_all(self, into: ArmOutcomes, head: Labels, judged: Judged, amounts: Array, n: int) -> None:
+    def take_all(self, into: ArmCounter, head: Labels, judged: Judged, amounts: Array, n: int) -> None:
         """Count the outcomes of `n` events, by their number, shape (outcomes,)."""
         self._account((*head, into.name), judged.placed, n)
         if isinstance(judged.placed, tuple):

@@ -165,9 +165,12 @@ def test_features_are_counted_by_the_references_bins(canary: Canary) -> None:
     assert found["drift_sample"] == 3  # as before: without `served` the candidate is meant
 
 
-def test_of_many_features_the_first_twenty_are_counted(clock: Time, samples: Samples) -> None:
+def test_of_many_features_the_first_twenty_are_counted(
+    clock: Time, samples: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
     wide = Reference.fit({f"f{number:02}": np.arange(300.0) for number in range(25)}, source="", made_at=0)
     canary = Canary(clock, samples, reference=wide)
+    assert "of 25 features, 20 are counted by arm" in caplog.text
     features = {f"f{number:02}": float(number) for number in range(25)}
     canary.feed(stage(), score() | {"features": features})
     found = canary.outcomes("feature_outcomes_total")
@@ -204,7 +207,7 @@ def test_what_is_not_known_is_left_out_and_counted_by_its_reason(canary: Canary)
     assert not_split == {("trade_outcomes_total",): 2}
 
 
-ODD: tuple[Any, ...] = ("ten", True, [10], {"a": {}}, -1, 10**30)
+ODD: tuple[Any, ...] = ("ten", True, [10], {"a": {}}, -1, 1e30)
 
 
 @pytest.mark.parametrize("key", ["percent", "unit", "assignment", "pnl", "slippage"])

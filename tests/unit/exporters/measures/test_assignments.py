@@ -17,6 +17,7 @@ from rollguard.exporters.measures.assignments import (
     Place,
     Placed,
     percents_of_stages,
+    unit_of,
 )
 from tests.factories import shipped_rollout
 
@@ -140,3 +141,14 @@ def test_a_rollout_knows_the_percents_of_its_stages_and_of_what_is_beside_them()
     found = percents_of_stages(shipped_rollout())
     assert found["shadow"] == found["fallback"] == found["disabled"] == found["rollback"] == 0
     assert (found["canary"], found["ramp-25"], found["full"], found["enabled"]) == (10, 25, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [
+        *(("a", "a"), ("", None), (7, "7"), (-1, "-1"), (1_771_000_000_000_000_000, "1771000000000000000")),
+        *((10**30, None), (True, None), (1.5, None), (None, None), ([], None), ({}, None)),
+    ],
+)
+def test_a_unit_is_text_or_a_whole_number(unit: Any, name: str | None) -> None:
+    assert unit_of(unit) == name
