@@ -29,6 +29,12 @@ EFFECT_METRIC = "rollguard_effect"
 EVIDENCE_EVENTS_METRIC = "rollguard_evidence_events"
 """Outcomes of a run that were judged, by rollout, guard and arm."""
 
+EVIDENCE_MEAN_METRIC = "rollguard_evidence_mean"
+"""Their mean, by the same labels; of a rate, the share of bad ones."""
+
+EVIDENCE_PROBLEM_METRIC = "rollguard_evidence_problem"
+"""1 while a guard has no evidence, by rollout, guard and reason."""
+
 RUN_METRIC = "rollout_run"
 """Number of a rollout's run that is on; no sample while none is."""
 

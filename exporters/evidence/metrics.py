@@ -5,7 +5,9 @@ from __future__ import annotations
 from rollguard.conventions import (
     EFFECT_METRIC,
     EVIDENCE_EVENTS_METRIC,
+    EVIDENCE_MEAN_METRIC,
     EVIDENCE_METRIC,
+    EVIDENCE_PROBLEM_METRIC,
     GUARD_LABEL,
     ROLLOUT_LABEL,
     RUN_LABEL,
@@ -23,7 +25,7 @@ EVENTS = Metric(
     EVIDENCE_EVENTS_METRIC, "gauge", "Outcomes that were judged.", (ROLLOUT_LABEL, GUARD_LABEL, "arm")
 )
 MEAN = Metric(
-    "rollguard_evidence_mean",
+    EVIDENCE_MEAN_METRIC,
     "gauge",
     "Mean outcome; of a rate, the bad share.",
     (ROLLOUT_LABEL, GUARD_LABEL, "arm"),
@@ -52,7 +54,7 @@ SPLIT = Metric(
     "nats",
 )
 PROBLEM = Metric(
-    "rollguard_evidence_problem",
+    EVIDENCE_PROBLEM_METRIC,
     "gauge",
     "1 while a guard has no evidence for a reason.",
     (ROLLOUT_LABEL, GUARD_LABEL, "reason"),

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollguard import durations, links
-from rollguard.conventions import GUARD_LABEL, OPEN_METRIC, RULES_INFO, STAGE_METRIC, STATES_WITHOUT_STAGE
+from rollguard.conventions import (
+    EVIDENCE_METRIC,
+    EVIDENCE_PROBLEM_METRIC,
+    GUARD_LABEL,
+    OPEN_METRIC,
+    RULES_INFO,
+    STAGE_METRIC,
+    STATES_WITHOUT_STAGE,
+)
 from rollguard.errors import RollguardError
 from rollguard.generators.promql.syntax import past_edges
-from rollguard.generators.rules import expressions
+from rollguard.generators.rules import evidence_words, expressions
 from rollguard.generators.rules.timing import Timing
 from rollguard.spec.guards import NoDataGuard, all_guards, runbook, window
-from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.rollout import BY_EVIDENCE, Guard, Rollout
 from rollguard.spec.templates import template_of
 
 STAGE_LOOKBACK_SECONDS = 300.0
@@ -206,10 +214,12 @@ def _annotations(rollout: Rollout, guard: Guard, parts: list[Condition], timing:
     lasting = f" for {timing.text(guard.for_)}" if guard.for_ else ""
     words = ", or ".join(part.words for part in parts)
     kind = {"no_data": _no_data_kind(rollout, parts)} if isinstance(guard, NoDataGuard) else {}
+    # Not humanize: it makes 550m of a ratio of 0.55.
+    value = f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.'
+    by_evidence = guard.use in BY_EVIDENCE
     return {
         "summary": guard.summary or template_of(guard).summary,
-        # Not humanize: it makes 550m of a ratio of 0.55.
-        "description": f'Value {{{{ printf "%.6g" $value }}}}: {words}{lasting}.',
+        "description": evidence_words.description(rollout, guard, words) if by_evidence else value,
         **kind,
         "runbook_url": f"{RUNBOOKS}/{runbook(rollout, guard)}.md",
         "dashboard_url": links.url(links.of_rollout(rollout.name), shown_in(guard)),
@@ -230,8 +240,14 @@ def _no_data_kind(rollout: Rollout, parts: list[Condition]) -> str:
     never = " or ".join(f"absent_over_time({metric}[1d])" for metric in metrics)
     if not never:
         return "not a number"
+    named = ""
+    for metric in metrics:
+        if metric.name == EVIDENCE_METRIC:
+            problem = replace(metric, name=EVIDENCE_PROBLEM_METRIC)
+            reason = f'{{{{ with query `{problem}` }}}}{{{{ . | first | label "reason" }}}}{{{{ end }}}}'
+            named = f"{{{{ else if query `{problem}` }}}}{reason}"
     return (
-        "{{ if ne $value $value }}not a number"
+        f"{{{{ if ne $value $value }}}}not a number{named}"
         f'{{{{ else if query `up{{rollout="{rollout.name}"}} == 0` }}}}target down'
         f"{{{{ else if query `{never}` }}}}never existed{{{{ else }}}}vanished{{{{ end }}}}"
     )

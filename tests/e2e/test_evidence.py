@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -132,6 +133,8 @@ def test_a_worse_release_is_rolled_back_by_evidence_and_the_mended_one_reaches_f
             "the rollback",
         )
         assert rollback["guard"] == "ErrorsWorse"
+        told = rollback["evidence"]["annotations"]["description"]
+        assert re.match(r"\d.*% against 0%, of \d+ and \d+ outcomes: the new variant is worse", told)
         service.broken = False
         operate(stack, "acknowledge")
         eventually(lambda: starts(stack), "the end of the former run's evidence")
