@@ -78,6 +78,8 @@ def cross_checks(document: Document) -> Iterator[Problem]:
         for location, message, hint in evidence_checks.check_proof(criterion, _dicts(data.get("guards"))):
             yield document.problem((*here, *location), message, hint)
     yield from _check_rollback(document, data.get("rollback"), stages)
+    for location, message, hint in evidence_checks.check_budget(data, _dicts(data.get("guards"))):
+        yield document.problem(location, message, hint)
     yield from _check_job(document, data.get("scrape"))
     yield from target_checks.check(document, _dicts(data.get("targets")), stages)
 

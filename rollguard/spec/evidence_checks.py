@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 from rollguard import durations
 from rollguard.conventions import ENABLED
+from rollguard.spec.rollout import BY_EVIDENCE, Rollback
 from rollguard.spec.templates import library
 from rollguard.yamlfile import Location
 
@@ -60,6 +61,42 @@ def check_stages(guard: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) 
         if name in map(str, armed) and 0 < _seconds(stage.get("hold")) <= horizon:
             message = f"is {text}, no shorter than the stage {name}, which would judge nothing."
             yield ("with", "horizon"), message, "Shorten it, or lengthen the stage's hold."
+
+
+def check_budget(data: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Yield that the guards that roll back by evidence may do so by chance too often, all together.
+
+    Args:
+        data: the file.
+        guards: as in the file.
+    """
+    rollback = data.get("rollback")
+    given = rollback.get("false_budget") if isinstance(rollback, Mapping) else None
+    budget = given if isinstance(given, int | float) and 0 < given < 1 else Rollback().false_budget
+    shares = {
+        index: alpha
+        for index, guard in enumerate(guards)
+        if guard.get("action") == "rollback" and (alpha := _alpha(guard))
+    }
+    total = sum(shares.values())
+    if total > budget * (1 + 1e-9):
+        last = max(shares)
+        yield (
+            ("guards", last, "with", "alpha"),
+            f"makes {total:.12g} with the other guards that roll back by evidence, expected at most "
+            f"rollback.false_budget: {budget:.12g} together.",
+            f"Write alpha: {budget / len(shares):.3g} into each of the {len(shares)}.",
+        )
+
+
+def _alpha(guard: Mapping[str, Any]) -> float:
+    """Return the alpha of a guard by evidence; 0 of another one, or where it is none."""
+    template = library().get(str(guard.get("use")))
+    given = guard.get("with")
+    if template is None or guard.get("use") not in BY_EVIDENCE or not isinstance(given, Mapping):
+        return 0.0
+    alpha = given.get("alpha", template.parameters["alpha"].default)
+    return float(alpha) if isinstance(alpha, int | float) and 0 < alpha < 1 else 0.0
 
 
 def check_proof(criterion: Mapping[str, Any], guards: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:

@@ -79,6 +79,21 @@ def test_a_comparison_is_refused_where_one_arm_is_empty(tmp_path: Path, stages: 
 
 
 @pytest.mark.parametrize(
+    ("alpha", "said"),
+    [
+        (0.01, ""),
+        (0.02, "with.alpha makes 0.02 with the other guards"),
+        (0.0100001, "Write alpha: 0.01 into"),
+    ],
+)
+def test_chance_has_one_budget_for_all_guards_that_roll_back(tmp_path: Path, alpha: float, said: str) -> None:
+    found = problems(tmp_path, **{"with": {**COMPARED, "alpha": alpha}})
+    assert said in found
+    assert bool(found) == bool(said)
+    assert not problems(tmp_path, action="notify", **{"with": {**COMPARED, "alpha": alpha}})
+
+
+@pytest.mark.parametrize(
     ("criterion", "said"),
     [
         ({"not_worse": "Worse", "margin": 0.01}, ""),
