@@ -7,6 +7,7 @@ from typing import Any
 
 from rollguard.dashboards.kit.colours import HEADROOM_STEPS, rising
 from rollguard.dashboards.kit.panels import Panel, bars, query, stat
+from rollguard.dashboards.kit.states import firing
 from rollguard.dashboards.kit.units import NUMBER, SHARE
 
 _MOST = 1.2
@@ -23,7 +24,7 @@ def guards_firing(description: str, matcher: str) -> Panel:
     return stat(
         "Guards firing",
         description,
-        query(f'count(ALERTS{{{matcher},guard!="",alertstate="firing"}}) or vector(0)'),
+        query(f"count{firing(matcher)} or vector(0)"),
         unit=NUMBER,
         thresholds=rising(1),
         size=(3, 4),

@@ -45,8 +45,16 @@ def stage(matcher: str) -> str:
     return f"max by ({STAGE_METRIC}) ({STAGE_METRIC}{{{matcher}}} == 1)"
 
 
+def firing(matcher: str) -> str:
+    """Return PromQL of the alerts that fire: of guards of rollouts that run, and of the platform."""
+    alerts = f'ALERTS{{{matcher},guard{{}},alertstate="firing"}}'
+    over = f'max by (rollout) (rollout_flag_state{{{matcher},state=~"DISABLED|ROLLBACK"}}) == 1'
+    guards, platform = (alerts.replace("{}", each) for each in ('!=""', '=~"Rollguard.+"'))
+    return f"({guards} unless on (rollout) ({over}) or {platform})"
+
+
 def guards_over_time(matcher: str) -> str:
     """Return PromQL of what each guard was, as the number that `colours.GUARD_STATES` maps."""
-    firing = f'max by (guard) (2 * ALERTS{{{matcher},guard!="",alertstate="firing"}})'
+    fire = f"max by (guard) (2 * {firing(matcher)})"
     close = f"max by (guard) ({HEADROOM}{{{matcher}}} > bool {CLOSE_RATIO:g})"
-    return f"{firing} or {close}"
+    return f"{fire} or {close}"

@@ -17,7 +17,6 @@ import httpx
 import pytest
 
 from rollguard.cli.local.stack import Settings, Stack
-from rollguard.client import Client
 from rollguard.generators.tools import binaries
 from rollguard.server.metric_names import DECISION
 from rollguard.spec.loading import load_rollouts
@@ -123,9 +122,9 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
         for metric in _SLOWEST:
             eventually(partial(_series, prometheus, metric), f"{metric} in Prometheus", _PATIENCE_SECONDS)
         for rollout in stack.rollouts:
-            eventually(
-                partial(_calm, client, rollout), f"no guard of {rollout.name} fires for want of data", 60
-            )
+            acts = f'ALERTS{{rollout="{rollout.name}",alertstate="firing",action=~"rollback|hold"}}'
+            calm = f"absent({acts})"
+            eventually(partial(_series, prometheus, calm), f"no guard of {rollout.name} fires", 60)
             client.post(f"rollouts/{rollout.name}/start", {"actor": "test"})
         client.post("rollouts/model-canary/promote", {"actor": "test", "early": True})
         everywhere = f"count(count by (rollout) (rollout_guard:closeness:max)) == {len(stack.rollouts)}"
@@ -161,11 +160,6 @@ def _notify(stack: Stack, rollout: str, guard: str) -> None:
         headers={"authorization": f"Bearer {stack.token_file.read_text(encoding='ascii').strip()}"},
     )
     assert [entry["kind"] for entry in answer.json()["decided"]] == ["rollback"]
-
-
-def _calm(client: Client, rollout: Rollout) -> bool:
-    guards = client.get(f"rollouts/{rollout.name}")["guards"]
-    return not any(guard["firing"] for guard in guards if guard["action"] != "notify")
 
 
 def _series(prometheus: str, expr: str) -> list[Any]:

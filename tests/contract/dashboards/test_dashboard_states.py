@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, FLAG_STATES, flag_state
+from rollguard.dashboards.kit.states import FLAG_STATE_WORDS, FLAG_STATES, firing, flag_state
 from rollguard.generators.tools import binaries
 
 CASES = {
@@ -40,8 +41,28 @@ def test_a_flag_is_called_what_it_is(tmp_path: Path, need_binary: Callable[[bina
         for rollout, (*_, word) in CASES.items()
     ]
     asked = {"expr": flag_state('rollout!=""'), "eval_time": "0m", "exp_samples": expected}
-    test = {"interval": "1m", "input_series": list(series()), "promql_expr_test": [asked]}
-    (tmp_path / "states.yml").write_text(yaml.safe_dump({"tests": [test]}), encoding="utf-8")
-    command = [need_binary(binaries.PROMTOOL), "test", "rules", str(tmp_path / "states.yml")]
+    holds(asked, list(series()), tmp_path, need_binary(binaries.PROMTOOL))
+
+
+def test_guards_fire_of_rollouts_that_run_and_the_platform_always(
+    tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    fires = 'ALERTS{{rollout="{}",guard="{}",alertstate="firing"}}'
+    alerts = [fires.format(name, guard) for name in CASES for guard in ("Errors", "RollguardExporterDown")]
+    shown = [alert for alert in alerts if "Rollguard" in alert or not ('"off"' in alert or '"back"' in alert)]
+    asked = {
+        "expr": firing('rollout!=""'),
+        "eval_time": "0m",
+        "exp_samples": [{"labels": alert, "value": 1} for alert in shown],
+    }
+    known = [*series(), *({"series": alert, "values": "1"} for alert in alerts)]
+    holds(asked, known, tmp_path, need_binary(binaries.PROMTOOL))
+
+
+def holds(asked: dict[str, Any], known: list[dict[str, str]], folder: Path, promtool: str) -> None:
+    """Hold an expression against what is expected of it."""
+    test = {"interval": "1m", "input_series": known, "promql_expr_test": [asked]}
+    (folder / "states.yml").write_text(yaml.safe_dump({"tests": [test]}), encoding="utf-8")
+    command = [promtool, "test", "rules", str(folder / "states.yml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -73,6 +73,7 @@ OFFERED = [metric for rollout in ROLLOUTS for metric in exported_metrics(rollout
 
 NOT_WORTH_IT: Mapping[str, str] = {
     "rollout_run": "a number: the table of decisions has it",
+    "rollout_open": "the rollout file's calendar: rules read it, and `status` says that a guard is closed",
     "rollout_guard_held": "the table of guards says it; the evaluator of evidence reads it",
     "rollguard_ledger_head_info": "a hash: `rollguard verify --head` compares it",
     "rollguard_exporter_lag_entries": "the seconds behind a source tell more than the entries of a stream",
