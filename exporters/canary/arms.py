@@ -76,7 +76,10 @@ class Arms:
             logger.warning("of %d features, %d are counted by arm", len(reference.features), MAX_FEATURES)
         self._features_size = len(deciles)
         about = "Scored rows, by the reference's bin; a unit once a run."
-        self._features = ArmCounter("feature_outcomes_total", about, deciles, ("feature", "outcome"))
+        meaning = reference.digest() if reference else ""
+        self._features = ArmCounter(
+            "feature_outcomes_total", about, deciles, ("feature", "outcome"), meaning=meaning
+        )
         trades = (self._trades, self._pnl, self._slippage, self._errors)
         outcomes: tuple[ArmOutcomes, ...] = (*trades, *self._markouts.values())
         self._evidence = Evidence(
@@ -153,9 +156,9 @@ class Arms:
 
 
 def _deciles(reference: Reference | None) -> list[tuple[str, str]]:
-    """The features and the upper edges of their bins, in the order of a row."""
+    """The features and the numbers of their bins, in the order of a row; a feature's last one is +Inf."""
     first = islice(reference.features.items(), MAX_FEATURES) if reference else ()
-    return [(name, edge) for name, found in first for edge in bins(found.edges)]
+    return [(name, edge) for name, found in first for edge in bins(range(1, len(found.edges) + 1))]
 
 
 ARM_METRICS = Arms({}, {}, None, float).metrics

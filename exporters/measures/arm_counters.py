@@ -54,6 +54,7 @@ class ArmCounter:
         outcomes: their labels, in the order in which they are numbered; of an assignment one without labels.
         names: of these labels.
         heads: labels before the arm.
+        meaning: of the outcomes, where their labels do not tell it: with another one it starts at zero.
     """
 
     def __init__(
@@ -62,13 +63,15 @@ class ArmCounter:
         about: str,
         outcomes: Sequence[Labels] = ((),),
         names: Labels = (),
+        *,
         heads: Heads = ALONE,
+        meaning: str = "",
     ) -> None:
         self.heads = heads.values
         self._width = len(heads.names) + len(_PLACE)
         self.metric = Metric(name, "counter", about, (*heads.names, *_PLACE, *names))
         self._outcomes = tuple(outcomes)
-        self._digest = hashlib.sha256(msgspec.json.encode(self._outcomes)).hexdigest()[:16]
+        self._digest = hashlib.sha256(msgspec.json.encode((self._outcomes, meaning))).hexdigest()[:16]
         self._counts: dict[Labels, list[float]] = {}
 
     @property
@@ -155,9 +158,10 @@ class ArmOutcomes:
         names: Labels = ("outcome",),
         heads: Heads = ALONE,
     ) -> None:
-        shape = (outcomes, names, heads)
-        self.run = ArmCounter(f"{what}_outcomes_total", f"{about}; a unit once a run.", *shape)
-        self.window = ArmCounter(f"{what}_outcomes_window_total", f"{about}; a unit once an hour.", *shape)
+        shape = (outcomes, names)
+        self.run = ArmCounter(f"{what}_outcomes_total", f"{about}; a unit once a run.", *shape, heads=heads)
+        about = f"{about}; a unit once an hour."
+        self.window = ArmCounter(f"{what}_outcomes_window_total", about, *shape, heads=heads)
 
     @property
     def metric(self) -> Metric:

@@ -154,7 +154,7 @@ def test_features_are_counted_by_the_references_bins(canary: Canary) -> None:
     canary.feed(stage(), score(5.0), score(None), score(1e9, served="active"), score(served=None))
     shadow = {"event": "score", "ts": NOW, "slot": "shadow", "score": 0.1}
     canary.feed(shadow, shadow)
-    low, high = f"{float(REFERENCE.features['spread'].edges[0])}", "+Inf"
+    low, high = "1.0", "+Inf"
     spread = {key: n for key, n in canary.outcomes("feature_outcomes_total").items() if key[2] == "spread"}
     assert spread == {("canary", "10", "spread", low): 1, ("baseline", "10", "spread", high): 1}
     assert sum(canary.outcomes("feature_outcomes_total").values()) == 5
@@ -340,4 +340,7 @@ def test_other_bins_and_another_reference_start_at_zero(clock: Time, samples: Sa
     second.measures.restore(first.measures.save())
     assert second.outcomes("trade_pnl_outcomes_total") == {}
     assert second.outcomes("feature_outcomes_total") == {}
+    same = Canary(clock, samples)
+    same.measures.restore(first.measures.save())
+    assert same.outcomes("feature_outcomes_total") == first.outcomes("feature_outcomes_total") != {}
     assert second.outcomes("trade_outcomes_total") == {("canary", "10", "won"): 1}
