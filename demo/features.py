@@ -23,7 +23,7 @@ that these four features keep their distribution was seen on all years, when the
 STRIKE_SD = 1.5
 """How far under the close a put's strike lies, in daily standard deviations.
 
-With the strike at the close (win rate .55) a healthy candidate trailed by five points in 11 of 400 simulated
+With the strike at the close (win rate .55) a healthy candidate trailed by five points in 2 of 402 simulated
 stages, by chance alone; at 1.5 (win rate .93) in none, and never by three (``bench/demo_streams.py``).
 """
 
