@@ -38,7 +38,7 @@ MAX_FEATURES = 20
 """Features that are counted by arm, the first ones of the reference."""
 
 ARM_OF_ROUTE = {"canary": CANARY, "full": CANARY, "paper": BASELINE}
-ARM_OF_SERVED = {"candidate": CANARY, "active": BASELINE}
+ARM_OF_SERVED: Mapping[str | None, str] = {"candidate": CANARY, "active": BASELINE}
 
 
 class Arms:
@@ -116,7 +116,7 @@ class Arms:
             served: which variant served each; None where it does not say.
             times: Unix seconds, shape (rows,).
         """
-        arms = [ARM_OF_SERVED.get(variant or "") for variant in served]
+        arms = [*map(ARM_OF_SERVED.get, served)]
         for judged, rows in self._evidence.judge_all(("score",), scores, arms, times):
             self._evidence.take(self._scored, (), judged, 0, len(rows))
             yield judged, rows

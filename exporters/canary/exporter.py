@@ -214,11 +214,12 @@ class CanaryMeasures:
         timely = ~late
         values = np.fromiter(map(_SCORE, scores), np.float64, len(scores))[timely]
         slots, variants = [*map(_SLOT, scores)], [*map(_SERVED, scores)]
-        active = np.array([slot == "active" for slot in slots])
+        shadow = slots.count("shadow")
+        active = np.array([slot == "active" for slot in slots]) if shadow else np.ones(len(slots), np.bool_)
         first = np.where(active[timely], CELLS["active", "scores"], CELLS["shadow", "scores"])
         amounts = np.stack([np.ones(len(values)), values, values * values], axis=1)
         self._window.add(times[timely], first[:, np.newaxis] + np.arange(3), amounts)
-        if not active.all():
+        if shadow:
             rows = np.flatnonzero(active).tolist()
             scores, variants = [scores[row] for row in rows], [variants[row] for row in rows]
             times, timely = times[active], timely[active]
