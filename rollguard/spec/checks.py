@@ -9,7 +9,7 @@ from typing import Any
 
 from rollguard.conventions import ENABLED, FALLBACK, PLATFORM, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import Problem
-from rollguard.spec import evidence_checks, guard_checks, guards, target_checks
+from rollguard.spec import guard_checks, guards, target_checks
 from rollguard.spec.platform import is_platform
 from rollguard.spec.rollout import Rollout, Scrape
 from rollguard.spec.series import narrowing_problem
@@ -75,10 +75,10 @@ def cross_checks(document: Document) -> Iterator[Problem]:
     for index, criterion in enumerate(_dicts(data.get("advance"))):
         here: Location = ("advance", index)
         yield from _unknown_stages(document, (*here, "stages"), criterion.get("stages"), stages)
-        for location, message, hint in evidence_checks.check_proof(criterion, _dicts(data.get("guards"))):
+        for location, message, hint in guard_checks.check_proof(criterion, _dicts(data.get("guards"))):
             yield document.problem((*here, *location), message, hint)
     yield from _check_rollback(document, data.get("rollback"), stages)
-    for location, message, hint in evidence_checks.check_budget(data, _dicts(data.get("guards"))):
+    for location, message, hint in guard_checks.check_budget(data, _dicts(data.get("guards"))):
         yield document.problem(location, message, hint)
     yield from _check_job(document, data.get("scrape"))
     yield from target_checks.check(document, _dicts(data.get("targets")), stages)
@@ -164,7 +164,7 @@ def _check_guards_in_stages(
         if guard.get("scope") == "stage":
             yield from _check_scope(document, (*here, "scope"), stages)
         if guard.get("use") == "compare":
-            for location, message, hint in evidence_checks.check_stages(guard, stages):
+            for location, message, hint in guard_checks.check_stages(guard, stages):
                 yield document.problem((*here, *location), message, hint)
 
 
