@@ -110,6 +110,23 @@ GUARDS: dict[str, dict[str, Any]] = {
         **INCREASES,
         "with": {"metric": "c_total", "by_more_than": 2, "baseline": "b", "window": "1h"},
     },
+    "compare": {
+        "use": "compare",
+        "with": {"bad": 'e_total{code=~"5.."}', "total": "e_total", "cluster": "none"},
+        "stages": ["canary"],
+    },
+    "compare-features": {
+        "use": "compare",
+        "with": {
+            "values": "feature_total",
+            "worse": "moved",
+            "each": "feature",
+            "cluster": "unit",
+            "alpha": 0.001,
+        },
+        "stages": ["canary"],
+    },
+    "limit-good": {"use": "limit", "with": {"good": "up_total", "total": "checks_total", "below": 0.99}},
     "existing": {"use": "existing", "with": {"alert": 'HighErrorRate{service="shop"}'}},
     "increases": {**INCREASES, "with": {"metric": "c_total", "window": "10m"}},
     "increases-much": {**INCREASES, "with": {"metric": "c_total", "by_more_than": 7}, "for": "1m"},
@@ -217,7 +234,7 @@ GUARDS: dict[str, dict[str, Any]] = {
 
 WATCHED_FOR_NO_DATA = (
     "below", "either", "staged", "clocked", "trails-sample", "trails-by", "ratio-above", "quantile-baseline",
-    "burn-rate-lax",
+    "burn-rate-lax", "compare",
 )  # fmt: skip
 AT_A_TIME_SCALE = ("outside", "staged", "trails-sample", "deviation", "ratio-above", "quantile", "existing",
                    "increases-much", "changes-since", "no-data", "absent-for")  # fmt: skip
