@@ -110,10 +110,11 @@ def _stack(folder: Path) -> Stack:
 
 
 def _quick(rollout: Rollout) -> Rollout:
-    """Return a rollout that is scraped every second and writes one file."""
+    """Return a rollout that is scraped every second, at whatever hour, and writes one file."""
     file = Target.model_validate({"flagd-file": {"path": f"var/{rollout.name}.json"}})
     scrape = rollout.scrape.model_copy(update={"interval": 1.0})
-    return rollout.model_copy(update={"scrape": scrape, "targets": (file,), "advance": (), "requires": ()})
+    always = {"clock": None, "advance": (), "requires": (), "after": ()}
+    return rollout.model_copy(update={"scrape": scrape, "targets": (file,), **always})
 
 
 def _asked(stack: Stack, systems: WatchedSystems) -> Answers:

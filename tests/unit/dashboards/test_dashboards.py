@@ -15,7 +15,7 @@ import yaml
 from rollguard import links
 from rollguard.dashboards.grafana import finish
 from rollguard.dashboards.overview.rollout import rollout_dashboard
-from rollguard.exporters.evidence.judged import ASSIGNED
+from rollguard.exporters.evidence.judged import ASSIGNED, OUTCOME
 from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.exporters.features.declaration import shipped_declaration
 from rollguard.exporters.runtime import health, intake
@@ -81,7 +81,7 @@ NOT_WORTH_IT: Mapping[str, str] = {
     **{
         metric.name: "the evaluator of evidence reads it"
         for metric in OFFERED
-        if ASSIGNED in metric.labels or metric.name.startswith("rollguard_exporter_evidence_")
+        if {ASSIGNED, OUTCOME} & {*metric.labels} or metric.name.startswith("rollguard_exporter_evidence_")
     },
     **{
         metric.sampled().name: "the guard's own panel is empty while it waits for its minimal sample"
