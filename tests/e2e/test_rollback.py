@@ -72,7 +72,8 @@ def test_killed_between_commit_and_reply_it_stays_off_and_was_decided_once(scene
         eventually(lambda: scene.stack.control_plane.ended() is not None, "the control plane's death")
         assert _targeting(scene), "no target may have been touched before the death"
         ledger = Ledger.open(f"sqlite:///{scene.stack.folder / 'ledger.db'}", read_only=True)
-        assert [entry.kind for entry in ledger.entries()] == ["start", "promote", "rollback"]
+        kinds = [entry.kind for entry in ledger.entries()]  # while data begin, a guard may hold
+        assert [kind for kind in kinds if kind not in {"hold", "release"}] == ["start", "promote", "rollback"]
         ledger.close()
 
         scene.stack.control_plane.command = usual

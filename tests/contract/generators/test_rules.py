@@ -425,24 +425,32 @@ def test_the_shipped_tests_are_not_falsely_green() -> None:
     assert promtool.falsely_green(sorted((ROOT / "alerts" / "generated" / "tests").glob("*.yml"))) == []
 
 
-@pytest.fixture(scope="module")
-def shipped_tests(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def _trading_features() -> list[str]:
+    found = (rollout for rollout in load_rollouts(ROOT / "rollouts") if rollout.scrape.exporter)
+    return [one.name for one in found if one.scrape.exporter and one.scrape.exporter.kind == "features"]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[False, pytest.param(True, marks=pytest.mark.slow)],
+    ids=["one of each kind", "the other trading features"],
+)
+def shipped_tests(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Return the generated tests, each once: many of the six trading features differ in the name only."""
-    folder, known = tmp_path_factory.mktemp("shipped"), set[str]()
+    folder, known, others = tmp_path_factory.mktemp("shipped"), set[str](), _trading_features()[1:]
     for path in sorted((ROOT / "alerts" / "generated" / "tests").glob("*.yml")):
         content = read(path).data
         (file,) = promtool.rule_files(path)
         rules = [rule for group in read(file).data["groups"] for rule in group["rules"]]
-        groups = []
+        groups, name = [], path.name.partition(".")[0]
         for group in content["tests"]:
             alerts = {alert for alert, _ in promtool.expectations(group)}
             about = [{**rule, "annotations": {}} for rule in rules if rule.get("alert") in alerts]
-            name = path.name.partition(".")[0]
             form = json.dumps([content["evaluation_interval"], group, about]).replace(name, "a-rollout")
             if form not in known:
                 groups.append(group)
             known.add(form)
-        if groups:
+        if groups and (name in others) == request.param:
             text = json.dumps({**content, "rule_files": [str(file)], "tests": groups})
             (folder / path.name).write_text(text, encoding="utf-8")
     return sorted(folder.iterdir())
