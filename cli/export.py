@@ -13,6 +13,7 @@ from rollguard.cli.local import exporters
 from rollguard.cli.options import (
     Command,
     DurationType,
+    UrlType,
     examples,
     log_to_stderr,
     rollouts_option,
@@ -236,10 +237,16 @@ def features(events: str, metrics: Path | None, rollouts: list[Rollout], **runni
 )
 @rollouts_option
 @click.option(
-    "--prometheus", default=f"http://127.0.0.1:{PROMETHEUS_PORT}", show_default=True, help="Its URL."
+    "--prometheus",
+    type=UrlType(),
+    default=f"http://127.0.0.1:{PROMETHEUS_PORT}",
+    show_default=True,
+    help="Its URL.",
 )
 @click.option(
-    "--interval", type=DurationType(), help="Between two looks. Default: the rollouts' shortest interval."
+    "--interval",
+    type=DurationType(least=0.1),
+    help="Between two looks. Default: the rollouts' shortest interval.",
 )
 @scale_option
 @click.option(

@@ -15,7 +15,7 @@ from rollguard.conventions import (
     ROLLOUT_LABEL,
 )
 from rollguard.generators.rules.timing import Timing
-from rollguard.spec.rollout import BY_EVIDENCE, Rollout
+from rollguard.spec.rollout import Rollout
 
 _SERVERS = ("prometheus", "alertmanager")
 
@@ -77,7 +77,7 @@ def prometheus_config(rollouts: Sequence[Rollout], scale: float, addresses: Addr
             job["static_configs"].append({**targets, "labels": {ROLLOUT_LABEL: rollout.name}})
         elif not known:
             job.update(honor_labels=True, static_configs=[targets])
-    if any(guard.use in BY_EVIDENCE for rollout in rollouts for guard in rollout.guards):
+    if any(rollout.by_evidence for rollout in rollouts):
         evaluator = {"targets": [addresses.evidence]}
         jobs[EVIDENCE_JOB] = {"job_name": EVIDENCE_JOB, "honor_labels": True, "static_configs": [evaluator]}
     platform = [

@@ -29,7 +29,7 @@ from rollguard.generators.scrape import Addresses
 from rollguard.generators.tools import binaries
 from rollguard.ledger import Ledger
 from rollguard.lock import locked
-from rollguard.spec.rollout import BY_EVIDENCE, Rollout
+from rollguard.spec.rollout import Rollout
 
 READY_SECONDS = 60.0
 POLL_SECONDS = 2.0
@@ -121,7 +121,7 @@ class Stack:
         return Client(f"http://{self.addresses.control_plane}", self.token_file)
 
     def prepare(self) -> None:
-        """Write configuration, rollouts and, where there is none yet, a token."""
+        """Write the configuration, the rollouts, and a token unless there is one."""
         rules = output.rules(self.guarded, self.scale)
         servers = output.configuration(self.guarded, self.scale, self.addresses, routing=self.routing)
         output.write({**rules, **servers}, self.folder / "config")
@@ -226,14 +226,14 @@ class Stack:
             metrics = f"http://{scrape.targets[0]}/metrics"
             yield Child(f"exporter of {name}", command, self._log(f"exporter-{name}"), metrics)
 
-        if any(guard.use in BY_EVIDENCE for rollout in self.guarded for guard in rollout.guards):
+        if any(rollout.by_evidence for rollout in self.guarded):
             yield self._evaluator()
 
     def _evaluator(self) -> Child:
         at = self.addresses
         command = [
             *(*exporters.ROLLGUARD, "export", "evidence", "--listen", at.evidence),
-            *("--rollouts", str(self.folder / "rollouts"), "--prometheus", f"http://{at.prometheus}"),
+            *("--rollouts", str(self._measured), "--prometheus", f"http://{at.prometheus}"),
             *("--checkpoint", str(self.folder / "evidence.checkpoint"), "--time-scale", f"{self.scale:g}"),
         ]
         return Child("evidence", command, self._log("evidence"), f"http://{at.evidence}/metrics")

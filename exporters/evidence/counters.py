@@ -79,7 +79,9 @@ class Counters(msgspec.Struct):
             key = msgspec.json.encode(sorted(sample.labels.items())).decode()
             before, value = self.seen.get(key), sample.value
             if before is None:
-                known = target_of(sample.labels) in targets or _since(started(sample.labels), last_look)
+                known = target_of(sample.labels) in targets or (
+                    bool(targets) and _since(started(sample.labels), last_look)
+                )
                 found.append(Gained(sample.labels, value if known else 0.0))
             elif value >= before.value:
                 found.append(Gained(sample.labels, value - before.value))
@@ -94,6 +96,11 @@ class Counters(msgspec.Struct):
         for key in [key for key, seen in self.seen.items() if seen.at < at - _KEPT_SECONDS]:
             del self.seen[key]
         return found, fell
+
+
+def created(name: str) -> str:
+    """Return the name of the series that says when a counter, or a histogram's buckets, began."""
+    return f"{name.removesuffix('_total').removesuffix('_bucket')}_created"
 
 
 def _since(start: float | None, moment: float) -> bool:

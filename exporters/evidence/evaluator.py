@@ -9,12 +9,13 @@ import msgspec
 import numpy as np
 
 from rollguard.exporters.evidence import outcomes
-from rollguard.exporters.evidence.counters import CounterError, Counters, Gained, check, target_of
+from rollguard.exporters.evidence.counters import CounterError, Counters, Gained, check, created, target_of
 from rollguard.exporters.evidence.judged import ASSIGNMENTS, Judged
 from rollguard.exporters.evidence.outcomes import Counts, OutcomeError
 from rollguard.exporters.measures import bets, betting
 from rollguard.exporters.measures.betting import Array, Bet, Evidence, Increments
 from rollguard.exporters.measures.effects import Spread, difference
+from rollguard.exporters.measures.evidence import START
 from rollguard.monitoring.prometheus import Sample
 from rollguard.spec.series import Series
 
@@ -23,8 +24,6 @@ ARM_GONE_SECONDS = 300.0
 """So long an arm may have no series before its guard has no evidence."""
 
 PROCESS_START = "process_start_time_seconds"
-EXPORTER_START = "rollguard_exporter_evidence_start_timestamp_seconds"
-"""Of an exporter whose counters survive its restart: when they began at zero."""
 
 _MINUTE = 60.0
 _ENOUGH = 20.0
@@ -116,7 +115,7 @@ class GuardState(msgspec.Struct):
             self._require_split()
             self._require_whole(judged, look)
             self._require_single(judged)
-        except (TroubleError, CounterError, OutcomeError) as error:
+        except (TroubleError, OutcomeError) as error:
             self.trouble = str(error)
         else:
             self.trouble = ""
@@ -238,7 +237,7 @@ class GuardState(msgspec.Struct):
 
     def _begin_again(self, judged: Judged) -> None:
         """Forget the evidence of a hold that ended, and keep what was learned of the old variant."""
-        if judged.sticky:
+        if judged.sticky or not self.evidence:
             return
         bet = judged.bet(self._categories(judged))
         self.evidence = {each: betting.begin(bet, learned=one.learned) for each, one in self.evidence.items()}
@@ -275,17 +274,16 @@ def _increments(shares: Mapping[str, Array], bet: Bet) -> Increments:
 
 def _started(series: Series, labels: Mapping[str, str], starts: Sequence[Sample]) -> float | None:
     """Return when a series began: by its `…_created`, its exporter's word, or the start of its process."""
-    created = f"{series.name.removesuffix('_total').removesuffix('_bucket')}_created"
     own = {name: value for name, value in labels.items() if name not in ("__name__", "le")}
     target = target_of(labels)
     found: dict[str, float] = {}
     for sample in starts:
         name = sample.labels.get("__name__", "")
         if (
-            name == created
+            name == created(series.name)
             and {key: value for key, value in sample.labels.items() if key != "__name__"} == own
         ):
             return sample.value
         if target_of(sample.labels) == target:
             found[name] = sample.value
-    return found.get(EXPORTER_START, found.get(PROCESS_START))
+    return found.get(START.name, found.get(PROCESS_START))

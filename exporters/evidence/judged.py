@@ -31,7 +31,6 @@ class Judged:
     Args:
         guard: its name.
         sticky: whether the greatest evidence of the run counts, as for a rollback, rather than that of now.
-        alpha: the chance that a healthy run ever fires it, 0-1.
         kind: of outcomes.
         counters: by role: `total` and `bad` or `good`; or `outcomes`, by bucket or bin.
         arms: matchers of each arm, as series of no name; of a limit, None: everything is judged alone.
@@ -45,7 +44,6 @@ class Judged:
 
     guard: str
     sticky: bool
-    alpha: float
     kind: Kind
     counters: dict[str, Series]
     arms: tuple[Series, Series] | None = None
@@ -134,11 +132,7 @@ def _judged(rollout: Rollout, guard: Guard) -> Judged:
     def series(name: str, suffix: str = "") -> Series:
         return given[name].suffixed(suffix).within(rollout.name)  # type: ignore[no-any-return]
 
-    common = {
-        "guard": guard.name,
-        "sticky": guard.action == "rollback",
-        "alpha": given["alpha"],
-    }
+    common: dict[str, Any] = {"guard": guard.name, "sticky": guard.action == "rollback"}
     if guard.use == "limit":
         return _limited(common, given, series)
     kind, counters = _outcomes(given, series)

@@ -10,15 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from rollguard.conventions import GUARD_HELD_METRIC, GUARD_LABEL, ROLLOUT_LABEL, RUN_METRIC, STAGE_METRIC
-from rollguard.exporters.evidence.evaluator import EXPORTER_START, PROCESS_START, Look
+from rollguard.exporters.evidence.counters import created
+from rollguard.exporters.evidence.evaluator import PROCESS_START, Look
 from rollguard.exporters.evidence.judged import Judged
+from rollguard.exporters.measures.evidence import EVENTS, LEFT_OUT, START
 from rollguard.exporters.sources.interface import Reading
 from rollguard.monitoring.prometheus import Prometheus, PrometheusError, Sample
 
 logger = logging.getLogger(__name__)
-
-EVENTS_METRIC = "rollguard_exporter_evidence_events_total"
-LEFT_OUT_METRIC = "rollguard_exporter_evidence_left_out_total"
 
 
 class LookSource:
@@ -119,13 +118,12 @@ class LookSource:
 def _starts(rollout: str, guards: Sequence[Judged]) -> str:
     """Return a query for when the counters of a rollout began, where anything says so."""
     read = {one.name for guard in guards for one in guard.selected.values()}
-    names = {name.removesuffix("_total").removesuffix("_bucket") for name in read}
-    matched = "|".join([EXPORTER_START, PROCESS_START, *(f"{name}_created" for name in sorted(names))])
+    matched = "|".join([START.name, PROCESS_START, *sorted(map(created, read))])
     return f'{{__name__=~"{matched}",{ROLLOUT_LABEL}="{rollout}"}}'
 
 
 def _events(rollout: str) -> str:
-    return f'{{__name__=~"{EVENTS_METRIC}|{LEFT_OUT_METRIC}",{ROLLOUT_LABEL}="{rollout}"}}'
+    return f'{{__name__=~"{EVENTS.name}|{LEFT_OUT.name}",{ROLLOUT_LABEL}="{rollout}"}}'
 
 
 def _left_out(samples: Sequence[Sample]) -> dict[str, tuple[float, dict[str, float]]]:
@@ -134,7 +132,7 @@ def _left_out(samples: Sequence[Sample]) -> dict[str, tuple[float, dict[str, flo
     reasons: dict[str, dict[str, float]] = {}
     for sample in samples:
         metric = sample.labels.get("metric", "")
-        if sample.labels.get("__name__") == EVENTS_METRIC:
+        if sample.labels.get("__name__") == EVENTS.name:
             events[metric] = events.get(metric, 0.0) + sample.value
         else:
             of = reasons.setdefault(metric, {})

@@ -40,17 +40,14 @@ SPREAD = Metric(
     "rollguard_evidence_dispersion_ratio",
     "gauge",
     "How much more the arms' difference varies than that of independent outcomes.",
-    (
-        ROLLOUT_LABEL,
-        GUARD_LABEL,
-    ),
+    (ROLLOUT_LABEL, GUARD_LABEL),
     "ratio",
 )
 SPLIT = Metric(
     "rollguard_split_log_evalue",
     "gauge",
     "Evidence that the arms were not split as declared: log of the e-value.",
-    (ROLLOUT_LABEL, GUARD_LABEL, RUN_LABEL),
+    (ROLLOUT_LABEL, GUARD_LABEL),
     "nats",
 )
 PROBLEM = Metric(

@@ -332,6 +332,11 @@ class Rollout(Model):
         return self.rollout
 
     @property
+    def by_evidence(self) -> bool:
+        """Whether a guard of it looks at evidence, which must be gathered then."""
+        return any(guard.use in BY_EVIDENCE for guard in self.guards)
+
+    @property
     def observed(self) -> bool:
         """Whether it only decides and records."""
         return self.mode == "observe"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,11 +75,12 @@ class Service:
 
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                lines = [f"{name} {value}\n" for name, value in service.metrics.items()]
+                page = service.page().encode()
                 self.send_response(200)
                 self.send_header("content-type", "text/plain; version=0.0.4")
                 self.end_headers()
-                self.wfile.write("".join(lines).encode())
+                with suppress(BrokenPipeError):  # of a Prometheus that ends
+                    self.wfile.write(page)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -87,6 +88,10 @@ class Service:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
         self.address = f"127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def page(self) -> str:
+        """Return what is scraped now."""
+        return "".join(f"{name} {value}\n" for name, value in self.metrics.items())
 
     def close(self) -> None:
         self._server.shutdown()

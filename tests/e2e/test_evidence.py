@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 from rollguard.cli.local.stack import Settings, Stack
 from rollguard.client import RefusedByServerError
 from rollguard.spec.loading import load_rollout
+from tests.contract.shop import Service
 from tests.polling import eventually
 
 SCALE = 60.0
@@ -45,31 +43,16 @@ advance:
 """
 
 
-class Service:
+class Versions(Service):
     """Answers requests of both versions: each scrape counts ten more of each."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys([("1", "200"), ("1", "500"), ("2", "200"), ("2", "500")], 0)
         self.broken = False
-        service = self
+        super().__init__()
 
-        class Answer(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                text = service.scraped().encode()
-                self.send_response(200)
-                self.send_header("content-type", "text/plain; version=0.0.4")
-                self.end_headers()
-                with suppress(BrokenPipeError):  # of a Prometheus that ends
-                    self.wfile.write(text)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def scraped(self) -> str:
+    def page(self) -> str:
+        """Return what is scraped now."""
         self.counts["1", "200"] += 10
         self.counts["2", "500" if self.broken else "200"] += 10
         lines = ["# TYPE requests_total counter"]
@@ -77,20 +60,16 @@ class Service:
             lines.append(f'requests_total{{version="{version}",code="{code}"}} {value}')
         return "\n".join(lines) + "\n"
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    service = Service()
+def service() -> Iterator[Versions]:
+    service = Versions()
     yield service
     service.close()
 
 
 @pytest.fixture
-def stack(service: Service, tmp_path: Path) -> Stack:
+def stack(service: Versions, tmp_path: Path) -> Stack:
     path = tmp_path / "shop.yaml"
     path.write_text(FILE.format(target=service.address))
     settings = Settings([load_rollout(path)], tmp_path / "stack", root=tmp_path, scale=SCALE, free_ports=True)
@@ -123,7 +102,7 @@ def starts(stack: Stack) -> bool:
 
 
 def test_a_worse_release_is_rolled_back_by_evidence_and_the_mended_one_reaches_full(
-    stack: Stack, service: Service
+    stack: Stack, service: Versions
 ) -> None:
     with stack.running():
         operate(stack, "start")

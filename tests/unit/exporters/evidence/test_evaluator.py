@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from rollguard.exporters.evidence.evaluator import EXPORTER_START, PROCESS_START, GuardState, Look
+from rollguard.exporters.evidence.evaluator import PROCESS_START, GuardState, Look
 from rollguard.exporters.evidence.exporter import _as_array, _as_list
 from rollguard.exporters.evidence.judged import Judged, judged
+from rollguard.exporters.measures.evidence import START
 from rollguard.monitoring.prometheus import Sample
 from rollguard.spec.rollout import Rollout
 from tests.factories import shipped_rollout
@@ -138,6 +139,14 @@ def test_the_evidence_of_a_hold_begins_anew_when_the_hold_ends() -> None:
     assert watched.log_e() == pytest.approx(0, abs=1e-6)
 
 
+def test_a_hold_that_ends_before_anything_was_read_is_no_fault() -> None:
+    one = guard(action="hold", values="pnl_total", cluster="none")
+    state = GuardState()
+    state.look(one, Look(1000.0, 1, held=frozenset({"Worse"})))
+    state.look(one, Look(1015.0, 1))
+    assert state.trouble == "no series of pnl_total"
+
+
 def test_by_an_unknown_share_a_worse_variant_is_found_too() -> None:
     watched = Watched().begun()
     for _ in range(30):
@@ -210,7 +219,7 @@ def test_a_counter_that_started_anew_counts_from_zero() -> None:
 def test_a_checkpoint_that_stepped_back_counts_nothing_twice() -> None:
     watched = Watched().begun()
     watched.starts = [
-        Sample({"__name__": EXPORTER_START, **watched.target}, 500.0),
+        Sample({"__name__": START.name, **watched.target}, 500.0),
         Sample({"__name__": PROCESS_START, **watched.target}, watched.at + 20),
     ]
     grown(watched)
