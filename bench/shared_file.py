@@ -1,4 +1,4 @@
-"""How soon a flagd file that 300 rollouts share shows that all of them fell, after the last one's commit.
+"""How soon a flagd file shared by 300 rollouts shows all of their rollbacks, after the last commit.
 
 The control plane is a process of its own, as `rollguard serve` starts it, and all its rollouts are on. They
 are taken back by a single notification, then by one each, over 16 connections. The time runs from the last

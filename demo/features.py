@@ -61,7 +61,7 @@ def table(bars: Bars, since: date = date.min) -> Table:
 
 
 def features(bars: Bars) -> Array:
-    """Return what is known at each close: a day's and a week's return and volume, relative to the quarter.
+    """Return the features at each close: daily and weekly return and volume, relative to the quarter.
 
     Args:
         bars: the history; a day's features need no later day.
@@ -79,7 +79,7 @@ def features(bars: Bars) -> Array:
 
 
 def next_moves(bars: Bars) -> Array:
-    """Return the log return from each close to the next, in daily standard deviations as known at the close.
+    """Return each close's log return to the next, in the standard deviations of a day known by then.
 
     Args:
         bars: the history.

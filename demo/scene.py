@@ -170,7 +170,7 @@ class Scene:
         return False
 
     def _wait_for_new_cohort(self, before: Measured) -> None:
-        """Wait until the exporter has heard of the new stage from the service: its counts start afresh."""
+        """Wait until the exporter counts the new stage, from zero."""
         deadline = time.monotonic() + COHORT_TIMEOUT_SECONDS
         while time.monotonic() < deadline:
             measured = self._measure()
@@ -279,6 +279,6 @@ def _full_enough(measured: Measured) -> bool:
 
 
 def _value(exposition: str, metric: str, of: Callable[[list[float]], float] = max) -> float:
-    """Return the largest sample of a metric, or another of them, or NaN where there is none."""
+    """Return the sample that `of` picks among a metric's, by default the largest; NaN if there is none."""
     lines = (line for line in exposition.splitlines() if line.startswith((f"{metric} ", f"{metric}{{")))
     return of([float(line.rsplit(" ", 1)[1]) for line in lines] or [math.nan])

@@ -106,6 +106,22 @@ class _Waker(Listener):
             self._wake(entry.rollout)
 
 
+def _applier(control: ControlPlane, options: Options) -> Applier:
+    """Return what writes the targets of the rollouts."""
+    targets = {
+        name: build(rollout, options.root, options.memory, control.rollouts, control.shown)
+        for name, rollout in control.rollouts.items()
+    }
+    return Applier(
+        control.rollouts.values(),
+        targets,
+        control.shown,
+        clock=control.clock.wall,
+        monotonic=control.clock.monotonic,
+        settle=2 * FOLLOW_SECONDS if control.ledger.shared else 0.0,
+    )
+
+
 @contextmanager
 def running(options: Options) -> Iterator[Server]:
     """Yield what answers requests while its threads run.
@@ -125,18 +141,7 @@ def running(options: Options) -> Iterator[Server]:
             raise FileProblemsError(options.problems)
         _tell_files(control, options.problems)
         control.note_definitions()
-        targets = {
-            name: build(rollout, options.root, options.memory, control.rollouts, control.shown)
-            for name, rollout in control.rollouts.items()
-        }
-        applier = Applier(
-            control.rollouts.values(),
-            targets,
-            control.shown,
-            clock=clock.wall,
-            monotonic=clock.monotonic,
-            settle=2 * FOLLOW_SECONDS if ledger.shared else 0.0,
-        )
+        applier = _applier(control, options)
         asked = Prometheus(options.prometheus) if options.prometheus else None
         control.preflight = Preflights(options.root, options.memory, asked).run
         probe = LedgerProbe(ledger, clock)
