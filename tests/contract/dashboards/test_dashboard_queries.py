@@ -139,7 +139,7 @@ def _asked(stack: Stack, systems: WatchedSystems) -> Answers:
             "the rollback",
             _PATIENCE_SECONDS,
         )
-        evidence = f'{DECISION.name}{{decided_by="OnnxParityFailure",evidence=~"Value .+"}}'
+        evidence = f'{DECISION.name}{{rollout="model-canary",decision="rollback",evidence!=""}}'
         eventually(partial(_series, prometheus, evidence), "its evidence", 60)
         _notify(stack, "confidence-calibration", "RiskViolation")  # a poll may have seen the other one first
         eventually(
