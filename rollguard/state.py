@@ -19,6 +19,7 @@ Kind: TypeAlias = Literal[
     "hold",
     "release",
     "overdue",
+    "extend",
     "step_back",
     "rollback",
     "would_rollback",
@@ -93,6 +94,7 @@ class State:
         held: guards that hold it: each until it was false with data for its `clear_for`.
         approved: the stage that a person has let begin; empty where nobody has.
         overdue: whether the stage has passed its deadline, and that was said.
+        extended: how often the stage has ended in EXTEND.
         hold_changed: by guard, when it last began to hold the stage or ceased to, Unix seconds.
         resumed_at: when a pause of this stage last ended, Unix seconds; 0 where there was none.
         clock_from: since when the stage's hold counts, Unix seconds.
@@ -122,6 +124,7 @@ class State:
     held: frozenset[str] = frozenset()
     approved: str = ""
     overdue: bool = False
+    extended: int = 0
     hold_changed: Mapping[str, float] = field(default_factory=dict)
     resumed_at: float = 0.0
     clock_from: float = 0.0
@@ -259,20 +262,30 @@ def _marked(state: State, entry: Entry) -> dict[str, Any]:
             changes = _held(state, state.held | set(told["guards"]), entry.at)
         case "overdue":
             changes = {"overdue": True}
+        case "extend":
+            changes = {"extended": state.extended + 1}
         case "would_rollback":
             changes = {"noted": state.noted | {entry.guard or ""}}
         case "acknowledge":
             changes = {"acknowledged": True}
-        case "drill":
-            changes = {"drill": Drill(entry.at)}
-        case "drill_flip" if state.drill:
-            times = {key: float(told[key]) for key in ("starts_at", "received_at")}
-            changes = {"drill": replace(state.drill, flipped_at=entry.at, **times)}
-        case "drill_end":
-            changes = {"drill": None, "drilled_at": entry.at if told["passed"] else state.drilled_at}
+        case "drill" | "drill_flip" | "drill_end":
+            changes = _drilled(state, entry)
     if entry.kind in ("release", "acknowledge") and told.get("guards"):
         changes |= _held(state, state.held - set(told["guards"]), entry.at)
     return changes | _clock(replace(state, **changes), entry.at)
+
+
+def _drilled(state: State, entry: Entry) -> dict[str, Any]:
+    """Return what an entry of a drill changes."""
+    told = entry.evidence
+    if entry.kind == "drill":
+        return {"drill": Drill(entry.at)}
+    if entry.kind == "drill_end":
+        return {"drill": None, "drilled_at": entry.at if told["passed"] else state.drilled_at}
+    if state.drill is None:
+        return {}
+    times = {key: float(told[key]) for key in ("starts_at", "received_at")}
+    return {"drill": replace(state.drill, flipped_at=entry.at, **times)}
 
 
 def _held(state: State, held: frozenset[str], at: float) -> dict[str, Any]:

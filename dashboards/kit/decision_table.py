@@ -25,6 +25,7 @@ _WORDS = mapped(
         ("hold", "held", HELD),
         ("release", "no longer held", HEALTHY),
         ("overdue", "overdue", HELD),
+        ("extend", "extended", HELD),
         ("would_rollback", "would be rolled back", HELD),
         ("step_back", "a stage back", BREACHED),
         ("rollback", "rolled back", BREACHED),

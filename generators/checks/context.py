@@ -86,6 +86,8 @@ class LoadedRollout:
         """Yield the expression of every criterion, those of the preflight too, and where it stands."""
         for index, criterion in enumerate(self.rollout.advance):
             yield ("advance", index, "expr"), criterion.expr
+        for index, failure in enumerate(self.rollout.fail):
+            yield ("fail", index, "expr"), failure.expr
         for index, item in enumerate(self.rollout.preflight):
             if item.expr is not None:
                 yield ("preflight", index, "expr"), item.expr

@@ -117,6 +117,10 @@ def _watched(rollout: Rollout, state: State, seen: Observation) -> Iterator[Wait
             why = found.why if found else "has not been looked at"
             yield Wait(f"{guard.name}, which {why}", "unguarded" if falls else "early")
     yield from (Wait(f"{guard} in the next stage", "unguarded") for guard in seen.ahead)
+    for failure in seen.failures:
+        if failure.holds or failure.error or failure.value is None:
+            shown = failure.error or _unmet(failure.value)
+            yield Wait(f"{failure.name}: {shown}{', which fails it' if failure.holds else ''}", "early")
     for criterion in seen.criteria:
         if not criterion.holds:
             why = criterion.error or criterion.missing or _unmet(criterion.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rollguard.control import advance, transitions
+from rollguard.control import advance, transitions, verdicts
 from rollguard.conventions import FALLBACK, PLATFORM
 from rollguard.durations import render
 from rollguard.monitoring.alerts import GuardAlert
@@ -51,12 +51,14 @@ def decide(
         blind: whether nobody watches it any more; None where that is not known yet.
     Returns:
         One rollback or step back (or note of it, in mode observe); or what holds, what no longer does, and
-        that a deadline has passed; or the promotion; or nothing.
+        that a deadline has passed; or the promotion, or that the stage is extended; or nothing.
     """
     if not state.running or state.paused_by:
         return []
     alerts = list(firing)
-    if fall := _fall(rollout, state, alerts, now, scale):
+    if fall := _fall(rollout, state, alerts, now, scale) or verdicts.fail(
+        rollout, state, seen, now=now, scale=scale
+    ):
         return [fall]
     if blind:
         return _unwatched(rollout, state)
@@ -68,7 +70,9 @@ def decide(
     if changes or seen is None or state.stage is None:
         return changes
     waits = advance.waits_for(rollout, state, seen, now=now, scale=scale, states=states)
-    return [] if waits else [transitions.promote(rollout, state, actor=CLOCK, evidence=seen.evidence())]
+    if not waits:
+        return [transitions.promote(rollout, state, actor=CLOCK, evidence=seen.evidence())]
+    return verdicts.extend(rollout, state, seen, waits, now=now, scale=scale)
 
 
 def _fall(

@@ -163,6 +163,11 @@ def overdue(state: State, after: str) -> Transition:
     return here(state, "overdue", actor=CLOCK, reason=f"{state.stage} has not ended in {after}")
 
 
+def extend(state: State, why: str, evidence: Evidence) -> Transition:
+    """Return that a stage has neither passed nor failed when its hold had passed, and why."""
+    return here(state, "extend", actor=CLOCK, reason=why, evidence=evidence)
+
+
 def pause(state: State, *, actor: str, reason: str = "") -> Transition:
     """Return the pause of a run: until it is resumed, guards decide nothing and nothing advances.
 

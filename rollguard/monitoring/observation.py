@@ -10,7 +10,7 @@ from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL, RULES_INFO
 from rollguard.durations import render
 from rollguard.monitoring.prometheus import Rule
 from rollguard.spec.platform import acting_guards
-from rollguard.spec.rollout import Action, Criterion, Guard, Rollout
+from rollguard.spec.rollout import Action, Criterion, Failure, Guard, Rollout
 
 STALE_INTERVALS = 3
 """After so many intervals without an evaluation, nobody knows what the guards would say."""
@@ -79,6 +79,10 @@ class CriterionObservation:
     failed_at: float | None = None
     missing: str = ""
 
+    def evidence(self) -> dict[str, Any]:
+        """Return what was seen as JSON data, for the ledger."""
+        return {"name": self.name, "query": self.query, "value": self.value, "holds": self.holds}
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -90,6 +94,7 @@ class Observation:
         problems: why it cannot be trusted to watch.
         guards: what each guard can say that is armed in this stage.
         criteria: those of this stage.
+        failures: what would fail this stage; it does where it holds.
         clock_seconds: how much of the stage's hold has passed in time that Prometheus evaluated.
         ahead: guards that would roll back the next stage at once.
     """
@@ -99,6 +104,7 @@ class Observation:
     problems: tuple[str, ...] = ()
     guards: Mapping[str, GuardObservation] = field(default_factory=dict)
     criteria: tuple[CriterionObservation, ...] = ()
+    failures: tuple[CriterionObservation, ...] = ()
     clock_seconds: float = 0.0
     ahead: tuple[str, ...] = ()
 
@@ -106,10 +112,7 @@ class Observation:
         """Return what was seen as JSON data, for the ledger."""
         return {
             "clock_seconds": round(self.clock_seconds, 3),
-            "criteria": [
-                {"name": seen.name, "query": seen.query, "value": seen.value, "holds": seen.holds}
-                for seen in self.criteria
-            ],
+            "criteria": [seen.evidence() for seen in self.criteria],
             "guards": {
                 name: {"condition": seen.condition, "armed_share": seen.armed_share}
                 for name, seen in self.guards.items()
@@ -191,6 +194,11 @@ def state_of(rules: tuple[Rule, ...]) -> tuple[str, str]:
 def criteria_of(rollout: Rollout, stage: str) -> list[Criterion]:
     """Return the criteria that must hold before a stage may end."""
     return [item for item in rollout.advance if item.stages is None or stage in item.stages]
+
+
+def failures_of(rollout: Rollout, stage: str | None) -> list[Failure]:
+    """Return what would fail a stage."""
+    return [item for item in rollout.fail if item.stages is None or stage in item.stages]
 
 
 def guards_of(rollout: Rollout, position: str) -> list[Guard]:

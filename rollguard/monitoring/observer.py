@@ -13,6 +13,7 @@ from rollguard.monitoring.observation import (
     Observation,
     Rules,
     criteria_of,
+    failures_of,
     guards_of,
     not_ready,
     problems,
@@ -30,7 +31,7 @@ from rollguard.spec.falsifiable import criterion_fault
 from rollguard.spec.guards import SEVERAL, NoDataGuard, clear_for
 from rollguard.spec.needed_series import reads
 from rollguard.spec.platform import acting_guards
-from rollguard.spec.rollout import Criterion, Guard, Rollout
+from rollguard.spec.rollout import Criterion, Failure, Guard, Rollout
 from rollguard.spec.series import Series
 from rollguard.spec.templates import template_of
 from rollguard.state import State
@@ -118,6 +119,7 @@ class Observer:
                 now,
             ),
             criteria=criteria,
+            failures=tuple(self._judged(rollout, item) for item in failures_of(rollout, state.stage)),
             clock_seconds=self._clock(rollout, state, criteria, now),
             ahead=tuple(not_ready(rollout, rules, ahead, ("rollback",))) if state.stage else (),
         )
@@ -146,22 +148,31 @@ class Observer:
     def _criterion(
         self, rollout: Rollout, state: State, criterion: Criterion, now: float
     ) -> CriterionObservation:
-        query, failed_at = criterion.expr, None
+        seen = self._judged(rollout, criterion)
+        if seen.error:
+            return seen
+        if criterion.when == "throughout":
+            counts = state.clock_until is None and not self._closed(rollout.clock, now)
+            fails = counts and not seen.holds
+            failed_at = now if fails else self._failed_at(rollout, state, seen.name, seen.query, now)
+            seen = replace(seen, failed_at=failed_at)
+        if criterion.not_worse is None or seen.holds:
+            return seen
+        missing = proofs.missing(self._prometheus, rollout.name, criterion, self._scale)
+        return replace(seen, missing=missing)
+
+    def _judged(self, rollout: Rollout, item: Criterion | Failure) -> CriterionObservation:
+        """Return whether an expression holds now."""
+        query = item.expr
         try:
             query = queries.within(query, rollout.name)
-            if fault := criterion_fault(criterion.expr):
-                return CriterionObservation(criterion.name, query, error=f"always holds: {fault.why}")
+            if fault := criterion_fault(item.expr):
+                return CriterionObservation(item.name, query, error=f"always holds: {fault.why}")
             value = self._prometheus.value(queries.measured(query))
             holds = self._prometheus.value(query) is not None
-            if criterion.when == "throughout":
-                counts = state.clock_until is None and not self._closed(rollout.clock, now)
-                fails = counts and not holds
-                failed_at = now if fails else self._failed_at(rollout, state, criterion.name, query, now)
         except (SeveralSeriesError, queries.QueryError, QueryRefusedError) as error:
-            return CriterionObservation(criterion.name, query, error=str(error).partition("\n")[0])
-        proof = criterion.not_worse is not None and not holds
-        missing = proofs.missing(self._prometheus, rollout.name, criterion, self._scale) if proof else ""
-        return CriterionObservation(criterion.name, query, value, holds, failed_at=failed_at, missing=missing)
+            return CriterionObservation(item.name, query, error=str(error).partition("\n")[0])
+        return CriterionObservation(item.name, query, value, holds)
 
     def _failed_at(self, rollout: Rollout, state: State, name: str, query: str, now: float) -> float:
         """Return when a criterion last failed while the clock counted; asks only about what is new."""

@@ -27,7 +27,7 @@ from rollguard.workers.ledger_probe import LedgerProbe
 
 REJECTED = ("unauthorized", "too_large", "timeout", "syntax", "shape", "version", "storage")
 FLAG_STATES = ("DISABLED", "ROLLING_OUT", "ENABLED", "ROLLBACK")
-DECISIONS = (*MOVES, "hold", "release", "overdue", "would_rollback")
+DECISIONS = (*MOVES, "hold", "release", "overdue", "extend", "would_rollback")
 """Kinds of entries that decide upon a rollout; the others are marks of people, and drills."""
 
 LONGEST_EVIDENCE = 300
@@ -297,7 +297,9 @@ class Metrics(Listener):
 
 
 def _cause(entry: Entry) -> str:
-    """Return the guard of a rollback, or that it was a person's or followed from another."""
+    """Return the guard of a rollback, or what else led to it; what people write stays out."""
+    if entry.actor == CLOCK:
+        return entry.reason.partition(":")[0]  # deadline, blind or FAIL
     return entry.guard or (CASCADE if entry.actor == CASCADE else "manual")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,8 @@ def cross_checks(document: Document) -> Iterator[Problem]:
         yield from _unknown_stages(document, (*here, "stages"), criterion.get("stages"), stages)
         for location, message, hint in guard_checks.check_proof(criterion, _dicts(data.get("guards"))):
             yield document.problem((*here, *location), message, hint)
-    yield from _check_rollback(document, data.get("rollback"), stages)
+    yield from _check_failures(document, data, stages)
+    yield from _check_to(document, ("rollback",), data.get("rollback"), stages)
     for location, message, hint in guard_checks.check_budget(data, _dicts(data.get("guards"))):
         yield document.problem(location, message, hint)
     yield from _check_job(document, data.get("scrape"))
@@ -122,11 +124,28 @@ def _json_type(value: object) -> str:
     return "numbers" if isinstance(value, int | float) else "strings"
 
 
-def _check_rollback(document: Document, rollback: object, stages: Sequence[Any]) -> Iterator[Problem]:
-    to = rollback.get("to") if isinstance(rollback, dict) else None
+def _check_failures(document: Document, data: dict[str, Any], stages: Sequence[Any]) -> Iterator[Problem]:
+    lasting = [
+        stage.get("name")
+        for stage in _dicts(data.get("stages"))
+        if re.search("[1-9]", str(stage.get("hold")))
+    ]
+    for index, failure in enumerate(_dicts(data.get("fail"))):
+        here: Location = ("fail", index)
+        named = failure.get("stages")
+        yield from _unknown_stages(document, (*here, "stages"), named, stages)
+        for position, name in enumerate(named if isinstance(named, list) else ()):
+            if name in stages and name not in lasting:
+                hint = "It is judged when a hold has passed: give the stage one."
+                yield document.problem((*here, "stages", position), f"is {name}, which has no hold.", hint)
+        yield from _check_to(document, here, failure, stages)
+
+
+def _check_to(document: Document, here: Location, item: object, stages: Sequence[Any]) -> Iterator[Problem]:
+    to = item.get("to") if isinstance(item, dict) else None
     known = [FALLBACK, PREVIOUS, *stages]
     if isinstance(to, str) and stages and to not in known:
-        yield document.problem(("rollback", "to"), f"is {to}, expected one of {', '.join(known)}.")
+        yield document.problem((*here, "to"), f"is {to}, expected one of {', '.join(known)}.")
 
 
 def _check_job(document: Document, scrape: object) -> Iterator[Problem]:

@@ -264,6 +264,15 @@ class Criterion(Model):
         return {**data, "expr": expr}
 
 
+class Failure(Model):
+    """What fails a stage, where it is so when the stage's hold has passed."""
+
+    name: Text
+    expr: PromQLText = Field(description="PromQL that compares; it is so where it yields a sample.")
+    stages: Annotated[Listed[StageName], Field(min_length=1)] | None = None
+    to: StageName = Field(FALLBACK, description="fallback, previous, or an earlier stage: where it leads.")
+
+
 class Preflight(Model):
     """What must hold before a run starts: a command ends with 0, or an expression yields a sample."""
 
@@ -308,6 +317,7 @@ class Rollout(Model):
     stages: Listed[Stage] = Field(min_length=1)
     guards: Listed[Guard] = Field(min_length=1)
     advance: Listed[Criterion] = ()
+    fail: Listed[Failure] = Field((), description="What fails a stage; judged when its hold has passed.")
     clock: Window | None = Field(
         None,
         description="When time counts: outside of it the stage's clock stands still, and no guard is armed.",
@@ -386,6 +396,5 @@ class Rollout(Model):
         return self.model_dump_json(by_alias=True, exclude_defaults=True)
 
     def digest(self) -> str:
-        """Return the fingerprint of the file's meaning: comments and order of keys do not count."""
-        text = self.model_dump_json(by_alias=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """Return the fingerprint of the file's meaning: comments, order of keys and defaults do not count."""
+        return hashlib.sha256(self.definition().encode()).hexdigest()[:16]

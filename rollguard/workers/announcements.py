@@ -48,6 +48,7 @@ _ANNOUNCEMENT_OF: Mapping[str, tuple[str, str, str]] = {
     "hold": (_HELD, "warning", "held"),
     "release": (_HELD, "warning", "held no longer"),
     "overdue": (_HELD, "warning", "overdue"),
+    "extend": (_HELD, "warning", "extended"),
     "step_back": (_ROLLED_BACK, "warning", "taken back"),
     "rollback": (_ROLLED_BACK, "warning", "rolled back"),
 }

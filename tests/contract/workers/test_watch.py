@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from rollguard.ledger import Ledger
 from rollguard.monitoring.alerts import GuardAlert, Notification
 from rollguard.monitoring.observation import Observation
 from rollguard.monitoring.prometheus import Prometheus, PrometheusError, QueryRefusedError, SeveralSeriesError
-from rollguard.spec.rollout import Criterion
+from rollguard.spec.rollout import Criterion, Failure
 from rollguard.state import State
 from rollguard.workers.reconciler import Reconciler
 from rollguard.workers.watcher import Watcher
@@ -81,6 +82,24 @@ def test_a_stage_ends_when_its_hold_has_passed_and_its_criteria_hold(
         "holds": True,
     }
     assert entry.evidence["guards"]["TooWrong"]["condition"] == "armed"
+
+
+def test_a_stage_fails_by_what_its_file_says_when_its_hold_has_passed(
+    shop: Shop, prometheus: Prometheus, tmp_path: Path
+) -> None:
+    few = Failure(name="few orders", expr="orders < 100")
+    shop.service.metrics["orders"] = "99"
+    eventually(lambda: prometheus.value("orders") == 99)
+    rollout = shop.rollout.model_copy(update={"fail": (few,)})
+    with closing(Ledger.open(f"sqlite:///{tmp_path / 'fails.db'}")) as ledger:
+        control = ControlPlane([rollout], ledger, scale=SCALE)
+        control.start("shop", actor="ann")
+        watcher = Watcher(control, prometheus, scale=SCALE)
+        eventually(lambda: watcher.turn() and control.state("shop").status == "ROLLBACK")
+        entry = ledger.entries()[-1]
+    assert entry.reason == "FAIL: canary, by few orders"
+    assert entry.at - control.state("shop").started_at >= 1.0
+    assert entry.evidence["criteria"][0]["value"] == 99.0
 
 
 def test_a_criterion_that_is_not_met_keeps_the_stage(

@@ -39,6 +39,8 @@ targets:
 
 Told = Callable[..., list[str]]
 
+FAILS = "fail: [{name: a, expr: b > 1"
+
 
 @pytest.fixture
 def told(tmp_path: Path) -> Told:
@@ -172,6 +174,9 @@ def test_a_word_that_is_nearly_right_gets_the_right_one(told: Told) -> None:
         ("flagd-file: {path: flags.json}", "ini-file: {path: x}", "targets[0].ini-file is not a known key."),
         ("flagd-file: {path: flags.json}", "{}", "targets[0] is a mapping, expected exactly one kind"),
         ("flagd-file: {path: flags.json}", 'flagd-file: {path: ""}', 'targets[0].flagd-file.path is ""'),
+        ("owner: shop", f"owner: shop\n{FAILS}, stages: [canari]}}]", "fail[0].stages[0] is canari"),
+        ("owner: shop", f"owner: shop\n{FAILS}, to: back}}]", "fail[0].to is back, expected one of"),
+        ("owner: shop", "owner: shop\nfail: [{name: a}]", "fail[0].expr is missing, expected a value."),
         ("owner: shop", "owner: &x shop", ""),
         ("owner: shop", "owner: !!python/name:os.x ''", "owner is \"\" with the tag"),
     ],
@@ -179,6 +184,12 @@ def test_a_word_that_is_nearly_right_gets_the_right_one(told: Told) -> None:
 def test_a_mistake_is_one_error(told: Told, old: str, new: str, expected: str) -> None:
     found = told((old, new))
     assert [error.split(": ", 1)[1][: len(expected)] for error in found] == ([expected] if expected else [])
+
+
+def test_a_stage_without_a_hold_has_no_verdict(told: Told) -> None:
+    found = told(("hold: 4h", "hold: 0s"), ("owner: shop", f"owner: shop\n{FAILS}, stages: [canary]}}]"))
+    expected = "r.yaml:4: fail[0].stages[0] is canary, which has no hold."
+    assert found == [f"{expected}\n  It is judged when a hold has passed: give the stage one."]
 
 
 @pytest.mark.parametrize(
@@ -441,7 +452,8 @@ def test_the_digest_is_that_of_the_meaning(tmp_path: Path) -> None:
     one, two = tmp_path / "1.yaml", tmp_path / "2.yaml"
     one.write_text(GOOD)
     head, _, rest = GOOD.partition("owner: shop\n")
-    two.write_text(f"# moved\n{head}{rest}owner: shop\n".replace("hold: 4h", "hold: 240m"))
+    moved = f"# moved\n{head}{rest}owner: shop\nmode: guard\n"  # and a default written out
+    two.write_text(moved.replace("hold: 4h", "hold: 240m"))
     assert load_rollout(one).digest() == load_rollout(two).digest()
 
 
