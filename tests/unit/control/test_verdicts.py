@@ -68,7 +68,7 @@ def test_the_time_in_which_a_guard_holds_it_counts_for_the_verdict() -> None:
 
 
 def test_closed_hours_of_the_clock_do_not_count_for_the_verdict() -> None:
-    closed = ROLLOUT.model_copy(update={"clock": Window(days=["sat"], zone="UTC")})
+    closed = ROLLOUT.model_copy(update={"clock": Window(days=("sat",), zone="UTC")})
     assert decided(FAILS, rollout=closed) == []
 
 
