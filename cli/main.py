@@ -37,6 +37,10 @@ COMMANDS = {
         "Render rules, their tests, and the configuration of Prometheus and Alertmanager.",
     ),
     "test": ("files.test", "Run promtool's tests of every guard, and refuse tests that only look green."),
+    "simulate": (
+        "simulate.simulate",
+        "Play ROLLOUT many times on made-up traffic: how often is it rolled back, held, in full?",
+    ),
     "budget": (
         "budget.budget_command",
         "Show how long each guard takes from a breach to the flip, and which setting helps most.",

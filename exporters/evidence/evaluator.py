@@ -132,7 +132,8 @@ class GuardState(msgspec.Struct):
             return math.nan, math.nan, math.nan
         old, new = (np.stack([both[arm] for both in self.totals.values()]) for arm in (0, 1))
         values = np.asarray(judged.values(self._categories(judged)))
-        return difference(new, old, -values if judged.higher_is_better else values)
+        middle, lower, upper = difference(new, old, -values if judged.higher_is_better else values)
+        return float(middle), float(lower), float(upper)
 
     def events(self, arm: int) -> float:
         """Return how many outcomes of the old (0) or the new variant (1) were judged."""

@@ -168,7 +168,7 @@ def _gained(bet: Bet, tilts: Array, seen: Increments) -> Array:
 
 
 def _dot(by_outcome: Array, counts: Array) -> Array:
-    return np.asarray((by_outcome @ counts[..., None])[..., 0])
+    return np.asarray(np.einsum("...kc,...c->...k", by_outcome, counts))
 
 
 def _add_to_block(

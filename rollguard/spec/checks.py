@@ -10,7 +10,7 @@ from typing import Any
 
 from rollguard.conventions import ENABLED, FALLBACK, PLATFORM, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import Problem
-from rollguard.spec import guard_checks, guards, target_checks
+from rollguard.spec import guard_checks, guards, target_checks, traffic
 from rollguard.spec.platform import is_platform
 from rollguard.spec.rollout import Rollout, Scrape
 from rollguard.spec.series import narrowing_problem
@@ -83,6 +83,8 @@ def cross_checks(document: Document) -> Iterator[Problem]:
     for location, message, hint in guard_checks.check_budget(data, _dicts(data.get("guards"))):
         yield document.problem(location, message, hint)
     yield from _check_job(document, data.get("scrape"))
+    for location, message, hint in traffic.check_sources(data.get("traffic")):
+        yield document.problem(("traffic", *location), message, hint)
     yield from target_checks.check(document, _dicts(data.get("targets")), stages)
 
 

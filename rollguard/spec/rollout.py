@@ -41,12 +41,16 @@ from rollguard.spec.fields import (
 )
 from rollguard.spec.rule_tests import Equivalent, TestCase
 from rollguard.spec.targets import Arguments, Target
+from rollguard.spec.traffic import Law, MetricText
 
 Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
 Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
 Span: TypeAlias = tuple[float, float]
 TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
+
+_NO_RULES: Any = {"traffic"}
+"""Keys from which nothing follows that is rendered or decided: only a simulation reads them."""
 
 METADATA = ("rollout", "position", "stage", "run", "seq", "percent", "assignment", "reason")
 """What a flag's metadata says of its rollout; a stage's own values have other names."""
@@ -331,6 +335,9 @@ class Rollout(Model):
     after: Listed[Name] = Field((), description="Rollouts that must be enabled before this one starts.")
     preflight: Listed[Preflight] = Field((), description="What must hold before a run starts; in order.")
     targets: Listed[Target] = ()
+    traffic: dict[MetricText, Law] = Field(
+        {}, description="How metrics behave while all is well, by name: what `simulate` plays."
+    )
 
     def __hash__(self) -> int:
         """Return a hash by name, so that what follows from a file need not be worked out again each time."""
@@ -393,7 +400,7 @@ class Rollout(Model):
 
     def definition(self) -> str:
         """Return the file's meaning as JSON, which the model reads back: what a ledger notes of a run."""
-        return self.model_dump_json(by_alias=True, exclude_defaults=True)
+        return self.model_dump_json(by_alias=True, exclude_defaults=True, exclude=_NO_RULES)
 
     def digest(self) -> str:
         """Return the fingerprint of the file's meaning: comments, order of keys and defaults do not count."""

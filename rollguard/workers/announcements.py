@@ -65,10 +65,8 @@ def announcement(entry: Entry, now: float, link: str = "") -> dict[str, Any] | N
     Returns:
         The alert; None for a kind of entry of which nobody is told, and for what happened long ago.
     """
-    if entry.kind not in _ANNOUNCEMENT_OF or entry.at < now - OLDEST_SECONDS:
+    if not is_told(entry) or entry.at < now - OLDEST_SECONDS:
         return None
-    if entry.kind == "release" and not entry.evidence.get("why"):
-        return None  # its guards were false for long enough, as was to be expected
     name, severity, done = _ANNOUNCEMENT_OF[entry.kind]
     labels = {
         "alertname": name,
@@ -106,6 +104,11 @@ def _annotations(entry: Entry, done: str) -> dict[str, str]:
         "description": f"{why} (entry {entry.seq} of the ledger)".strip(),
         **links,
     }
+
+
+def is_told(entry: Entry) -> bool:
+    """Return whether people are told of an entry of its kind; not that guards were false for long enough."""
+    return entry.kind in _ANNOUNCEMENT_OF and (entry.kind != "release" or bool(entry.evidence.get("why")))
 
 
 def _guards(entry: Entry) -> Sequence[str]:
