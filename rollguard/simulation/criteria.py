@@ -1,4 +1,4 @@
-"""Criteria of `advance`, for many rollouts at once, as far as they are simple comparisons, or proofs."""
+"""Criteria of `advance` and `fail`, for many rollouts at once, as far as they are comparisons, or proofs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rollguard import durations
 from rollguard.simulation.evidence import Bet
 from rollguard.simulation.reads import NoLawError, Traffic
 from rollguard.simulation.windows import Over, Rows, Truth
-from rollguard.spec.rollout import Criterion
+from rollguard.spec.rollout import Criterion, Failure
 from rollguard.spec.series import Series
 
 _NUMBER = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
@@ -94,9 +94,9 @@ class _Proof:
         """Forget nothing: the guard does."""
 
 
-def condition(criterion: Criterion, traffic: Traffic, bets: Mapping[str, Bet]) -> Condition:
+def condition(criterion: Criterion | Failure, traffic: Traffic, bets: Mapping[str, Bet]) -> Condition:
     """Return a criterion as it is simulated; raises NoLawError, which says why it is not."""
-    if criterion.not_worse is None:
+    if isinstance(criterion, Failure) or criterion.not_worse is None:
         return _Comparison(criterion.expr, traffic)
     if criterion.not_worse not in bets:
         raise NoLawError(f"{criterion.not_worse} is not simulated")

@@ -13,7 +13,13 @@ from rollguard.control.decide import decide
 from rollguard.conventions import ENABLED
 from rollguard.exporters.measures.betting import Array
 from rollguard.monitoring.alerts import GuardAlert
-from rollguard.monitoring.observation import CriterionObservation, GuardObservation, Observation, guards_of
+from rollguard.monitoring.observation import (
+    CriterionObservation,
+    GuardObservation,
+    Observation,
+    failures_of,
+    guards_of,
+)
 from rollguard.simulation.criteria import Condition, condition
 from rollguard.simulation.laws import Moment
 from rollguard.simulation.reads import NoLawError, Traffic
@@ -21,7 +27,7 @@ from rollguard.simulation.runs import Run, Scenario
 from rollguard.simulation.watching import Watch, Watches
 from rollguard.simulation.windows import Truth
 from rollguard.spec.guards import clear_for
-from rollguard.spec.rollout import Criterion, Rollout
+from rollguard.spec.rollout import Criterion, Failure, Rollout
 from rollguard.state import State, Transition
 
 BEGIN = 1_799_049_600.0
@@ -68,7 +74,8 @@ class Play:
         watches = Watches(rollout, self._traffic, labelled)
         self._watches = watches.watches
         self.not_simulated = watches.not_simulated
-        self._conditions = dict(self._criteria(watches))
+        self._criteria: Sequence[Criterion | Failure] = (*rollout.advance, *rollout.fail)
+        self._conditions = dict(self._simulated(watches))
         self._acting = [watch for watch in self._watches if watch.guard.action != "notify"]
         self._keys = iter(rng.integers(1, 2**63, 4096, dtype=np.uint64))
         self._positions = [*(stage.name for stage in rollout.stages), ENABLED]
@@ -115,8 +122,8 @@ class Play:
             self._close(row, number, looks * self._seconds)
         return self.runs
 
-    def _criteria(self, watches: Watches) -> Iterator[tuple[int, Condition]]:
-        for number, criterion in enumerate(self._rollout.advance):
+    def _simulated(self, watches: Watches) -> Iterator[tuple[int, Condition]]:
+        for number, criterion in enumerate(self._criteria):
             try:
                 yield number, condition(criterion, self._traffic, watches.bets)
             except NoLawError as error:
@@ -150,12 +157,10 @@ class Play:
 
     def _note_failures(self, at: float) -> None:
         for number, failed in self._failed.items():
-            counts = np.flatnonzero(
-                self._alive & ~self._held & self._in_stages(self._rollout.advance[number])
-            )
+            counts = np.flatnonzero(self._alive & ~self._held & self._in_stages(self._criteria[number]))
             failed[counts[~self._conditions[number].holds(counts)]] = at
 
-    def _in_stages(self, criterion: Criterion) -> Truth:
+    def _in_stages(self, criterion: Criterion | Failure) -> Truth:
         named = [criterion.stages is None or name in criterion.stages for name in self._positions]
         return np.asarray(np.array([*named[:-1], False])[self._position])
 
@@ -172,7 +177,7 @@ class Play:
                     sign ^= np.where(flag, bit, nothing)
         due = np.flatnonzero(self._due & ~self._held & self._alive)
         for (number, one), bit in zip(self._conditions.items(), self._criterion_bits, strict=True):
-            rows = due[self._in_stages(self._rollout.advance[number])[due]]
+            rows = due[self._in_stages(self._criteria[number])[due]]
             if len(rows):
                 sign[rows] ^= np.where(one.holds(rows), bit, nothing)
         windows = (self._rollout.clock, self._rollout.advance_in)
@@ -209,7 +214,10 @@ class Play:
         for watch in self._acting:
             if watch.guard.name in guards:
                 guards[watch.guard.name] = watch.seen(row, at)
-        criteria = tuple(self._criterion(row, number, state) for number in self._criteria_of(state.position))
+        found = [
+            (number, self._criterion(row, number, state)) for number in self._criteria_of(state.position)
+        ]
+        criteria = tuple(one for number, one in found if number < len(self._rollout.advance))
         broken = max((one.failed_at or 0.0 for one in criteria), default=0.0)
         counted = self._rollout.counted(state.counted(now), 1.0)
         passed = sum(end - max(begin, broken) for begin, end in counted if end > max(begin, broken))
@@ -218,18 +226,19 @@ class Play:
             newest=state.newest,
             guards=guards,
             criteria=criteria,
+            failures=tuple(one for number, one in found if number >= len(self._rollout.advance)),
             clock_seconds=passed,
             ahead=tuple(self._ahead(row, state)),
         )
 
     def _criteria_of(self, position: str) -> Iterator[int]:
         for number in self._conditions:
-            stages = self._rollout.advance[number].stages
+            stages = self._criteria[number].stages
             if position != ENABLED and (stages is None or position in stages):
                 yield number
 
     def _criterion(self, row: int, number: int, state: State) -> CriterionObservation:
-        criterion = self._rollout.advance[number]
+        criterion = self._criteria[number]
         holds = bool(self._conditions[number].holds(np.array([row]))[0])
         failed = self._failed.get(number)
         failed_at = BEGIN + float(failed[row]) if failed is not None and failed[row] else None
@@ -297,6 +306,9 @@ class Play:
         times = [] if left == 0 or state.held else [at + left]
         if stage and stage.deadline and not state.overdue:
             times.append(state.entered_at + stage.deadline.after - BEGIN)
+        if stage and stage.hold and failures_of(self._rollout, stage.name):
+            passed = sum(end - begin for begin, end in self._rollout.counted([(state.entered_at, now)], 1.0))
+            times.append(at + (state.extended + 1) * stage.hold - passed)
         for name in state.held:
             guard = self._rollout.guard(name)
             if guard is not None:

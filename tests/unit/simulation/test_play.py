@@ -77,6 +77,18 @@ def test_a_criterion_that_must_hold_throughout_begins_the_stage_anew() -> None:
     assert np.nanmedian(full) > 2.2 * HOUR
 
 
+def test_a_stage_that_fails_is_taken_back_when_its_hold_has_passed() -> None:
+    failure = {"name": "too many", "stages": ["half"], "expr": "wrong >= 0.05"}
+    laws = {**REQUESTS, "wrong": {"bad_of": "requests_total", "window": "30m"}}
+    quiet = {"alert": "Fails", **RISES, "action": "notify"}
+    runs = play(rollout(laws, quiet, fail=[failure]), 4, Scenario(), Scenario(0.2), rows=4)
+    for run in runs[::2]:
+        assert run.enabled == pytest.approx(3 * HOUR, abs=60)
+    for run in runs[1::2]:
+        assert run.rolled_back == pytest.approx(2 * HOUR, abs=60)
+        assert run.guard == "FAIL: half, by too many"
+
+
 def test_a_proof_delays_a_stage_until_the_bound_is_low_enough() -> None:
     proof = {"name": "no worse", "not_worse": "Worse", "margin": 0.03, "stages": ["canary", "half"]}
     healthy, worse = Scenario(), Scenario(0.03)
