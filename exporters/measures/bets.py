@@ -11,7 +11,7 @@ from rollguard.exporters.measures.betting import Array, Bet
 
 _POINTS = np.array([0.02, 0.04, 0.07, 0.12, 0.20, 0.35])
 _FACTORS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0])
-_SPLIT = np.array([1 / 2, 1 / 1.3, 1 / 1.1, 1.1, 1.3, 2.0])
+_SPLIT = np.array([1 / 1.35, 1 / 1.1, 1.1, 1.35])  # few, as each one costs
 _LAMBDAS = np.array([0.03, 0.06, 0.12, 0.25, 0.5])
 _CLIP = 3.0
 _SLOWER = (np.array([0.5, 0.25, 0.1, 0.05, 0.01]), np.array([1.25, 2.0, 4.0]))

@@ -503,7 +503,7 @@ _ODD = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.sampled_from(_places(_SHIPPED_DATA)[1:]), value=_ODD, drop=st.booleans())
 @example(place=("guards", 0, "alert"), value={}, drop=False)
 @example(place=("guards", 0, "with"), value=[], drop=False)
@@ -529,7 +529,7 @@ def test_no_change_of_a_rollout_brings_anything_but_problems(
     assert problems != ()
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=120) | st.text(max_size=120).map(lambda text: f"rollout: {text}".encode()))
 def test_no_bytes_bring_anything_but_problems(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "fuzz.yaml"
