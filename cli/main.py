@@ -52,11 +52,11 @@ COMMANDS = {
     "dashboards": ("dashboards.dashboards", "Make Grafana's dashboards from the rollouts."),
     "schema": ("files.schema", "Print the JSON schema of a rollout file, for editors."),
     "up": (
-        "run.up",
+        "up.up",
         "Run exporters, Prometheus, Alertmanager and the control plane on this machine, until Ctrl-C.",
     ),
     "serve": (
-        "run.serve",
+        "serve.serve",
         "Run the control plane: takes notifications, decides, keeps the ledger, serves the flags.",
     ),
     "export": ("export.export", "Run an exporter: turns what a service writes into metrics for Prometheus."),
@@ -97,7 +97,7 @@ COMMANDS = {
         "archive.archive",
         "Move the ledger's oldest entries into a file of JSON lines, with their hashes.",
     ),
-    "completion": ("run.completion", "Print the completion script for a shell."),
+    "completion": ("completion.completion", "Print the completion script for a shell."),
 }
 """Module and function of each command, and the first sentence of its help."""
 

@@ -73,14 +73,24 @@ LEAVES = [command for command in COMMANDS if not any(other[:-1] == command for o
 # Start
 
 
-def test_a_command_imports_what_it_needs_and_no_more() -> None:
-    code = (
-        "import sys; from rollguard.cli.main import cli; cli.get_command(None, 'export'); print(*sys.modules)"
-    )
+@pytest.mark.parametrize(
+    ("command", "needed", "others"),
+    [
+        (
+            "export",
+            "rollguard.exporters.screener.exporter",
+            {"rollguard.generators", "starlette", "httpx", "redis"},
+        ),
+        ("serve", "starlette", {"rollguard.generators", "rollguard.exporters", "numpy"}),
+    ],
+)
+def test_a_command_imports_what_it_needs_and_no_more(command: str, needed: str, others: set[str]) -> None:
+    taken = f"from rollguard.cli.main import cli; cli.get_command(None, '{command}')"
+    code = f"{taken}; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "rollguard.exporters.screener.exporter" in loaded
-    assert not loaded & {"rollguard.generators", "starlette", "httpx", "redis"}
+    assert needed in loaded
+    assert not loaded & others
 
 
 # Help
