@@ -41,7 +41,12 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["in an empty folder", "beside folders of the same names"])
+@pytest.fixture(
+    params=[
+        pytest.param("in an empty folder", marks=pytest.mark.slow),
+        "beside folders of the same names",
+    ]
+)
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param != "in an empty folder":
         for name in (*FOLDERS, "demo"):

@@ -234,7 +234,7 @@ class TwoPlanes(Lifecycle):
 
 
 _SHORT = settings(
-    max_examples=15, stateful_step_count=30, deadline=None, derandomize=True, phases=[Phase.generate]
+    max_examples=8, stateful_step_count=30, deadline=None, derandomize=True, phases=[Phase.generate]
 )
 TestLifecycle, TestTwoPlanes = Lifecycle.TestCase, TwoPlanes.TestCase
 TestLifecycle.settings = TestTwoPlanes.settings = _SHORT

@@ -475,6 +475,7 @@ def test_the_tests_of_a_new_rollout_pass(
     assert (result.exit_code, "FAIL" in result.output) == (0, False), result.output
 
 
+@pytest.mark.slow  # those of each template are above
 def test_the_tests_of_a_rollout_pass_at_a_time_scale(binary: str, write: Write, shipped: Rollout) -> None:
     results = test_runs.run_tests(write(shipped, Timing(60.0)))
     assert [result.output for result in results if not result.passed] == []
