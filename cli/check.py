@@ -24,7 +24,7 @@ from rollguard.errors import FileProblemsError, Problem
 from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.generators import checks
 from rollguard.generators.alertmanager.receivers import Routing, load_routing
-from rollguard.generators.checks import metrics, routes, rules
+from rollguard.generators.checks import false_rates, metrics, routes, rules
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.generators.tools import amtool
 from rollguard.metric import Metric
@@ -42,6 +42,7 @@ class _Result:
     findings: list[Finding] = field(default_factory=list)
     rollouts: list[Rollout] = field(default_factory=list)
     routes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    false_rates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def add(self, check: str, problems: Iterable[Problem]) -> None:
         self.findings += (Finding(check, "error", problem) for problem in sorted(problems))
@@ -139,6 +140,7 @@ def _run(
         found = context(checked, Path(folder))
         try:
             result.findings += checks.run(found)
+            result.false_rates = {one.name: false_rates.as_data(one) for one in found.rollouts}
         except FileProblemsError as error:  # of a file of Alertmanager that cannot be read
             result.add(routes.NAME, error.problems)
         if not any(
@@ -215,4 +217,5 @@ def _plain(result: _Result) -> dict[str, Any]:
             for finding in result.findings
         ],
         "routes": result.routes,
+        "false_rates": result.false_rates,
     }

@@ -10,6 +10,7 @@ from rollguard.generators.checks import (
     conventions,
     coverage,
     drift,
+    false_rates,
     falsifiable,
     metrics,
     routes,
@@ -32,7 +33,7 @@ CHECKS: Mapping[str, Callable[[CheckContext], Iterator[Finding]]] = MappingProxy
         module.NAME: module.check
         for module in (
             rules, falsifiable, metrics, variants, units, timing, versions, conventions,
-            stages, runbooks, routes, coverage, budget, drift,
+            stages, runbooks, routes, coverage, budget, false_rates, drift,
         )
     }
 )  # fmt: skip

@@ -81,6 +81,10 @@ class Bet:
         totals = self._totals[rows]
         return np.asarray(difference(totals[:, :, 1], totals[:, :, 0], sign * values)[2])
 
+    def likelihood(self, share: float) -> float | None:
+        """Return None: its alpha is what counts, over a whole run."""
+        return None
+
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""
         self._evidence = _kept(self._evidence, rows)

@@ -10,6 +10,7 @@ import numpy as np
 
 from rollguard.exporters.measures.betting import Array
 from rollguard.simulation.laws import Moment
+from rollguard.simulation.likelihoods import greater_share, more_events, normal_above
 from rollguard.simulation.reads import NoLawError, Read, Traffic
 from rollguard.simulation.windows import Over, Rows, Truth
 from rollguard.spec.rollout import Guard
@@ -25,6 +26,13 @@ class Formula(Protocol):
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""
 
+    def likelihood(self, share: float) -> float | None:
+        """Return how likely it begins to hold at one look while all is well, at most; None: nobody knows.
+
+        Args:
+            share: of the new variant, 0-1.
+        """
+
 
 class _Share:
     """A part of events in all events of a window, against limits."""
@@ -35,7 +43,7 @@ class _Share:
     ) -> None:  # fmt: skip
         self._part, self._parts = traffic.increase(part, window)
         self._every, self._all = traffic.increase(every, window)
-        self._least, self._below, self._above = least, below, above
+        self._least, self._below, self._above, self._window = least, below, above, window
 
     def look(self, moment: Moment) -> tuple[Truth, Truth]:
         part, every = self._parts.add(self._part.gained()), self._all.add(self._every.gained())
@@ -52,12 +60,21 @@ class _Share:
         self._parts.keep(rows)
         self._all.keep(rows)
 
+    def likelihood(self, share: float) -> float | None:
+        bad, good = self._every.means(share, self._window)
+        if self._part.arms != self._every.arms or not self._every.stream.is_independent:
+            return None
+        part, rest = (bad, good) if self._part.outcome == "bad" else (good, bad)
+        above = 0.0 if self._above is None else greater_share(part, rest, self._above, self._least)
+        below = 0.0 if self._below is None else greater_share(rest, part, 1 - self._below, self._least)
+        return above + below
+
 
 class _Rise:
     """A counter's increase above a limit."""
 
     def __init__(self, traffic: Traffic, read: Read, window: float, limit: float) -> None:
-        self._limit = limit
+        self._limit, self._window = limit, window
         self._read, self._increase = traffic.increase(read, window)
 
     def look(self, moment: Moment) -> tuple[Truth, Truth]:
@@ -66,6 +83,12 @@ class _Rise:
 
     def keep(self, rows: Rows) -> None:
         self._increase.keep(rows)
+
+    def likelihood(self, share: float) -> float | None:
+        if not self._read.stream.is_independent:
+            return None
+        limit = self._limit - 1e-9 if self._limit > 0 else 0.0  # what reaches a limit is a little above it
+        return more_events(sum(self._read.means(share, self._window)), limit)
 
 
 class _Level:
@@ -81,6 +104,7 @@ class _Level:
         self._delta = given.get("delta_ratio")
         aggregate, window = given.get("aggregate", "average"), given["window"] or 0.0
         aggregate = aggregate if window else "last"
+        self._aggregate = aggregate
         self._coarse = window > 0 and not traffic.is_fine(window)
         step = traffic.seconds_of(not self._coarse)
         self._over = Over(traffic.rows, aggregate, window, step)
@@ -105,6 +129,18 @@ class _Level:
     def keep(self, rows: Rows) -> None:
         self._over.keep(rows)
         self._base_over.keep(rows)
+
+    def likelihood(self, share: float) -> float | None:
+        """An average is nearer to the mean than a value; of a maximum, only a new value matters."""
+        law = self._gauge.law
+        if self._baseline is not None or law.mean is None or law.swing or self._aggregate == "deviation":
+            return None
+        found = 0.0
+        for sign, limit in self._limits:
+            beyond = (limit - law.mean) * (-1 if sign in ("below", "at_most") else 1)
+            chance = normal_above(beyond / law.deviation) if law.deviation else float(beyond < 0)
+            found += chance if beyond > 0 or self._aggregate == "last" else 1.0
+        return found
 
     def _samples(self, values: Array) -> Array:
         return values[-1:] if self._coarse else values

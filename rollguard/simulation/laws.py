@@ -99,6 +99,20 @@ class Stream:
         """Events of both variants."""
         return float(self.law.per_minute or 0.0)
 
+    @property
+    def is_independent(self) -> bool:
+        """Whether events come one by one, always alike."""
+        return not self.law.correlation and not self.law.swing
+
+    @property
+    def chance_of_last(self) -> float:
+        """The chance of the last outcome: a bad one, or one beyond the last edge."""
+        if self.law.bad is not None:
+            return float(self.law.bad)
+        if not self.edges:
+            return 0.0
+        return 1 - float(np.interp(_standardised(self.law, self.edges)[-1], _GRID, _NORMAL))
+
     def draw(self, moment: Moment) -> None:
         """Draw `counts`: shape (samples, 2 arms: old and new, outcomes, rows)."""
         old, new = self._chances(moment)
@@ -155,6 +169,8 @@ class Stream:
 class Gauge(Protocol):
     """A gauge that is read at each sample."""
 
+    law: Law
+
     def draw(self, moment: Moment) -> None:
         """Draw `values`, shape (samples, rows); NaN stands for no sample."""
 
@@ -170,13 +186,13 @@ class NormalGauge:
     """A gauge that wanders about its mean."""
 
     def __init__(self, law: Law, rows: int, rng: np.random.Generator) -> None:
-        self._law, self.values = law, np.zeros((1, rows))
+        self.law, self.values = law, np.zeros((1, rows))
         self._shared = _Shared(rows, law.memory, rng)
 
     def draw(self, moment: Moment) -> None:
         """Draw the samples since the look before."""
-        mean = float(self._law.mean or 0.0) + self._law.swing * moment.tide
-        size, step = self._law.deviation or 0.0, moment.seconds / moment.parts
+        mean = float(self.law.mean or 0.0) + self.law.swing * moment.tide
+        size, step = self.law.deviation or 0.0, moment.seconds / moment.parts
         self.values = np.stack([mean + size * self._shared.step(step) for _ in range(moment.parts)])
 
     def keep(self, rows: Rows) -> None:

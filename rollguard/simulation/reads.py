@@ -46,6 +46,12 @@ class Read:
     outcome: Outcome = "all"
     fine: bool = False
 
+    def means(self, share: float, seconds: float) -> tuple[float, float]:
+        """Return how many bad and how many other events there are in so much time, on average."""
+        arms = sum((1 - share, share)[arm] for arm in self.arms)
+        every, bad = self.stream.per_minute / 60 * seconds * arms, self.stream.chance_of_last
+        return every * bad, every * (1 - bad)
+
     def gained(self) -> Array:
         """Return the events since the sample before, shape (samples, rows)."""
         counts = self.stream.counts[:, self.arms[0] : self.arms[-1] + 1]
@@ -75,6 +81,13 @@ class Traffic:
         self._pairs = [*_declared_arms(rollout), (_variant("exposed"), _variant("unexposed"))]
         self._streams: dict[tuple[str, tuple[float, ...] | None, bool], Stream] = {}
         self._gauges: dict[str, Gauge] = {}
+        self._means: set[str] = set()
+
+    @property
+    def used(self) -> dict[str, Law]:
+        """The laws that something reads, by their keys."""
+        keys = {*(key for key, *_ in self._streams), *self._gauges, *self._means}
+        return {key: law for key, law in self._laws.items() if key in keys}
 
     def seconds_of(self, fine: bool) -> float:
         """Return the seconds between two samples of what is read finely, or once a look."""
@@ -127,6 +140,7 @@ class Traffic:
         key, law = self._law(series)
         if law.mean is None:
             raise NoLawError(f"no mean in the law for {key}")
+        self._means.add(key)
         return float(law.mean)
 
     def finely(self, read: Read, window: float) -> Read:
@@ -200,7 +214,7 @@ class _CountedGauge:
     """A gauge that counts events: since the stage began, or of a window."""
 
     def __init__(self, law: Law, traffic: Traffic, every: Read) -> None:
-        self._law = law
+        self.law = law
         every = traffic.finely(every, law.window)
         part: Outcome = "bad" if law.bad_of is not None else "good" if law.good_of is not None else "all"
         self._reads = (every, replace(every, outcome=part))
@@ -220,8 +234,8 @@ class _CountedGauge:
                 since + more.cumsum(axis=0) for since, more in zip(self._since, gained, strict=True)
             )
             self._since = np.stack([every[-1], part[-1]])
-        share = part if self._law.number_of else part / np.where(every > 0, every, np.nan)
-        self.values = share if self._law.least <= 1 else np.where(every >= self._law.least, share, np.nan)
+        share = part if self.law.number_of else part / np.where(every > 0, every, np.nan)
+        self.values = share if self.law.least <= 1 else np.where(every >= self.law.least, share, np.nan)
 
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""

@@ -81,6 +81,11 @@ class Watch:
             return GuardObservation("waiting", silent_seconds=at - float(self._judged_at[row]))
         return GuardObservation("armed", clear_seconds=at - float(self._false_since[row]))
 
+    def likelihood(self, share: float) -> float | None:
+        """Return how likely a healthy release breaches it anew at one look, at most; None: nobody knows."""
+        known = [one.likelihood(share) for one in self._conditions]
+        return None if None in known else sum(one for one in known if one is not None)
+
     def begin_again(self, rows: Truth) -> None:
         """Begin the evidence anew where a hold has ended."""
         for one in self._conditions:

@@ -303,7 +303,10 @@ class Rollback(Model):
     cooldown: Duration = Field(900.0, description="Delays the next start or promotion; never a rollback.")
     within: Duration = Field(60.0, gt=0, description="From breach to flag off, at most.")
     false_budget: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.01, description="How likely guards by evidence may ever roll a healthy run back, together."
+        0.01, description="How likely guards may roll a healthy run back until it is enabled, together."
+    )
+    enabled_budget: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.01, description="How likely they may in a week after that, together."
     )
 
 

@@ -7,8 +7,12 @@ from typing import Any
 
 from rollguard.spec.rollout import Rollout
 
-RISES = {"use": "increases", "with": {"metric": "failures_total", "window": "10m"}, "severity": "warning"}
-WORSE = {
+RISES: Mapping[str, Any] = {
+    "use": "increases",
+    "with": {"metric": "failures_total", "window": "10m"},
+    "severity": "warning",
+}
+WORSE: Mapping[str, Any] = {
     "alert": "Worse", "use": "compare", "severity": "critical", "action": "rollback",
     "with": {"bad": 'requests_total{code="500"}', "total": "requests_total", "cluster": "none"},
     "stages": ["canary", "half"],

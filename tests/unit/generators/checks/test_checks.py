@@ -66,6 +66,8 @@ targets:
         fallback: {mode: old}
         canary: {mode: new}
         full: {mode: new}
+traffic:
+  error_ratio: {mean: 0.001}
 """
 OFFERED = (
     Metric("error_ratio", "gauge", "Errors.", ("route",), "ratio"),
