@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from demo import samples
 from rollguard.cli.main import cli
 from rollguard.generators.tools import binaries
-from rollguard.monitoring.queries import within
+from rollguard.monitoring.queries import measured, within
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
 from tests.factories import ROOT
@@ -246,6 +246,21 @@ def test_healthy_samples_meet_every_criterion(
     assert rollout.scrape.exporter is not None
     unmet = failing(rollout, shown[rollout.scrape.exporter.kind], tmp_path, promtool)
     assert unmet == {one.name for one in rollout.advance if one.name in UNMET}
+
+
+@pytest.mark.parametrize("name", [name for name, rollout in ROLLOUTS.items() if rollout.fail])
+def test_healthy_samples_fail_no_stage(
+    name: str, shown: dict[str, str], tmp_path: Path, need_binary: Callable[[binaries.Binary], str]
+) -> None:
+    rollout, promtool = ROLLOUTS[name], need_binary(binaries.PROMTOOL)
+    assert rollout.scrape.exporter is not None
+    text = shown[rollout.scrape.exporter.kind]
+    none = [{"expr": within(one.expr, rollout.name)} for one in rollout.fail]
+    code, said = told(rollout, text, none, tmp_path, promtool)
+    assert code == 0, said
+    some = [{"expr": f"count({measured(within(one.expr, rollout.name))})"} for one in rollout.fail]
+    _, said = told(rollout, text, some, tmp_path, promtool)
+    assert said.count("got:") == len(some), said
 
 
 def test_few_samples_meet_no_criterion_that_judges_them(
