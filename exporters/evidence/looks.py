@@ -15,7 +15,7 @@ from rollguard.exporters.evidence.evaluator import PROCESS_START, Look
 from rollguard.exporters.evidence.judged import Judged
 from rollguard.exporters.measures.evidence import EVENTS, LEFT_OUT, START
 from rollguard.exporters.sources.interface import Reading
-from rollguard.monitoring.prometheus import Prometheus, PrometheusError, Sample
+from rollguard.monitoring.prometheus import Prometheus, PrometheusError, QueryRefusedError, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class LookSource:
         self._prometheus.close()
 
     def _looks(self, at: float) -> dict[str, Look]:
-        """Return the looks of one moment; each selector is asked for once."""
+        """Return the looks of one moment; what is refused of one rollout keeps no other from being judged."""
         runs = self._by_rollout(RUN_METRIC, at)
         planes = self._by_rollout(STAGE_METRIC, at)
         held = self._by_rollout(f"{GUARD_HELD_METRIC} == 1", at)
@@ -98,15 +98,22 @@ class LookSource:
                 run=0 if run is None and name not in planes else run,
                 held=frozenset(found.labels.get(GUARD_LABEL, "") for found in held.get(name, ())),
             )
-            for series in {str(one) for guard in guards for one in guard.selected.values()}:
-                look.samples[series] = self._prometheus.query(series, at=at)
-            look.starts = [
-                Sample(sample.labels, sample.value * self._scale)
-                for sample in self._prometheus.query(_starts(name, guards), at=at)
-            ]
-            look.left_out = _left_out(self._prometheus.query(_events(name), at=at))
+            try:
+                self._fill(look, name, guards, at)
+            except QueryRefusedError as error:
+                look.error = f"Prometheus refuses a query: {error}"
             looks[name] = look
         return looks
+
+    def _fill(self, look: Look, name: str, guards: Sequence[Judged], at: float) -> None:
+        """Ask for a rollout's counters, each selector once, and for when they began."""
+        for series in {str(one) for guard in guards for one in guard.selected.values()}:
+            look.samples[series] = self._prometheus.query(series, at=at)
+        look.starts = [
+            Sample(sample.labels, sample.value * self._scale)
+            for sample in self._prometheus.query(_starts(name, guards), at=at)
+        ]
+        look.left_out = _left_out(self._prometheus.query(_events(name), at=at))
 
     def _by_rollout(self, query: str, at: float) -> dict[str, list[Sample]]:
         found: dict[str, list[Sample]] = {}
