@@ -22,8 +22,8 @@ Arms: TypeAlias = tuple[int, ...]
 
 BOTH: Arms = (0, 1)
 _BY_NAME: dict[str, Arms] = {"canary": (1,), "baseline": (0,)}
-_FINE_STEPS = 480
-"""Windows of more samples are looked at once a look."""
+_FINE_SECONDS = 1800.0
+"""What counts for longer, or since the stage began, is looked at once a look, which changes little."""
 
 
 class NoLawError(Exception):
@@ -94,8 +94,8 @@ class Traffic:
         return self.step if fine else self.step * self.parts
 
     def is_fine(self, window: float) -> bool:
-        """Return whether each sample of a window counts."""
-        return window / self.step <= _FINE_STEPS
+        """Return whether each sample of a window counts, rather than one a look."""
+        return 0 < window < _FINE_SECONDS
 
     def stream(
         self, series: Series, edges: tuple[float, ...] | None = None, *, higher_is_worse: bool = False
