@@ -12,8 +12,7 @@ from typing import Any
 from rollguard.conventions import ENABLED
 from rollguard.durations import parse
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
-from rollguard.simulation import false_rates
-from rollguard.simulation.false_rates import Rate
+from rollguard.simulation.false_rates import Rate, Subject
 from rollguard.spec.fields import Value
 from rollguard.spec.guards import window
 from rollguard.spec.rollout import BY_EVIDENCE, Guard, Rollout
@@ -89,17 +88,18 @@ def as_data(rollout: Rollout) -> dict[str, Any]:
 
 
 def _rate(rollout: Rollout, guard: Guard) -> FalseRate:
-    if why := false_rates.unknown(rollout, guard):
-        return FalseRate(guard.name, unknown=why)
+    subject = Subject(rollout, guard)
+    if subject.unknown:
+        return FalseRate(guard.name, unknown=subject.unknown)
     chance = least = 0.0
     for stage in rollout.stages:
         if stage.hold and guard.armed_in(stage.name):
-            rate = _measured(rollout, guard, stage.share / 100, stage.hold)
+            rate = _measured(subject, stage.share / 100, stage.hold)
             chance += rate.chance(stage.hold)
             least += rate.least_chance(stage.hold)
     week = least_week = 0.0
     if guard.armed_in(ENABLED):
-        rate = _measured(rollout, guard, rollout.stages[-1].share / 100, WEEK_SECONDS)
+        rate = _measured(subject, rollout.stages[-1].share / 100, WEEK_SECONDS)
         week, least_week = rate.chance(WEEK_SECONDS), rate.least_chance(WEEK_SECONDS)
     return FalseRate(guard.name, min(1.0, chance), week, "", (min(1.0, least), least_week))
 
@@ -180,15 +180,15 @@ def _most(rollout: Rollout, guard: Guard) -> float:
 _KNOWN: dict[str, Rate] = {}
 
 
-def _measured(rollout: Rollout, guard: Guard, share: float, seconds: float) -> Rate:
+def _measured(subject: Subject, share: float, seconds: float) -> Rate:
     """Return what was measured before, here or by another run of the command; or measure."""
-    digest = false_rates.digest(rollout, guard, share, seconds)
+    digest = subject.digest(share, seconds)
     if digest not in _KNOWN:
         path = _folder() / f"{digest}.json"
         try:
             _KNOWN[digest] = Rate(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
-            _KNOWN[digest] = false_rates.measure(rollout, guard, share, seconds)
+            _KNOWN[digest] = subject.measure(share, seconds)
             _keep(path, asdict(_KNOWN[digest]))
     return _KNOWN[digest]
 

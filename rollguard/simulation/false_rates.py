@@ -6,18 +6,17 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from rollguard.simulation.laws import Moment
 from rollguard.simulation.reads import Traffic
-from rollguard.simulation.watching import Watch, Watches
+from rollguard.simulation.watching import Watches
 from rollguard.spec.guards import window
 from rollguard.spec.rollout import Guard, Rollout
 
 _VERSION = 1
-_ROWS, _BLOCK_LOOKS, _MOST_BLOCKS = 4000, 150, 4
+_ROWS, _LOOKS = 4000, 600
 _COHORT_ROWS, _COHORT_LOOKS = 2000, 300
 _FINENESS = 10.0
 """Looks in the shortest window of a guard."""
@@ -53,93 +52,82 @@ class Rate:
         return -math.expm1(-self.least * seconds)
 
 
-def unknown(rollout: Rollout, guard: Guard) -> str:
-    """Return why a guard cannot be measured, in few words; nothing where it can."""
-    return _watched(rollout, guard, 1, 60.0)[1].not_simulated.get(guard.name, "")
-
-
-def digest(rollout: Rollout, guard: Guard, share: float, seconds: float) -> str:
-    """Return what `measure` depends on, as a fingerprint; arguments as there."""
-    traffic, _ = _watched(rollout, guard, 1, 60.0)
-    lasts = seconds if _is_cohort(traffic) else 0.0
-    given = {
-        "version": _VERSION,
-        "guard": guard.model_dump(mode="json", include={"use", "with_", "for_"}),
-        "laws": {key: law.model_dump(mode="json") for key, law in traffic.used.items()},
-        "interval": rollout.scrape.interval,
-        "share": share,
-        "seconds": lasts,
-    }
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def measure(rollout: Rollout, guard: Guard, share: float, seconds: float) -> Rate:
-    """Return how often a guard fires in a stage while all is well.
+class Subject:
+    """A guard by threshold, and the laws of what it reads.
 
     Args:
         rollout: its file, with the laws.
-        guard: which has a law.
-        share: of the new variant, 0-1.
-        seconds: how long the stage lasts, which matters where a gauge begins with it.
+        guard: itself.
     """
-    traffic, watches = _watched(rollout, guard, 1, 60.0)
-    step = _step(rollout, guard, traffic)
-    rarely = watches.watches[0].likelihood(share)
-    if rarely is not None and rarely * _WEEK_SECONDS / rollout.scrape.interval < _RARE:
-        return Rate(rarely / rollout.scrape.interval, 0.0, bounded=True)
-    if _is_cohort(traffic):
-        step = max(step, seconds / _COHORT_LOOKS)
-        return _Measured(rollout, guard, share, step, _COHORT_ROWS).play(math.ceil(seconds / step), 0)
-    before = math.ceil(max([guard.for_ + window(guard), *_windows(traffic)]) / step)
-    return _Measured(rollout, guard, share, step, _ROWS).play(_BLOCK_LOOKS * _MOST_BLOCKS, before)
 
+    def __init__(self, rollout: Rollout, guard: Guard) -> None:
+        self._rollout = rollout
+        self._guard = guard.model_copy(update={"scope": None, "clock": None})
+        self._traffic, self._watches = self._watched(1, 60.0)
 
-class _Measured:
-    """Many rollouts that stay in a stage."""
+    @property
+    def unknown(self) -> str:
+        """Why it cannot be measured, in few words; empty where it can."""
+        return self._watches.not_simulated.get(self._guard.name, "")
 
-    def __init__(self, rollout: Rollout, guard: Guard, share: float, step: float, rows: int) -> None:
-        self._traffic, watches = _watched(rollout, guard, rows, step)
-        self._watch: Watch = watches.watches[0]
-        self._watch.armed_at[:] = True
-        self._step, self._share, self._rows = step, np.full(rows, share), rows
+    def digest(self, share: float, seconds: float) -> str:
+        """Return what `measure` depends on, as a fingerprint; arguments as there."""
+        given = {
+            "version": _VERSION,
+            "guard": self._guard.model_dump(mode="json", include={"use", "with_", "for_"}),
+            "laws": {key: law.model_dump(mode="json") for key, law in self._traffic.used.items()},
+            "interval": self._rollout.scrape.interval,
+            "share": share if self._traffic.share_matters else 0.0,
+            "seconds": seconds if self._is_cohort else 0.0,
+        }
+        return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:32]
 
-    def play(self, looks: int, before: int) -> Rate:
+    def measure(self, share: float, seconds: float) -> Rate:
+        """Return how often it fires in a stage while all is well.
+
+        Args:
+            share: of the new variant, 0-1.
+            seconds: how long the stage lasts, which matters where a gauge begins with it.
+        """
+        interval = self._rollout.scrape.interval
+        rarely = self._watches.watches[0].likelihood(share)
+        if rarely is not None and rarely * _WEEK_SECONDS / interval < _RARE:
+            return Rate(rarely / interval, 0.0, bounded=True)
+        spans = [window(self._guard), self._guard.for_]
+        spans += [span for law in self._traffic.used.values() for span in (law.window, law.memory)]
+        # As often as the rules are evaluated, or less often where all windows are long.
+        step = max(interval, min(filter(None, spans), default=0.0) / _FINENESS)
+        if self._is_cohort:
+            step = max(step, seconds / _COHORT_LOOKS)
+            return self._played(share, step, _COHORT_ROWS, math.ceil(seconds / step), 0)
+        before = math.ceil((max(spans) + self._guard.for_) / step)
+        return self._played(share, step, _ROWS, _LOOKS, before)
+
+    @property
+    def _is_cohort(self) -> bool:
+        """Whether a gauge begins with the stage."""
+        return any(law.source and not law.like and not law.window for law in self._traffic.used.values())
+
+    def _watched(self, rows: int, step: float) -> tuple[Traffic, Watches]:
+        traffic = Traffic(self._rollout, rows, np.random.default_rng(1), step, 1)
+        return traffic, Watches(self._rollout, traffic, guards=(self._guard,))
+
+    def _played(self, share: float, step: float, rows: int, looks: int, before: int) -> Rate:
         """Return how often it fires in so many looks, after some that fill the windows."""
-        never, nowhere = np.zeros(self._rows), np.zeros(self._rows, dtype=np.int64)
-        fired, seconds = np.zeros(self._rows, dtype=np.bool_), 0.0
+        traffic, watches = self._watched(rows, step)
+        watch = watches.watches[0]
+        watch.armed_at[:] = True
+        never, nowhere, shares = np.zeros(rows), np.zeros(rows, dtype=np.int64), np.full(rows, share)
+        fired, seconds = np.zeros(rows, dtype=np.bool_), 0.0
         for look in range(1, before + looks + 1):
-            entered = np.full(self._rows, look == 1)
-            moment = Moment(look * self._step, self._step, 1, self._share, never, entered)
-            self._traffic.draw(moment)
-            self._watch.look(moment, nowhere, moment.at)
-            if look <= before:
-                continue
-            seconds += self._step * float(self._rows - fired.sum())
-            fired |= self._watch.fired
-            if (look - before) % _BLOCK_LOOKS == 0 and fired.sum() >= _ENOUGH and before:
+            moment = Moment(look * step, step, 1, shares, never, np.full(rows, look == 1))
+            traffic.draw(moment)
+            watch.look(moment, nowhere, moment.at)
+            if look > before:
+                seconds += step * float(rows - fired.sum())
+                fired |= watch.fired
+            if before and fired.sum() >= _ENOUGH:
                 break
         events = int(fired.sum())
         least = max(0.0, events - _SIGMAS * math.sqrt(events))
         return Rate(events / seconds, least / seconds)
-
-
-def _watched(rollout: Rollout, guard: Guard, rows: int, step: float) -> tuple[Traffic, Watches]:
-    alone = rollout.model_copy(update={"guards": (guard,), "clock": None})
-    traffic = Traffic(alone, rows, np.random.default_rng(1), step, 1)
-    return traffic, Watches(alone, traffic, only=frozenset({guard.name}))
-
-
-def _is_cohort(traffic: Traffic) -> bool:
-    """Return whether a gauge begins with the stage."""
-    return any(law.source and not law.like and not law.window for law in traffic.used.values())
-
-
-def _windows(traffic: Traffic) -> list[float]:
-    laws: list[Any] = list(traffic.used.values())
-    return [seconds for law in laws for seconds in (law.window, law.memory) if seconds]
-
-
-def _step(rollout: Rollout, guard: Guard, traffic: Traffic) -> float:
-    """Return the seconds between two looks: as the rules are evaluated, or fewer where windows are long."""
-    spans = [seconds for seconds in (window(guard), guard.for_, *_windows(traffic)) if seconds]
-    return max(rollout.scrape.interval, min(spans, default=0.0) / _FINENESS)

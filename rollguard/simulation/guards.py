@@ -10,7 +10,7 @@ import numpy as np
 
 from rollguard.exporters.measures.betting import Array
 from rollguard.simulation.laws import Moment
-from rollguard.simulation.likelihoods import greater_share, more_events, normal_above
+from rollguard.simulation.likelihoods import greater_share, more_events
 from rollguard.simulation.reads import NoLawError, Read, Traffic
 from rollguard.simulation.windows import Over, Rows, Truth
 from rollguard.spec.rollout import Guard
@@ -88,7 +88,8 @@ class _Rise:
         if not self._read.stream.is_independent:
             return None
         limit = self._limit - 1e-9 if self._limit > 0 else 0.0  # what reaches a limit is a little above it
-        return more_events(sum(self._read.means(share, self._window)), limit)
+        bad, good = self._read.means(share, self._window)
+        return more_events(bad if self._read.outcome == "bad" else bad + good, limit)
 
 
 class _Level:
@@ -132,14 +133,21 @@ class _Level:
 
     def likelihood(self, share: float) -> float | None:
         """An average is nearer to the mean than a value; of a maximum, only a new value matters."""
-        law = self._gauge.law
-        if self._baseline is not None or law.mean is None or law.swing or self._aggregate == "deviation":
+        base = self._baseline.law if self._baseline is not None else None
+        if base is not None and (base.mean is None or base.deviation or base.swing):
             return None
+        usual = 1.0 if base is None else float(base.mean or 0.0)
         found = 0.0
         for sign, limit in self._limits:
-            beyond = (limit - law.mean) * (-1 if sign in ("below", "at_most") else 1)
-            chance = normal_above(beyond / law.deviation) if law.deviation else float(beyond < 0)
-            found += chance if beyond > 0 or self._aggregate == "last" else 1.0
+            edge = limit * usual if self._delta is None else usual + limit
+            chance = self._gauge.likelihood(edge, sign in ("above", "at_least"), share)
+            if (
+                chance is None
+                or self._aggregate == "deviation"
+                or (chance > 0.5 and self._aggregate != "last")
+            ):
+                return None
+            found += chance
         return found
 
     def _samples(self, values: Array) -> Array:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from rollguard.exporters.measures.betting import Array
+from rollguard.simulation.likelihoods import normal_above
 from rollguard.simulation.windows import Rows, Truth
 from rollguard.spec.traffic import Law
 
@@ -181,6 +182,9 @@ class Gauge(Protocol):
     def values(self) -> Array:
         """The samples since the look before."""
 
+    def likelihood(self, limit: float, above: bool, share: float) -> float | None:
+        """Return how likely a value is beyond a limit, at most; None: nobody knows."""
+
 
 class NormalGauge:
     """A gauge that wanders about its mean."""
@@ -199,6 +203,13 @@ class NormalGauge:
         """Forget the other rollouts."""
         self.values = self.values[:, rows]
         self._shared.keep(rows)
+
+    def likelihood(self, limit: float, above: bool, share: float) -> float | None:
+        """Return how likely a value is beyond a limit; share: of the new variant."""
+        if self.law.swing:
+            return None
+        beyond = (limit - float(self.law.mean or 0.0)) * (1 if above else -1)
+        return normal_above(beyond / self.law.deviation) if self.law.deviation else float(beyond < 0)
 
 
 def _two(bad: Array) -> Array:

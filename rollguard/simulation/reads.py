@@ -10,6 +10,7 @@ import numpy as np
 from rollguard.conventions import VARIANT_LABEL
 from rollguard.exporters.measures.betting import Array
 from rollguard.simulation.laws import Gauge, Moment, NormalGauge, Stream
+from rollguard.simulation.likelihoods import greater_share, more_events
 from rollguard.simulation.windows import Increase, Rows
 from rollguard.spec.rollout import Rollout
 from rollguard.spec.series import Series
@@ -82,6 +83,7 @@ class Traffic:
         self._streams: dict[tuple[str, tuple[float, ...] | None, bool], Stream] = {}
         self._gauges: dict[str, Gauge] = {}
         self._means: set[str] = set()
+        self.share_matters = False
 
     @property
     def used(self) -> dict[str, Law]:
@@ -125,8 +127,15 @@ class Traffic:
         return Read(stream, self.arms(part), outcome), Read(stream, self.arms(total))
 
     def counter(self, series: Series) -> Read:
-        """Return all events of a counter; raises NoLawError."""
-        return Read(self.stream(series), self.arms(series))
+        """Return the events of a counter; raises NoLawError.
+
+        Where only the whole counter has a law, a matcher of anything but an arm means the bad ones.
+        """
+        stream, own = self.stream(series), str(replace(series, matchers=series.own_matchers))
+        of_arms = {matcher[0] for pair in self._pairs for one in pair for matcher in one.matchers}
+        part = stream.law.bad is not None and own not in self._laws
+        bad = part and any(label not in of_arms for label, _, _ in series.own_matchers)
+        return Read(stream, self.arms(series), "bad" if bad else "all")
 
     def gauge(self, series: Series) -> Gauge:
         """Return a gauge; raises NoLawError."""
@@ -160,6 +169,7 @@ class Traffic:
         for new, old in self._pairs:
             selected = new.selects(labels), old.selects(labels)
             if selected in ((True, False), (False, True)):
+                self.share_matters = True
                 return (1,) if selected[0] else (0,)
         return BOTH
 
@@ -207,6 +217,7 @@ class Traffic:
         if stream.law.bad is None and law.number_of is None:
             raise NoLawError(f"no share of bad events in the law for {law.source}")
         arms = _BY_NAME[law.arm] if law.arm else self.arms(Series.parse(key))
+        self.share_matters = self.share_matters or arms != BOTH
         return _CountedGauge(law, self, Read(stream, arms))
 
 
@@ -242,6 +253,19 @@ class _CountedGauge:
         self._since, self.values = self._since[:, rows], self.values[:, rows]
         for window in self._windows:
             window.keep(rows)
+
+    def likelihood(self, limit: float, above: bool, share: float) -> float | None:
+        """Return how likely a value is beyond a limit; share: of the new variant."""
+        every, part = self._reads
+        if not self._windows or not every.stream.is_independent:
+            return None
+        bad, good = every.means(share, self.law.window)
+        counted, others = (bad, good) if part.outcome == "bad" else (good, bad)
+        if self.law.number_of is not None:
+            return more_events(bad + good, limit - 1e-9) if above else None
+        if above:
+            return greater_share(counted, others, limit, self.law.least)
+        return greater_share(others, counted, 1 - limit, self.law.least)
 
 
 def _variant(value: str) -> Series:

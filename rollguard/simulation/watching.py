@@ -108,7 +108,7 @@ class Watches:
         rollout: its file.
         traffic: what is drawn.
         labelled: counters that say at which percent an outcome was assigned.
-        only: names of the guards that matter; None: all.
+        guards: those that matter; None: all that may act.
     """
 
     def __init__(
@@ -116,16 +116,16 @@ class Watches:
         rollout: Rollout,
         traffic: Traffic,
         labelled: frozenset[str] = frozenset(),
-        only: frozenset[str] | None = None,
+        guards: Sequence[Guard] | None = None,
     ) -> None:
         self.watches: list[Watch] = []
         self.bets: dict[str, Bet] = {}
         self.not_simulated: dict[str, str] = {}
-        bets = {one.guard: one for one in judged(rollout)}
+        bets = {one.guard: one for one in judged(rollout)} if guards is None else {}
         shares = tuple(dict.fromkeys(one.share / 100 for one in rollout.stages if 0 < one.share < 100))
         positions = [*(stage.name for stage in rollout.stages), "enabled"]
-        for guard in acting_guards(rollout):
-            if guard.use in ("no-data", "platform") or (only is not None and guard.name not in only):
+        for guard in acting_guards(rollout) if guards is None else guards:
+            if guard.use in ("no-data", "platform"):
                 continue
             conditions: list[Formula] = []
             missing: list[str] = []

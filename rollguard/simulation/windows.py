@@ -18,6 +18,8 @@ Rows: TypeAlias = npt.NDArray[Any]
 """Numbers of rollouts, or for each whether it is meant."""
 
 _BEYOND_SECONDS = 0.001
+_MOST_SLOTS = 1500
+"""Of a longer window not each sample is kept, so that it ends a little early or late."""
 
 
 class Increase:
@@ -34,7 +36,10 @@ class Increase:
         self._steps = max(1, math.floor(window / step + 1e-9))
         self._covered = self._steps * step
         self._rest = window + _BEYOND_SECONDS - self._covered
-        self._ring = np.zeros((self._steps + 1, rows))
+        self._every = math.ceil(self._steps / _MOST_SLOTS)
+        self._slots = max(1, round(self._steps / self._every))
+        self._ring = np.zeros((self._slots + 1, rows))
+        self._now = np.zeros(rows)
         self._at = 0
 
     def add(self, gained: Array) -> Array:
@@ -46,17 +51,19 @@ class Increase:
         found = np.empty(gained.shape)
         size = len(self._ring)
         for part, more in enumerate(gained):
-            now = self._ring[self._at % size] + more
+            self._now = self._now + more
             self._at += 1
-            self._ring[self._at % size] = now
-            first = self._ring[(self._at + 1) % size] if self._at >= self._steps else self._ring[0] * 0.0
-            delta = now - first
+            slot, rest = divmod(self._at, self._every)
+            if rest == 0:
+                self._ring[slot % size] = self._now
+            first = self._ring[(slot + 1) % size] if slot >= self._slots else np.zeros_like(self._now)
+            delta = self._now - first
             found[part] = delta + np.minimum(delta * (self._rest / self._covered), first)
         return found
 
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""
-        self._ring = self._ring[:, rows]
+        self._ring, self._now = self._ring[:, rows], self._now[rows]
 
 
 class Over:

@@ -17,6 +17,7 @@ from rollguard.spec.checks import check_guards
 from rollguard.spec.fields import Listed, Model, Name, Text
 from rollguard.spec.messages import translated
 from rollguard.spec.rollout import Guard, Rollout
+from rollguard.spec.traffic import Law, MetricText
 from rollguard.yamlfile import Document, Location, dotted, read, shown
 
 FOLDER = "sets"
@@ -37,6 +38,9 @@ class GuardSet(Model):
     set_: Name = Field(alias="set", description="Its name, which is the file's.")
     summary: Text
     guards: Listed[Guard] = Field(min_length=1)
+    traffic: dict[MetricText, Law] = Field(
+        {}, description="What its guards read, while all is well; the rollout's own laws win."
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ class _Expansion:
                 self._report_unknown(number, item)
             else:
                 self._keep(number)
-        data = {**self._file.data, GUARDS: self._guards}
+        data = {**self._file.data, GUARDS: self._guards, **self._traffic()}
         problems = tuple(self._problems)
         return ExpandedDocument(
             self._file.path, data, self._lines, problems, self._file, self._places, self._brought
@@ -187,6 +191,14 @@ class _Expansion:
             )
             self._places[here], self._brought[here] = written, (taken, (GUARDS, index))
             self._guards.append(guard if override is None else self._merged(here, guard, override))
+
+    def _traffic(self) -> dict[str, Any]:
+        """Return the laws of the sets, and in place of those of the same name the file's own."""
+        own = self._file.data.get("traffic", {})
+        brought = {
+            name: law for taken in self._sets.values() for name, law in taken.data.get("traffic", {}).items()
+        }
+        return {"traffic": {**brought, **own}} if brought and isinstance(own, dict) else {}
 
     def _keep(self, number: int) -> None:
         """Add a guard of the file's own."""

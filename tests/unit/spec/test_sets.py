@@ -365,3 +365,31 @@ def test_the_expanded_file_is_what_the_model_reads(written: Callable[..., Path])
         "PanicSeen",
         "Slow",
     }
+
+
+def test_a_set_brings_laws_of_its_traffic_and_the_files_own_win(tmp_path: Path) -> None:
+    pages = "requests_total: {per_minute: 5}\n  errors_total: {per_minute: 0}"
+    (tmp_path / "sets").mkdir()
+    guard = (
+        "  - {alert: Fails, use: increases, with: {metric: errors_total}, severity: warning, action: hold}"
+    )
+    text = f"set: pages\nsummary: Pages.\nguards:\n{guard}\ntraffic:\n  {pages}\n"
+    (tmp_path / "sets" / "pages.yaml").write_text(text)
+    content = SHOP_TRAFFIC.format(own="traffic: {requests_total: {per_minute: 9}}")
+    (tmp_path / "shop.yaml").write_text(content)
+    found = load_rollout(tmp_path / "shop.yaml").traffic
+    assert {name: law.per_minute for name, law in found.items()} == {"requests_total": 9, "errors_total": 0}
+    (tmp_path / "sets" / "pages.yaml").write_text(text.replace("per_minute: 5", "per_minut: 5"))
+    with pytest.raises(FileProblemsError, match="per_minut is not a known key"):
+        load_rollout(tmp_path / "shop.yaml")
+
+
+SHOP_TRAFFIC = """rollout: shop
+title: Shop
+owner: web
+scrape: {{job: shop, targets: ["127.0.0.1:9999"]}}
+flag: {{key: shop, variants: {{new: true, old: false}}, serve: new, fallback: old}}
+stages: [{{name: full, percent: 100}}]
+guards: [{{set: pages}}]
+{own}
+"""

@@ -14,7 +14,7 @@ from scipy import stats
 from rollguard.generators.checks import false_rates
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.simulation import likelihoods
-from rollguard.simulation.false_rates import measure
+from rollguard.simulation.false_rates import Subject
 from rollguard.spec.loading import load_rollout
 from rollguard.spec.sets import read_rollout
 from rollguard.yamlfile import dump
@@ -55,7 +55,7 @@ def test_the_chance_of_rare_failures_is_that_of_a_poisson_process() -> None:
 
 def test_what_follows_from_a_law_is_not_measured() -> None:
     calm = rollout({"failures_total": {"per_minute": 1e-12}}, FAILS)
-    rate = measure(calm, calm.guards[0], 0.1, HOUR)
+    rate = Subject(calm, calm.guards[0]).measure(0.1, HOUR)
     assert rate.bounded
     assert 0 < rate.chance(HOUR) < 1e-8
 
@@ -138,7 +138,7 @@ def test_what_was_measured_is_remembered(
     first = checked(tmp_path, traffic, FAILS)
     assert len([*cache.iterdir()]) > 1
     monkeypatch.setattr(false_rates, "_KNOWN", {})
-    monkeypatch.setattr("rollguard.simulation.false_rates.measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(Subject, "measure", lambda *_: pytest.fail("measured again"))
     assert checked(tmp_path, traffic, FAILS) == first
     for path in cache.iterdir():
         path.write_text("{")  # as a full disk leaves it
