@@ -18,8 +18,14 @@ from rollguard.spec.rollout import Rollout
 
 PROBE_KEYS = tuple(f"account-{number}" for number in range(200))
 MIN_DRIFT_ROWS = 300
-MIN_CANARY_TRADES = 1200
-"""What CanaryWinrateRollback and the criterion of each canary stage ask for."""
+MIN_CANARY_TRADES = 500
+"""What the criterion of each canary stage asks for."""
+
+COMPARED = {"CanaryWinrateRollback-losses": "losses", "DriftDetected-arms": "features"}
+"""The guards that compare both models, and what of them."""
+
+FOUND = -math.log(0.01)
+"""The evidence at which they fire, nats."""
 
 STAGE_TIMEOUT_SECONDS = 240.0
 """The longest stage, of 10 %, takes 40 s on an idle machine."""
@@ -39,8 +45,9 @@ class UnexpectedError(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """What the exporter shows at one moment; NaN where it shows nothing."""
+    """What the exporters show at one moment; NaN where they show nothing."""
 
+    evidence: dict[str, float]
     canary_trades: float
     drift_rows: float
     independent_rows: float
@@ -76,21 +83,24 @@ class Scene:
         )
         self._http = httpx.Client(timeout=10.0)  # a busy machine answers late
         self._exporter = f"http://{stack.rollouts[0].scrape.targets[0]}/metrics"
+        self._evaluator = f"http://{stack.addresses.evidence}/metrics"
 
     def wait_for_data(self) -> None:
-        """Wait until Prometheus has scraped: until then guards without data hold every promotion."""
+        """Wait until Prometheus has scraped, and no alert of before is active: it would hold the run."""
         deadline = time.monotonic() + 30.0
         while time.monotonic() < deadline:
             answer = self._http.get(
                 f"http://{self._stack.addresses.prometheus}/api/v1/query?query=drift_sample"
             )
-            if answer.json()["data"]["result"] and not self._silent_guards():
+            if answer.json()["data"]["result"] and not self._active_alerts():
                 return
             time.sleep(0.1)
-        raise UnexpectedError(f"guards still have no data after 30 s: {', '.join(self._silent_guards())}")
+        raise UnexpectedError(f"alerts are still active after 30 s: {', '.join(self._active_alerts())}")
 
-    def _silent_guards(self) -> list[str]:
-        return [guard["guard"] for guard in self._state()["guards"] if guard["firing"]]
+    def _active_alerts(self) -> list[str]:
+        url = f"http://{self._stack.addresses.alertmanager}/api/v2/alerts"
+        found = self._http.get(url, params={"filter": f'rollout="{self._rollout.name}"'}).json()
+        return [alert["labels"]["alertname"] for alert in found]
 
     def ramp_up(self, release: str) -> None:
         """Take a release through every stage; each lasts until its data say enough."""
@@ -113,8 +123,8 @@ class Scene:
     def _require_no_hold(self, run: int) -> None:
         """Stop where a guard of the rollout held the run; a lag of this machine's may."""
         for entry in self._client.get("history"):
-            if entry["run"] == run and entry["kind"] == "hold" and self._rollout.guard(entry["guard"]):
-                raise UnexpectedError(f"{entry['guard']} held run {run}, which is healthy")
+            if entry["run"] == run and entry["kind"] == "hold" and self._rollout.guard(entry["reason"]):
+                raise UnexpectedError(f"{entry['reason']} held run {run}, which is healthy")
 
     def ramp_until_rolled_back(self, release: str) -> str:
         """Take a release to its canary and wait for the guards."""
@@ -126,6 +136,7 @@ class Scene:
         breached_at = self._wait_for_breach()
         seen_at = self._wait_for_fallback(probe)
         state = self._require("ROLLBACK")
+        self._require_compared(state["run"])
         for key in PROBE_KEYS:
             if self._service.serves_candidate(key) or self._by_ofrep(key):
                 raise UnexpectedError(f"{key} still gets the candidate after the rollback")
@@ -135,6 +146,12 @@ class Scene:
             f"rolled back {self._rollout.name} in {seen_at - breached_at:.2f} s "
             f"(worst case by configuration {self._worst_case(reason):.2f} s), reason {reason}"
         )
+
+    def _require_compared(self, run: int) -> None:
+        """Stop where no comparison with the active model found the defect, too."""
+        found = {entry["reason"] for entry in self._client.get("history") if entry["run"] == run}
+        if not found & COMPARED.keys():
+            raise UnexpectedError(f"no guard by `compare` found the defect of run {run}")
 
     def _promote(self, reason: str) -> None:
         """Promote once no guard holds the stage: on a busy machine the exporter lags now and then."""
@@ -191,15 +208,24 @@ class Scene:
                 f"drift is judged from {MIN_DRIFT_ROWS} of these on"
             )
         trades = f"{measured.canary_trades:g} canary trades, " if "canary" in what or "ramp" in what else ""
-        self._say(f"    {what}: {trades}{drift}")
+        compared = ", ".join(
+            f"{of} {measured.evidence[name]:.1f}"
+            for name, of in COMPARED.items()
+            if not math.isnan(measured.evidence[name])
+        )
+        evidence = f"; evidence against {compared} of {FOUND:.1f}" if compared else ""
+        self._say(f"    {what}: {trades}{drift}{evidence}")
 
     def _wait_for_breach(self) -> float:
         """Return when a limit of DriftDetected was seen passed, or when the guard fired that was quicker."""
         deadline = time.monotonic() + ROLLBACK_TIMEOUT_SECONDS
         next_word = time.monotonic() + 3.0
-        measured = self._measure()
+        measured, compared = self._measure(), False
         while time.monotonic() < deadline:
             measured = self._measure()
+            if not compared and measured.evidence["DriftDetected-arms"] >= FOUND:
+                compared = True
+                self._say("  FOUND by comparison: its features are not the active model's of the same time")
             if measured.drifts:
                 now = time.time()
                 self._say(f"  BREACH exposed: PSI {measured.psi:.2f}, KS {measured.ks:.2f}")
@@ -242,8 +268,9 @@ class Scene:
         return bool(answer.json()["value"])
 
     def _measure(self) -> Measured:
-        text = self._http.get(self._exporter).text
+        text, judged = (self._http.get(url).text for url in (self._exporter, self._evaluator))
         return Measured(
+            {name: _value(judged, "rollguard_log_evalue", guard=name) for name in COMPARED},
             _value(text, "sample_canary"),
             _value(text, "drift_sample"),
             _value(text, "drift_effective_sample", min),
@@ -278,7 +305,9 @@ def _full_enough(measured: Measured) -> bool:
     return measured.drift_rows >= 1000 and not math.isnan(measured.psi)
 
 
-def _value(exposition: str, metric: str, of: Callable[[list[float]], float] = max) -> float:
-    """Return the sample that `of` picks among a metric's, by default the largest; NaN if there is none."""
+def _value(exposition: str, metric: str, of: Callable[[list[float]], float] = max, guard: str = "") -> float:
+    """Return the sample that `of` picks among a metric's, or a guard's; NaN if there is none."""
     lines = (line for line in exposition.splitlines() if line.startswith((f"{metric} ", f"{metric}{{")))
+    if guard:
+        lines = (line for line in lines if f'guard="{guard}"' in line)
     return of([float(line.rsplit(" ", 1)[1]) for line in lines] or [math.nan])

@@ -17,6 +17,7 @@ from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
+from openfeature.flag_evaluation import FlagEvaluationDetails
 
 from demo.models import Release
 from demo.signals import TRADING_DAY_MINUTES, Signal
@@ -45,6 +46,7 @@ def flag_client(path: Path) -> OpenFeatureClient:
 class _Trade:
     closes: float
     opened: float
+    percent: object
     route: str
     score: float
     won: bool
@@ -113,7 +115,11 @@ class TradingService(threading.Thread):
 
     def serves_candidate(self, key: str) -> bool:
         """Return whether the flag gives the candidate to a targeting key."""
-        return self._client.get_boolean_value(self._flag, False, EvaluationContext(key))
+        return self._asked(key).value
+
+    def _asked(self, key: str) -> FlagEvaluationDetails[bool]:
+        """Return the flag's value for a targeting key, and its metadata: the stage's percent."""
+        return self._client.get_boolean_details(self._flag, False, EvaluationContext(key))
 
     def stop(self) -> None:
         """End after the signal at hand."""
@@ -153,42 +159,48 @@ class TradingService(threading.Thread):
 
     def _work(self, signal: Signal, write: Callable[[str], object]) -> None:
         now = time.time()
-        candidate = self.serves_candidate(signal.id)
+        asked = self._asked(signal.id)
+        candidate, percent = asked.value, asked.flag_metadata.get("percent")
         release = self._candidate if candidate else self._active
         row = release.live_row(signal.features)
         score = release.model.score(row)
         served = "candidate" if candidate else "active"
         # Named by the model's features: what it takes each position for, not what the live path put there.
         names = dict(zip(release.model.features, row, strict=True))
-        write(_line("score", now, slot="active", score=score, served=served, features=names))
+        shown = {"slot": "active", "score": score, "served": served, "percent": percent}
+        write(_line("score", now, **shown, features=names))
         shadow = self._candidate.model.score(self._candidate.batch_row(signal.features))
         write(_line("score", now, slot="shadow", score=shadow))
         if release.model.approves(score):
-            self._trade(signal, self._route(candidate), score, now, write)
+            route = self._route(candidate)
+            self._work_order(signal, route, percent, now, write)
+            closes = now + self._trade_seconds
+            self._open.append(_Trade(closes, now, percent, route, score, signal.won))
 
     def _route(self, candidate: bool) -> str:
         if not candidate:
             return "paper"
         return "full" if self._mode == "full" else "canary"
 
-    def _trade(
-        self, signal: Signal, route: str, score: float, now: float, write: Callable[[str], object]
+    def _work_order(
+        self, signal: Signal, route: str, percent: object, now: float, write: Callable[[str], object]
     ) -> None:
-        write(_line("trade_opened", now, route=route))
+        """Write what becomes of an order, up to the trade that it opens."""
+        write(_line("trade_opened", now, route=route, percent=percent))
         write(_line("ladder", now, bucket=signal.execution.ladder))
         for status in ["cancelled"] * signal.execution.cancelled + ["filled"]:
             write(_line("order", now, route=route, status=status))
         for horizon, value in zip((100, 500, 1000), signal.execution.markouts_bps, strict=True):
-            write(_line("markout", now, route=route, horizon_ms=horizon, value=value, opened_ts=now))
+            drawn = {"opened_ts": now, "percent": percent}
+            write(_line("markout", now, route=route, horizon_ms=horizon, value=value, **drawn))
         write(_line("parity", now, ok=True))
-        self._open.append(_Trade(now + self._trade_seconds, now, route, score, signal.won))
 
     def _settle(self, write: Callable[[str], object]) -> None:
         now = time.time()
         while self._open and self._open[0].closes <= now:
             trade = self._open.popleft()
-            fields = {"route": trade.route, "won": trade.won, "opened_ts": trade.opened, "score": trade.score}
-            write(_line("trade_closed", now, **fields))
+            drawn = {"opened_ts": trade.opened, "percent": trade.percent}
+            write(_line("trade_closed", now, route=trade.route, won=trade.won, score=trade.score, **drawn))
 
     def _check(self, write: Callable[[str], object]) -> None:
         """Write what a service checks all the time: what serves, at which threshold, and its data."""

@@ -1,4 +1,4 @@
-"""Which metrics there are: of the control plane, of Prometheus itself, of a saved exposition."""
+"""Which metrics there are: of the control plane, the evaluator, Prometheus itself, a saved exposition."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from rollguard.errors import RollguardError
+from rollguard.exporters.evidence.metrics import METRICS as EVIDENCE
 from rollguard.metric import Metric, MetricType
 from rollguard.server.metric_names import CONTROL_PLANE
 
@@ -59,8 +60,8 @@ def selectable_series(metrics: Iterable[Metric]) -> Mapping[str, SelectableSerie
 
 
 def servers() -> tuple[Metric, ...]:
-    """Return what the control plane and Prometheus offer to every rollout."""
-    return (*CONTROL_PLANE, *PROMETHEUS)
+    """Return what the control plane, the evaluator of evidence and Prometheus offer to every rollout."""
+    return (*CONTROL_PLANE, *EVIDENCE, *PROMETHEUS)
 
 
 def exposition(path: Path) -> tuple[Metric, ...]:

@@ -16,6 +16,9 @@ from rollguard.exporters.measures.betting import Array
 RATE = (0.0, 1.0)
 """Categories of a rate: good, bad."""
 
+ALONE = "0"
+"""The share of what a limit judges: it has no other arm, whatever was assigned."""
+
 MAX_SHARES = 20
 MAX_EACH = 50
 
@@ -116,7 +119,7 @@ def _add(
     columns: int,
 ) -> None:
     for labels, more in gained:
-        arm, share = judged.arm(labels), _share(labels)
+        arm, share = judged.arm(labels), ALONE if judged.arms is None else _share(labels)
         if arm is None or share is None:
             continue
         shares = counts.setdefault(labels.get(judged.each, ""), {})

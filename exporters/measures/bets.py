@@ -11,6 +11,7 @@ from rollguard.exporters.measures.betting import Array, Bet
 
 _POINTS = np.array([0.02, 0.04, 0.07, 0.12, 0.20, 0.35])
 _FACTORS = np.array([1.25, 1.5, 2.0, 3.0, 5.0, 10.0])
+_TIMES = np.array([1.1, *_FACTORS])  # what is frequent is not much more so than is allowed
 _SPLIT = np.array([1 / 1.35, 1 / 1.1, 1.1, 1.35])  # few, as each one costs
 _LAMBDAS = np.array([0.03, 0.06, 0.12, 0.25, 0.5])
 _CLIP = 3.0
@@ -55,7 +56,7 @@ def more_than(times: float) -> Bet:
     Args:
         times: the factor, 1 or more.
     """
-    return replace(_odds(_FACTORS, outcomes=2), times=times)
+    return replace(_odds(_TIMES, outcomes=2), times=times)
 
 
 def split() -> Bet:

@@ -85,7 +85,7 @@ class LoadedRollout:
     def criteria(self) -> Iterator[tuple[Location, str]]:
         """Yield the expression of every criterion, those of the preflight too, and where it stands."""
         for index, criterion in enumerate(self.rollout.advance):
-            yield ("advance", index, "expr"), criterion.expr
+            yield ("advance", index, "not_worse" if criterion.not_worse else "expr"), criterion.expr
         for index, failure in enumerate(self.rollout.fail):
             yield ("fail", index, "expr"), failure.expr
         for index, item in enumerate(self.rollout.preflight):

@@ -14,6 +14,8 @@ from rollguard.generators.known_metrics import SelectableSeries
 from rollguard.generators.promql.reads import Read, Reading, reading
 from rollguard.generators.promql.syntax import PromQLError
 from rollguard.metric import Metric
+from rollguard.spec.rollout import BY_EVIDENCE
+from rollguard.spec.templates import template_of
 from rollguard.yamlfile import Location
 
 NAME = "metrics"
@@ -86,11 +88,21 @@ def everything(item: LoadedRollout, saved: Iterable[Metric] | None) -> Mapping[s
 
 def uses(item: LoadedRollout) -> Iterator[Used]:
     """Yield every expression of a rollout that is PromQL; what is not, the check of rules says."""
-    for location, expr in item.expressions():
+    for location, expr in (*item.expressions(), *_counters(item)):
         try:
             yield Used(location, reading(expr))
         except PromQLError:
             continue
+
+
+def _counters(item: LoadedRollout) -> Iterator[tuple[Location, str]]:
+    """Yield the counters of the guards by evidence: the evaluator reads them, no rule does."""
+    for guard in item.rollout.guards:
+        if guard.use in BY_EVIDENCE:
+            bound = template_of(guard).bind(guard.bindings[0])
+            for name in ("bad", "good", "total", "values", "assigned", "histogram"):
+                if (series := bound.get(name)) is not None:
+                    yield item.location(guard), str(series.suffixed("_bucket" if name == "histogram" else ""))
 
 
 def _check(

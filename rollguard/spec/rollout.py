@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from rollguard.conventions import (
     DISABLED,
@@ -238,8 +238,16 @@ class Guard(Model):
         return stage in self.stages if self.stages is not None else stage not in (DISABLED, ROLLBACK)
 
 
+def _expr_or_proof(schema: dict[str, Any]) -> None:
+    """Say in a criterion's schema that not_worse and margin stand in place of expr."""
+    schema["required"] = ["name"]
+    schema["anyOf"] = [{"required": ["expr"]}, {"required": ["not_worse", "margin"]}]
+
+
 class Criterion(Model):
     """What must hold before a stage may end."""
+
+    model_config = ConfigDict(json_schema_extra=_expr_or_proof)
 
     name: Text
     expr: PromQLText = Field(description="PromQL that compares; true where it yields a sample.")

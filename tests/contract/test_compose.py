@@ -182,6 +182,7 @@ def bare(
         "control-plane": (f"{found.url(9840)}/readyz", rollguard),
         "alertmanager": (f"{found.url(9093)}/-/ready", [need_binary(binaries.ALERTMANAGER)]),
         "prometheus": (f"{found.url(9090)}/-/ready", [need_binary(binaries.PROMETHEUS)]),
+        "evidence": (f"{found.url(9846)}/", rollguard),
     }
     with all_running(found, order):
         yield found
@@ -197,7 +198,7 @@ def test_its_processes_work_together(bare: Bare) -> None:
             lambda: told.search(client.get(f"{bare.url(9840)}/metrics").text), "the notification of an alert"
         )
         asked = f"{bare.url(9090)}/api/v1/targets"
-        jobs = {"model-canary", "rollguard", "prometheus", "alertmanager"}
+        jobs = {"model-canary", "evidence", "rollguard", "prometheus", "alertmanager"}
 
         def targets() -> dict[str, str] | None:  # Prometheus finds the targets of each job in its own time
             active = client.get(asked).json()["data"]["activeTargets"]

@@ -21,6 +21,10 @@ from tests.unit.exporters.screener.test_exporter import Table
 
 ROUTES = ("canary", "paper", "full")
 FEATURES = ("spread_bps", "imbalance")
+DRAWN = {"percent": 200 / 3}
+"""Of each trade and score, as there are two of the candidate's for one of the active model's."""
+
+VARIANTS = ("exposed", "unexposed")
 SYMBOLS = ("AAPL", "MSFT", "SPY")
 BACKLOG = 150
 TRADES = 20
@@ -113,14 +117,15 @@ class WatchedSystems:
         won, score = number % 5 < 3, 0.6
         for route in ROUTES:
             for _ in range(TRADES):
-                yield {"event": "trade_opened", "route": route}
-                yield {"event": "trade_closed", "route": route, "won": won, "opened_ts": now, "score": score}
+                yield {"event": "trade_opened", "route": route, **DRAWN}
+                yield {"event": "trade_closed", "route": route, "won": won, "score": score, **DRAWN}
             yield {"event": "order", "route": route, "status": "filled" if number % 3 else "cancelled"}
             for horizon in (100, 500, 1000):
-                yield {"event": "markout", "route": route, "horizon_ms": horizon, "value": 0.4}
-        for _ in range(3):
+                yield {"event": "markout", "route": route, "horizon_ms": horizon, "value": 0.4, **DRAWN}
+        for served in ("candidate", "active", "candidate"):
             features = {name: self._random.gauss(0, 1) for name in FEATURES}
-            yield {"event": "score", "slot": "active", "score": self._random.random(), "features": features}
+            line = {"event": "score", "slot": "active", "score": self._random.random(), "features": features}
+            yield line | {"served": served, **DRAWN}
         yield {"event": "score", "slot": "shadow", "score": self._random.random()}
         yield {"event": "parity", "ok": True}
         for bucket in ("low", "low", "medium", "high"):
@@ -172,11 +177,17 @@ class WatchedSystems:
             "gpu-lifecycle": {"model_load_duration_seconds": 9, "inference_duration_seconds": 0.5, **memory},
         }
         for rollout, measured in own.items():
-            for variant in ("exposed", "unexposed"):
+            for variant in VARIANTS:
                 requests = {"requests": 1, "request_errors": 0, "request_duration_seconds": 0.08}
-                yield {"rollout": rollout, "variant": variant, **requests}
+                yield {"rollout": rollout, "variant": variant, "percent": 50, **requests}
             for _ in range(MEASUREMENTS):
-                yield {"rollout": rollout, **shared, **measured}
+                yield {
+                    "rollout": rollout,
+                    "variant": VARIANTS[number % 2],
+                    "percent": 50,
+                    **shared,
+                    **measured,
+                }
 
     def _append(self, name: str, now: float, events: Iterable[dict[str, Any]]) -> None:
         self._write(name, "".join(json.dumps({"ts": now, **event}) + "\n" for event in events))

@@ -87,7 +87,7 @@ def test_it_says_which_target_is_behind(up: subprocess.Popen[str]) -> None:
 def test_no_process_is_left_behind_after(up: subprocess.Popen[str], number: signal.Signals) -> None:
     wait_until_up(up)
     started = children(up.pid)
-    assert len(started) == 4
+    assert len(started) == 5
     up.send_signal(number)
     up.wait(20)
     eventually(lambda: not any(alive(pid) for pid in started), "the end of every child")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import shutil
@@ -20,10 +21,14 @@ from prometheus_client.samples import Sample
 
 from demo import samples
 from rollguard.cli.main import cli
+from rollguard.exporters.evidence.evaluator import GuardState, Look
+from rollguard.exporters.evidence.judged import judged
 from rollguard.generators.tools import binaries
+from rollguard.monitoring.prometheus import Sample as Looked
 from rollguard.monitoring.queries import measured, within
 from rollguard.spec.loading import load_rollouts
 from rollguard.spec.rollout import Rollout
+from rollguard.spec.series import Series
 from tests.factories import ROOT
 
 ROLLOUTS = {rollout.name: rollout for rollout in load_rollouts(ROOT / "rollouts") if rollout.scrape.exporter}
@@ -94,9 +99,33 @@ def series(rollout: Rollout, text: str, stage: str) -> Iterator[dict[str, str]]:
                 value = value_of(sample)
                 values = f"0+{value * 60 / seconds!r}x{STEPS}" if grows else f"{value!r}x{STEPS}"
                 yield {"series": named(sample, rollout), "values": values}
+    yield from evidence(rollout, text)
     entered = f'{{rollout="{rollout.name}",rollout_stage="{stage}"}}'
     yield {"series": f"rollout_stage{entered}", "values": f"1x{STEPS}"}
     yield {"series": f"rollout_stage_entered_timestamp_seconds{entered}", "values": f"0x{STEPS}"}
+
+
+def evidence(rollout: Rollout, text: str) -> Iterator[dict[str, str]]:
+    """Yield what the evaluator shows of a rollout's guards by evidence, once it has judged the samples."""
+    guards = [(one, GuardState()) for one in judged(rollout)]
+    shown = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    for one, state in guards:
+        read = {str(series): list(selected(series, shown, rollout.name)) for series in one.selected.values()}
+        before = {name: [Looked(sample.labels, 0.0) for sample in found] for name, found in read.items()}
+        state.look(one, Look(1000.0, 1, before))
+        state.look(one, Look(1060.0, 1, read))
+        about = f'rollout="{rollout.name}",guard="{one.guard}"'
+        if (log_e := state.log_e(one)) is not None:
+            yield {"series": f'rollguard_log_evalue{{{about},run="1"}}', "values": f"{log_e}x{STEPS}"}
+        if math.isfinite(upper := state.effect(one)[2]):
+            yield {"series": f'rollguard_effect{{{about},bound="upper"}}', "values": f"{upper}x{STEPS}"}
+
+
+def selected(series: Series, shown: list[Sample], name: str) -> Iterator[Looked]:
+    for sample in shown:
+        labels = {"rollout": name, **sample.labels}
+        if sample.name == series.name and series.selects(labels):
+            yield Looked(labels, sample.value)
 
 
 def value_of(sample: Sample) -> float:

@@ -64,13 +64,13 @@ def errors(result: Result) -> list[Mapping[str, Any]]:
 
 
 def test_a_criterion_that_is_no_promql_has_a_caret_at_its_place(run: Run) -> None:
-    result = run(("expr: sample_canary >= 1200", "expr: sample_canary >= by 1200"))
+    result = run(("expr: sample_canary >= 500", "expr: sample_canary >= by 500"))
     assert result.exit_code == 1
     here = line_of("enough canary trades")
     assert f"r.yaml:{here}: advance[1].expr is not PromQL: unexpected number" in result.stderr
     shown = result.stderr.splitlines()
     caret = next(index for index, line in enumerate(shown) if line.strip() == "^")
-    assert shown[caret - 1][shown[caret].index("^") :].startswith("1200")
+    assert shown[caret - 1][shown[caret].index("^") :].startswith("500")
 
 
 def test_an_expression_of_a_guard_that_is_no_promql_has_a_caret_and_hides_no_other_guard_s_mistake(

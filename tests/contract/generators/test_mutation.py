@@ -236,7 +236,8 @@ def few(tmp_path: Path) -> Path:
         if re.search("WinRateDrop$|OnnxParityFailure|DriftDetected$|ParquetGap", lines[begin])
     ]
     path = tmp_path / PATH.name
-    path.write_text("\n".join([*lines[: begins[0]], *chain(*kept), *lines[begins[-1] :]]), encoding="utf-8")
+    rest = [line for line in lines[begins[-1] :] if "not_worse: " not in line]
+    path.write_text("\n".join([*lines[: begins[0]], *chain(*kept), *rest]), encoding="utf-8")
     return path
 
 

@@ -183,7 +183,7 @@ def test_every_alert_is_annotated_for_a_person(rollout: Rollout) -> None:
     for rule in rendered_rules(rule_file(rollout, Timing())):
         annotations = rule["annotations"]
         assert annotations["summary"].endswith(".")
-        assert '{{ printf "%.6g" $value }}' in annotations["description"]
+        assert re.search(r"\| value \| |\$value ", annotations["description"])
         assert annotations["runbook_url"].startswith("docs/runbooks/")
         assert annotations["dashboard_url"].startswith("/d/rollguard-model-canary?viewPanel=")
 
@@ -295,7 +295,7 @@ def test_no_wait_becomes_none_of_200_milliseconds() -> None:
 
 def test_thresholds_are_not_divided(rollout: Rollout) -> None:
     guard = rollout.guards[0]
-    assert alerting_rule(rollout, guard, Timing(60))["expr"].count("1200") == 1
+    assert alerting_rule(rollout, guard, Timing(60))["expr"].count("4000") == 1
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,9 @@ def test_each_series_gets_its_rollout_as_a_label(rollout: Rollout) -> None:
 def test_rollouts_that_share_a_job_share_its_configuration(rollout: Rollout) -> None:
     other = rollout.model_copy(update={"rollout": "other"})
     jobs = parsed(output.configuration([rollout, other]))["prometheus.yml"]["scrape_configs"]
-    assert [job["job_name"] for job in jobs] == ["model-canary", "rollguard", "prometheus", "alertmanager"]
+    assert [job["job_name"] for job in jobs] == [
+        *("model-canary", "evidence", "rollguard", "prometheus", "alertmanager"),
+    ]
     assert [static["labels"]["rollout"] for static in jobs[0]["static_configs"]] == ["model-canary", "other"]
 
 

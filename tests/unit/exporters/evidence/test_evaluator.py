@@ -454,15 +454,19 @@ def test_of_several_features_the_mean_of_the_evidence_counts() -> None:
 # Limits
 
 
-def test_a_rate_beyond_its_limit_is_evidence_and_one_within_is_none() -> None:
-    for down, found in ((0, False), (1, True)):
-        watched = Watched(
-            guard("limit", bad='requests_total{code="500"}', total="requests_total", above=0.01)
-        ).begun()
-        for _ in range(6):
-            watched.count("canary", good=1 - down, bad=down)
-            watched.look()
-        assert (watched.log_e() > math.log(100)) == found
+@pytest.mark.parametrize("assigned", ["", "0", "10", "100"])
+@pytest.mark.parametrize(("down", "found"), [(0, False), (1, True)])
+def test_a_rate_beyond_its_limit_is_evidence_and_one_within_is_none(
+    down: int, found: bool, assigned: str
+) -> None:
+    limit = guard("limit", bad='requests_total{code="500"}', total="requests_total", above=0.01)
+    watched = Watched(limit).begun()
+    watched.count("canary", assigned=assigned)
+    watched.look()
+    for _ in range(4):  # an outage of a minute, checked every 15 s
+        watched.count("canary", good=1 - down, bad=down, assigned=assigned)
+        watched.look()
+    assert (watched.log_e() > math.log(100)) == found
 
 
 def test_one_failed_check_is_no_outage() -> None:
