@@ -13,8 +13,8 @@ from rollguard.monitoring.prometheus import Sample
 MAX_SERIES = 2_000
 """A counter of more series is not judged: its labels have no bound."""
 
-_KEPT_SECONDS = 86_400.0
-"""So long a series that vanished may come back and go on where it was."""
+KEPT_SECONDS = 86_400.0
+"""So long a series, or a target, that vanished may come back and go on where it was."""
 
 Started: TypeAlias = Callable[[Mapping[str, str]], float | None]
 """When the series of some labels began to count, Unix seconds; None where nobody knows."""
@@ -93,7 +93,7 @@ class Counters(msgspec.Struct):
                     fell = f"fell from {before.value:g} to {value:g}"
                 continue
             self.seen[key] = Seen(value, at)
-        for key in [key for key, seen in self.seen.items() if seen.at < at - _KEPT_SECONDS]:
+        for key in [key for key, seen in self.seen.items() if seen.at < at - KEPT_SECONDS]:
             del self.seen[key]
         return found, fell
 

@@ -9,7 +9,15 @@ import msgspec
 import numpy as np
 
 from rollguard.exporters.evidence import outcomes
-from rollguard.exporters.evidence.counters import CounterError, Counters, Gained, check, created, target_of
+from rollguard.exporters.evidence.counters import (
+    KEPT_SECONDS,
+    CounterError,
+    Counters,
+    Gained,
+    check,
+    created,
+    target_of,
+)
 from rollguard.exporters.evidence.judged import ASSIGNMENTS, Judged
 from rollguard.exporters.evidence.outcomes import Counts, OutcomeError
 from rollguard.exporters.measures import bets, betting
@@ -162,6 +170,7 @@ class GuardState(msgspec.Struct):
         self.looked_at = look.at
         for rows in gained.values():
             self.targets |= {target_of(labels): look.at for labels, _ in rows}
+        self.targets = {name: at for name, at in self.targets.items() if at >= look.at - KEPT_SECONDS}
         self._see_arms(judged, gained[required], look.at)
         found = outcomes.categories(judged, gained[required], self._categories(judged) if self.edges else ())
         self.edges = found[:-1]

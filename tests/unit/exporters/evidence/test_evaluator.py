@@ -276,6 +276,16 @@ def test_a_new_target_that_has_counted_for_long_is_taken_from_there() -> None:
     assert watched.state.events(1) == 2
 
 
+def test_targets_that_came_and_went_are_forgotten_after_a_day() -> None:
+    watched = Watched().begun()
+    for number in range(50):
+        watched.extra = [
+            Sample({**watched.labels("canary", "500", "10"), "instance": f"pod-{number}:1"}, 1.0)
+        ]
+        watched.look(seconds=3600)
+    assert len(watched.state.targets) <= 1 + 25
+
+
 # What cannot be judged
 
 
