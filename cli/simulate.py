@@ -13,25 +13,30 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from rollguard import durations
 from rollguard.cli.options import DurationType, count, examples, json_option, print_json, seconds, table
-from rollguard.errors import RollguardError
+from rollguard.errors import FileProblemsError, RollguardError
 from rollguard.exporters.exported_metrics import exported_metrics
 from rollguard.simulation.chart import named, svg
 from rollguard.simulation.play import Play
 from rollguard.simulation.results import Summary, plan_seconds, summary
 from rollguard.simulation.runs import Run, Scenario
-from rollguard.spec.loading import load_rollout, load_rollouts
+from rollguard.spec.loading import load_rollout, load_sound
 from rollguard.spec.rollout import Rollout
 
 _CHUNK = 2500
 _WORSE_SHARE = 0.05
 _LEAST_WORSE = 100
+_FEW_SECONDS = 100 * 86_400.0
+"""What is played for less in all is played here: to start processes takes seconds, too."""
 _LONGEST_SECONDS = 14 * 86_400.0
 _SHORTEST_SECONDS = 3600.0
 
-_Job = tuple[Rollout, Sequence[Scenario], int, frozenset[str], float]
+_Labelled = frozenset[str]
+_Job = tuple[Rollout, Mapping[str, tuple[Rollout, _Labelled]], Sequence[Scenario], int, float]
+"""A rollout, all that there are by name, each with its counters by percent; releases, seed, seconds."""
 
 
 @click.command(
@@ -89,7 +94,7 @@ def simulate(
     """
     if only_healthy and (worse or begins):
         raise click.UsageError("--healthy leaves no room for --worse or --begins.")
-    loaded = _load(rollout)
+    loaded, known = _load(rollout)
     played = hours * 3600 if hours else _usual_seconds(loaded)
     scenarios = [Scenario()]
     if not only_healthy:
@@ -97,8 +102,8 @@ def simulate(
         scenarios += [
             Scenario(points / 100, at) for at in starts for points in worse or (2.0, 5.0, 10.0, 20.0)
         ]
-    found = _played(loaded, scenarios, number, seed, played)
-    missing = _missing(loaded, seed)
+    found = _played(loaded, known, scenarios, number, seed, played)
+    missing = _missing(loaded, known, seed)
     title = f"{loaded.name}: {count(number, 'rollout')} of {durations.render(round(played))}"
     if chart is not None:
         chart.write_text(svg(title, found), encoding="utf-8")
@@ -113,16 +118,32 @@ def simulate(
     _show(title, found, missing)
 
 
-def _load(rollout: str) -> Rollout:
-    path = Path(rollout)
+def _load(rollout: str) -> tuple[Rollout, Mapping[str, tuple[Rollout, _Labelled]]]:
+    """Return a rollout, and all of its folder by name."""
+    path, folder = Path(rollout), Path("rollouts")
     if path.is_file():
-        return load_rollout(path)
-    folder = Path("rollouts")
-    found = {one.name: one for one in load_rollouts(folder)} if folder.is_dir() else {}
-    if rollout not in found:
-        known = ", ".join(found) or "there is no folder rollouts here"
-        raise RollguardError(f"{rollout} is no file, and no rollout of the folder rollouts: {known}.")
-    return found[rollout]
+        loaded, folder = load_rollout(path), path.parent
+    sound, problems, _ = load_sound(folder) if folder.is_dir() else ([], [], {})
+    found = {one.name: one for one in sound}
+    if not path.is_file():
+        if rollout not in found and problems:
+            raise FileProblemsError(problems)
+        if rollout not in found:
+            known = ", ".join(found) or "there is no folder rollouts here"
+            raise RollguardError(f"{rollout} is no file, and no rollout of the folder rollouts: {known}.")
+        loaded = found[rollout]
+    found[loaded.name] = loaded
+    return loaded, {
+        name: (one, frozenset(metric.name for metric in exported_metrics(one) if "assigned" in metric.labels))
+        for name, one in found.items()
+        if name == loaded.name or name in _required(loaded, found)
+    }
+
+
+def _required(rollout: Rollout, found: Mapping[str, Rollout]) -> set[str]:
+    """Return the rollouts that one requires, and those that these do."""
+    direct = {name for name in rollout.requires if name in found}
+    return direct.union(*(_required(found[name], found) for name in direct))
 
 
 def _usual_seconds(rollout: Rollout) -> float:
@@ -151,44 +172,71 @@ def _share(done: Any) -> None:
 
 
 def _play(job: _Job) -> list[Run]:
-    rollout, scenarios, seed, labelled, played = job
+    rollout, known, scenarios, seed, played = job
     told = 0.0
 
     def progress(share: float) -> None:
         nonlocal told
+        if "done" not in _SHARED:
+            return
         with _SHARED["done"].get_lock():
             _SHARED["done"].value += len(scenarios) * (share - told)
         told = share
 
-    return Play(rollout, scenarios, seed, labelled).play(played, progress)
+    falls = _falls(rollout, known, len(scenarios), seed, played)
+    return Play(rollout, scenarios, seed, known[rollout.name][1], falls=falls).play(played, progress)
+
+
+def _falls(
+    rollout: Rollout, known: Mapping[str, tuple[Rollout, _Labelled]], rows: int, seed: int, played: float
+) -> dict[str, Any]:
+    """Return when the rollouts fall that one requires; they are enabled, and healthy."""
+    found = {}
+    for name in rollout.requires:
+        if name in known:
+            other, labelled = known[name]
+            own = _falls(other, known, rows, seed, played)
+            play = Play(other, [Scenario()] * rows, seed + 500, labelled, enabled=True, falls=own)
+            found[name] = np.array([np.nan_to_num(run.rolled_back, nan=np.inf) for run in play.play(played)])
+    return found
 
 
 def _played(
-    rollout: Rollout, scenarios: Sequence[Scenario], number: int, seed: int, played: float
+    rollout: Rollout,
+    known: Mapping[str, tuple[Rollout, _Labelled]],
+    scenarios: Sequence[Scenario],
+    number: int,
+    seed: int,
+    played: float,
 ) -> list[Summary]:
-    """Play in as many processes as there are cores; what is drawn does not depend on their number."""
-    labelled = frozenset(one.name for one in exported_metrics(rollout) if "assigned" in one.labels)
+    """Play all releases; what is drawn does not depend on the number of processes."""
     rows = _rows(scenarios, number)
-    chunks = 2 * math.ceil(len(rows) / (2 * _CHUNK))
+    few = len(rows) * played < _FEW_SECONDS
+    chunks = 1 if few else 2 * math.ceil(len(rows) / (2 * _CHUNK))
     jobs: list[_Job] = [
-        (rollout, some, seed * 1000 + chunk, labelled, played)
+        (rollout, known, some, seed * 1000 + chunk, played)
         for chunk in range(chunks)
         if (some := rows[chunk::chunks])
     ]
-    context = get_context("forkserver")
-    done = context.Value("d", 0.0)
-    cores = min(len(jobs), len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(cores, context, _share, (done,)) as pool:
-        futures = [pool.submit(_play, job) for job in jobs]
-        while wait(futures, 0.5).not_done:
-            _tell(f"Playing: {done.value / len(rows):.0%}")
-    _tell("")
+    results = [_play(job) for job in jobs] if few else _in_processes(jobs, len(rows))
     found: dict[Scenario, list[Run]] = {one: [] for one in scenarios}
-    for future, job in zip(futures, jobs, strict=True):
-        for scenario, run in zip(job[1], future.result(), strict=True):
+    for runs, job in zip(results, jobs, strict=True):
+        for scenario, run in zip(job[2], runs, strict=True):
             found[scenario].append(run)
     plan = plan_seconds(rollout)
     return [summary(scenario, found[scenario], played, plan) for scenario in scenarios]
+
+
+def _in_processes(jobs: Sequence[_Job], rows: int) -> list[list[Run]]:
+    """Play in as many processes as there are cores, and show on a terminal how far they are."""
+    context = get_context("forkserver")
+    done = context.Value("d", 0.0)
+    with ProcessPoolExecutor(min(len(jobs), len(os.sched_getaffinity(0))), context, _share, (done,)) as pool:
+        futures = [pool.submit(_play, job) for job in jobs]
+        while wait(futures, 0.5).not_done:
+            _tell(f"Playing: {done.value / rows:.0%}")
+    _tell("")
+    return [future.result() for future in futures]
 
 
 def _tell(text: str) -> None:
@@ -197,8 +245,9 @@ def _tell(text: str) -> None:
         click.echo(f"\r{text:<20}" if text else f"\r{'':<20}\r", nl=False, err=True)
 
 
-def _missing(rollout: Rollout, seed: int) -> Mapping[str, str]:
-    return Play(rollout, [Scenario()], seed).not_simulated
+def _missing(rollout: Rollout, known: Mapping[str, Any], seed: int) -> Mapping[str, str]:
+    lacking = {name: "it has no file in this folder" for name in rollout.requires if name not in known}
+    return {**Play(rollout, [Scenario()], seed).not_simulated, **lacking}
 
 
 def _show(title: str, found: Sequence[Summary], missing: Mapping[str, str]) -> None:

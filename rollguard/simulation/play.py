@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from rollguard.control import advance, transitions
-from rollguard.control.decide import decide
+from rollguard.control.decide import cascade, decide
 from rollguard.conventions import ENABLED
 from rollguard.exporters.measures.betting import Array
 from rollguard.monitoring.alerts import GuardAlert
@@ -55,6 +55,8 @@ class Play:
         scenarios: of each rollout, how its release is.
         seed: of chance.
         labelled: counters that say at which percent an outcome was assigned.
+        enabled: whether they are enabled from the start, as what another requires.
+        falls: of rollouts that are required, by name: when each falls, seconds, infinite for never.
     """
 
     def __init__(
@@ -63,6 +65,9 @@ class Play:
         scenarios: Sequence[Scenario],
         seed: int,
         labelled: frozenset[str] = frozenset(),
+        *,
+        enabled: bool = False,
+        falls: Mapping[str, Array] | None = None,
     ) -> None:
         self._rollout, rows = rollout, len(scenarios)
         self._worse = np.array([one.worse for one in scenarios])
@@ -88,6 +93,7 @@ class Play:
             for name in self._positions
         }
         self._required = {name: State(name, status="ENABLED") for name in rollout.requires}
+        self._enabled, self._falls = enabled, dict(falls or {})
         self._bits = [[next(self._keys) for _ in range(4)] for _ in self._acting]
         self._criterion_bits = [next(self._keys) for _ in self._conditions]
         self._calendar_bit = next(self._keys)
@@ -110,7 +116,7 @@ class Play:
     def play(self, seconds: float, progress: Callable[[float], None] = lambda _: None) -> list[Run]:
         """Play for so long, and return what became of each rollout."""
         for row in range(len(self._rows)):
-            self._apply(row, transitions.start(self._rollout, self.runs[row].state, actor="simulate"), 0.0)
+            self._begin(row)
         looks = math.ceil(seconds / self._seconds)
         for look in range(1, looks + 1):
             if not self._alive.any():
@@ -121,6 +127,14 @@ class Play:
         for row, number in enumerate(self._rows):
             self._close(row, number, looks * self._seconds)
         return self.runs
+
+    def _begin(self, row: int) -> None:
+        run = self.runs[row]
+        if self._enabled:
+            run.state = State(self._rollout.name, status="ENABLED", run=1)
+            self._position[row], self._wake[row] = len(self._positions) - 1, math.inf
+        else:
+            self._apply(row, transitions.start(self._rollout, run.state, actor="simulate"), 0.0)
 
     def _simulated(self, watches: Watches) -> Iterator[tuple[int, Condition]]:
         for number, criterion in enumerate(self._criteria):
@@ -151,6 +165,9 @@ class Play:
         sign = self._sign(at, now)
         for row in np.flatnonzero(((sign != self._last) | (at >= self._wake)) & self._alive):
             self._decide(int(row), at)
+        for name, falls in self._falls.items():
+            for row in np.flatnonzero((falls <= at) & self._alive):
+                self._fall_with(int(row), name, at)
         self._last = sign
         if self._alive.mean() < _COMPACT:
             self._compact()
@@ -207,6 +224,13 @@ class Play:
             for one in found:
                 self._apply(row, one, at)
         self._plan(row, at)
+
+    def _fall_with(self, row: int, name: str, at: float) -> None:
+        """Let a rollout fall with one that it requires."""
+        fall = Transition(name, "rollback", 1, "ROLLBACK", reason="a guard of its own")
+        mine, states = {self._rollout.name: self._rollout}, {self._rollout.name: self._run(row).state}
+        for one in cascade([fall], mine, states)[1:]:
+            self._apply(row, one, at)
 
     def _seen(self, row: int, state: State, at: float) -> Observation:
         now = BEGIN + at
@@ -339,4 +363,5 @@ class Play:
         for name in _BY_ROW:
             setattr(self, name, getattr(self, name)[keep])
         self._failed = {number: failed[keep] for number, failed in self._failed.items()}
+        self._falls = {name: falls[keep] for name, falls in self._falls.items()}
         self._alive = self._alive[keep]

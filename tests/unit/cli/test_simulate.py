@@ -59,6 +59,13 @@ def test_json_has_everything_and_a_seed_gives_the_same_again(tmp_path: Path) -> 
     assert json.loads(run(*given, "--seed", 2).output)["scenarios"][1] != worse
 
 
+def test_many_are_played_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollguard.cli.simulate._FEW_SECONDS", 0.0)
+    result = run(written(tmp_path), "--rollouts", 8, "--hours", 0.5, "--healthy", "--json")
+    (healthy,) = json.loads(result.output)["scenarios"]
+    assert (healthy["rollouts"], healthy["rolled_back"]) == (8, 0.0)
+
+
 @pytest.mark.parametrize(
     ("traffic", "said"),
     [
@@ -93,6 +100,20 @@ def test_a_law_that_is_none_is_refused_with_its_place(tmp_path: Path, traffic: A
     texts = [f"{one['key']} {one['message']}\n  {one['hint']}" for one in found]
     assert any(said in text for text in texts), texts
     assert all(one["line"] for one in found)
+
+
+def test_a_rollout_falls_with_one_that_it_requires(tmp_path: Path) -> None:
+    fragile = {
+        "rollout": "base",
+        "flag": {"key": "base", "variants": {"a": 1, "b": 2}, "serve": "a", "fallback": "b"},
+    }
+    laws = {"failures_total": {"per_minute": 0.2}}
+    guard = {**ODD, "action": "rollback"}
+    written(tmp_path, **fragile, guards=[guard], traffic=laws).rename(tmp_path / "base.yaml")
+    path = written(tmp_path, requires=["base", "absent"])
+    found = json.loads(run(path, "--rollouts", 20, "--hours", 1, "--healthy", "--json").output)
+    assert found["scenarios"][0]["guards"] == {"requires base, which was rolled back by guard": 20}
+    assert found["not_simulated"]["absent"] == "it has no file in this folder"
 
 
 def test_what_is_no_rollout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
