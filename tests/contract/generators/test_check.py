@@ -24,7 +24,7 @@ Run = Callable[..., Result]
 
 def shipped() -> str:
     """Return the shipped file with the guard of its set, which has an expression of its own, written out."""
-    guards = SET.read_text(encoding="utf-8").partition("guards:\n")[2]
+    guards = SET.read_text(encoding="utf-8").partition("guards:\n")[2].partition("traffic:")[0]
     text, taken = re.subn(
         r"  - set: order-execution.*\n  - \{alert: ExecutionDegradation, (stages: \[.*\])\}\n",
         lambda found: f"{guards}    {found[1]}\n",
