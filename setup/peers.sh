@@ -17,7 +17,7 @@ if ready; then exit; fi
 one_at_a_time peers
 if ready; then exit; fi
 
-rm -rf "$here"
+rm -rf "$here/bin" "$here/files"  # and not those of the other measurements
 # shellcheck disable=SC2046,SC2086 # one folder or program a word
 link_each "$here/bin" "$programs" $(IFS=:; printf '%s\n' $PATH) ||
     { unpack "$here/files" $programs && link_each "$here/bin" "$programs" "$PWD/$here/files/usr/bin"; } ||
