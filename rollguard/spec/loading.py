@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from rollguard.errors import FileProblemsError, Problem
-from rollguard.spec.checks import check_requirements, conflicts, cross_checks
+from rollguard.spec.checks.rollouts import check_requirements, conflicts, cross_checks
 from rollguard.spec.messages import translated
 from rollguard.spec.rollout import Rollout, Scrape
 from rollguard.spec.sets import read_rollout

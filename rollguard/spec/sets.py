@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from rollguard.errors import FileProblemsError, Problem
-from rollguard.spec.checks import check_guards
+from rollguard.spec.checks.rollouts import check_guards
 from rollguard.spec.fields import Listed, Model, Name, Text
 from rollguard.spec.messages import translated
 from rollguard.spec.rollout import Guard, Rollout

@@ -10,7 +10,9 @@ from typing import Any
 
 from rollguard.conventions import ENABLED, FALLBACK, PLATFORM, PLATFORM_JOBS, PREVIOUS, STATES_WITHOUT_STAGE
 from rollguard.errors import Problem
-from rollguard.spec import guard_checks, guards, target_checks, traffic
+from rollguard.spec import guards, traffic
+from rollguard.spec.checks import guards as guard_checks
+from rollguard.spec.checks import targets as target_checks
 from rollguard.spec.platform import is_platform
 from rollguard.spec.rollout import Rollout, Scrape
 from rollguard.spec.series import narrowing_problem

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rollguard.spec.guard_checks import check
+from rollguard.spec.checks.guards import check
 from rollguard.yamlfile import dotted
 
 OWN: dict[str, Any] = {

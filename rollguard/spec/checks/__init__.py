@@ -1,0 +1,1 @@
+"""What is wrong between the keys of a rollout file."""
