@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from rollguard.spec.rollout import Flag, Rollout, Scrape, Stage
+from rollguard.spec.flag import Flag
+from rollguard.spec.rollout import Rollout, Scrape, Stage
 from rollguard.state import State
 
 NO_FILE = "no rollout file"

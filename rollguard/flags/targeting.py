@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 from openfeature.contrib.tools.flagd.core.targeting import targeting
 from openfeature.evaluation_context import EvaluationContext
 
-from rollguard.spec.rollout import Flag, Rollout, Stage
+from rollguard.spec.flag import Flag
+from rollguard.spec.rollout import Rollout, Stage
 from rollguard.state import State
 
 Logic: TypeAlias = str | dict[str, Any]

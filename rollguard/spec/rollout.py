@@ -17,13 +17,11 @@ from rollguard.conventions import (
     GUARD_LABEL,
     ROLLBACK,
 )
-from rollguard.spec import calendars
-from rollguard.spec.calendars import Freeze, Instant, Window
+from rollguard.spec.calendars import Freeze, Window
 from rollguard.spec.exporter import Exporter
 from rollguard.spec.fields import (
     ADDRESS,
     ATTRIBUTE,
-    FLAG_KEY,
     GUARD_NAME,
     JOB,
     PARAMETER,
@@ -39,6 +37,7 @@ from rollguard.spec.fields import (
     Text,
     Value,
 )
+from rollguard.spec.flag import Flag, TargetingKeys
 from rollguard.spec.rule_tests import Equivalent, TestCase
 from rollguard.spec.targets import Arguments, Target
 from rollguard.spec.traffic import Law, MetricText
@@ -47,7 +46,6 @@ Severity: TypeAlias = Literal["critical", "warning", "info"]
 Action: TypeAlias = Literal["rollback", "hold", "notify"]
 Attribute: TypeAlias = Annotated[str, Field(pattern=ATTRIBUTE)]
 Span: TypeAlias = tuple[float, float]
-TargetingKeys: TypeAlias = Listed[Annotated[str, Field(min_length=1)]]
 
 _NO_RULES: Any = {"traffic"}
 """Keys from which nothing follows that is rendered or decided: only a simulation reads them."""
@@ -68,51 +66,6 @@ class Scrape(Model):
         False, description="The series come with their label rollout: rollouts share the job and its targets."
     )
     exporter: Exporter | None = None
-
-
-class Users(Model):
-    """Targeting keys that are served, or kept out, whatever the stage's share."""
-
-    on: TargetingKeys = Field((), description="Get `serve` while it runs.")
-    off: TargetingKeys = Field((), description="Get `fallback`; wins over `on`.")
-
-
-class Schedule(Model):
-    """When the flag may be on at all; a rollback outranks it."""
-
-    enable_at: Instant | None = Field(None, description="Before it, everybody gets `fallback`.")
-    disable_at: Instant | None = Field(None, description="From then on, everybody gets `fallback`.")
-
-    @property
-    def enable_time(self) -> int | None:
-        """`enable_at` in Unix seconds."""
-        return calendars.instant_seconds(self.enable_at) if self.enable_at else None
-
-    @property
-    def disable_time(self) -> int | None:
-        """`disable_at` in Unix seconds."""
-        return calendars.instant_seconds(self.disable_at) if self.disable_at else None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Schedule:
-        times = (self.enable_time, self.disable_time)
-        if times == (None, None):
-            raise ValueError("expected enable_at or disable_at")
-        if times[0] is not None and times[1] is not None and times[0] >= times[1]:
-            raise ValueError("expected enable_at before disable_at")
-        return self
-
-
-class Flag(Model):
-    """The feature flag: its variants, the one served to the stage's share, and the one to fall back to."""
-
-    key: Annotated[str, Field(pattern=FLAG_KEY)]
-    variants: dict[Annotated[str, Field(pattern=FLAG_KEY)], Value] = Field(min_length=2)
-    serve: str = Field(description="Variant that the stage's share of users gets.")
-    fallback: str = Field(description="Variant of everybody else, and of everybody after a rollback.")
-    salt: str | None = Field(None, description="Seed of the hash that picks users; default: the flag's key.")
-    users: Users = Users()
-    schedule: Schedule | None = None
 
 
 class Deadline(Model):
