@@ -57,7 +57,7 @@ class _Comparison:
             self._samples = read.gained
         elif function is None or function.removesuffix("_over_time") in _OVER:
             gauge = traffic.gauge(series)
-            fine = traffic.is_fine(window)
+            fine = traffic.is_fine(window) and gauge.fine
             aggregate = _OVER[function.removesuffix("_over_time")] if function else "last"
             self._over = Over(traffic.rows, aggregate, window, traffic.seconds_of(fine))
             self._samples = lambda: gauge.values if fine else gauge.values[-1:]

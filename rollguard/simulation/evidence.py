@@ -43,6 +43,7 @@ class Bet:
         self.judged = judged
         self._needed = -math.log(alpha)
         self._stream, self._arms = _stream(judged, traffic)
+        self._stream.beside = self._stream.beside and judged.arms is not None
         self._bet = judged.bet(self._categories)
         self._known = next(iter(judged.counters.values())).name in labelled
         self._shares = shares or (0.5,)

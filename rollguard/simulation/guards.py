@@ -106,7 +106,9 @@ class _Level:
         aggregate, window = given.get("aggregate", "average"), given["window"] or 0.0
         aggregate = aggregate if window else "last"
         self._aggregate = aggregate
-        self._coarse = window > 0 and not traffic.is_fine(window)
+        every = [one for one in (self._gauge, self._baseline) if one is not None]
+        fine = traffic.is_fine(window) and all(one.fine for one in every)
+        self._coarse = window > 0 and not fine
         step = traffic.seconds_of(not self._coarse)
         self._over = Over(traffic.rows, aggregate, window, step)
         # Limits are multiples of the newest baseline; what trails is averaged as its baseline is.

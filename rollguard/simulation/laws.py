@@ -14,8 +14,11 @@ from rollguard.simulation.windows import Rows, Truth
 from rollguard.spec.traffic import Law
 
 DAY_SECONDS = 86_400.0
+_SLOW_SECONDS = 1800.0
+"""A gauge that changes more slowly is drawn once a look."""
 _P95 = 1.6448536269514722
-_GRID = np.linspace(-8.0, 8.0, 4001)
+_STEPS = 2000
+_GRID = np.linspace(-8.0, 8.0, 16 * _STEPS + 1)
 _NORMAL = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in _GRID])
 _VALUES = np.array([-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0])
 """Edges of a value's bins, in standard deviations about its mean."""
@@ -87,7 +90,7 @@ class Stream:
         higher_is_worse: bool = False,
     ) -> None:
         self.law = law
-        self.fine = False
+        self.fine, self.beside = False, True
         self._rng = rng
         self._worse_sign = 1.0 if higher_is_worse else -1.0
         self._shared = _Shared(rows, law.memory, rng) if law.correlation else None
@@ -115,7 +118,13 @@ class Stream:
         return 1 - float(np.interp(_standardised(self.law, self.edges)[-1], _GRID, _NORMAL))
 
     def draw(self, moment: Moment) -> None:
-        """Draw `counts`: shape (samples, 2 arms: old and new, outcomes, rows)."""
+        """Draw `counts`: shape (samples, 2 arms: old and new, outcomes, rows).
+
+        Where the arms are only compared (`beside`), nothing is drawn while one is alone everywhere.
+        """
+        if self.beside and not ((moment.share > 0) & (moment.share < 1)).any():
+            self.counts = np.zeros((1, 2, self.categories, len(moment.share)))
+            return
         old, new = self._chances(moment)
         shares = np.stack([1 - moment.share, moment.share])[:, None, :]
         rows = moment.share.shape[0]
@@ -151,7 +160,7 @@ class Stream:
         # A normal chance, cut at 0 and 1, would have another mean: two points have the mean and the variance.
         spread = math.sqrt(part)
         low, high = mean * (1 - spread), mean + (1 - mean) * spread
-        return np.where(np.interp(shared, _GRID, _NORMAL) < mean, high, low)
+        return np.where(_normal(shared) < mean, high, low)
 
     def _slower(self, worse: Array) -> Array:
         return np.asarray(np.log1p(worse) / _spread_of_log(self.law))
@@ -162,14 +171,15 @@ class Stream:
         drift = self.law.swing * moment.tide / (self.law.deviation or 1.0)
         middle = np.atleast_1d(math.sqrt(part) * shared + drift + shift)
         beyond = (_standardised(self.law, self.edges)[:, None] - middle) / math.sqrt(1 - part)
-        below = np.interp(beyond, _GRID, _NORMAL)
+        below = _normal(beyond)
         ends = np.zeros((1, below.shape[1])), np.ones((1, below.shape[1]))
         return np.diff(np.concatenate([ends[0], below, ends[1]]), axis=0)
 
 
 class Gauge(Protocol):
-    """A gauge that is read at each sample."""
+    """A gauge that is read at each sample, or once a look where it is not `fine`."""
 
+    fine: bool
     law: Law
 
     def draw(self, moment: Moment) -> None:
@@ -191,13 +201,18 @@ class NormalGauge:
 
     def __init__(self, law: Law, rows: int, rng: np.random.Generator) -> None:
         self.law, self.values = law, np.zeros((1, rows))
+        self.fine = bool(law.deviation) and law.memory < _SLOW_SECONDS
         self._shared = _Shared(rows, law.memory, rng)
 
     def draw(self, moment: Moment) -> None:
         """Draw the samples since the look before."""
         mean = float(self.law.mean or 0.0) + self.law.swing * moment.tide
-        size, step = self.law.deviation or 0.0, moment.seconds / moment.parts
-        self.values = np.stack([mean + size * self._shared.step(step) for _ in range(moment.parts)])
+        size, parts = self.law.deviation or 0.0, moment.parts if self.fine else 1
+        if not size:
+            self.values = np.full((1, len(moment.share)), mean)
+            return
+        steps = [self._shared.step(moment.seconds / parts) for _ in range(parts)]
+        self.values = mean + size * np.stack(steps)
 
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""
@@ -210,6 +225,12 @@ class NormalGauge:
             return None
         beyond = (limit - float(self.law.mean or 0.0)) * (1 if above else -1)
         return normal_above(beyond / self.law.deviation) if self.law.deviation else float(beyond < 0)
+
+
+def _normal(values: Array) -> Array:
+    """Return how likely a standard normal number is below values, to 1e-4."""
+    places = np.clip((values + 8.0) * _STEPS, 0, len(_NORMAL) - 1).astype(np.int32)
+    return np.asarray(_NORMAL[places])
 
 
 def _two(bad: Array) -> Array:

@@ -155,6 +155,7 @@ class Traffic:
     def finely(self, read: Read, window: float) -> Read:
         """Return a counter as it is read for a window: each sample of a short one."""
         fine = self.is_fine(window)
+        read.stream.beside = False
         read.stream.fine = read.stream.fine or fine
         return replace(read, fine=fine)
 
@@ -227,6 +228,7 @@ class _CountedGauge:
     def __init__(self, law: Law, traffic: Traffic, every: Read) -> None:
         self.law = law
         every = traffic.finely(every, law.window)
+        self.fine = every.fine
         part: Outcome = "bad" if law.bad_of is not None else "good" if law.good_of is not None else "all"
         self._reads = (every, replace(every, outcome=part))
         step = traffic.seconds_of(every.fine)

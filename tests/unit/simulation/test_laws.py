@@ -71,9 +71,9 @@ def test_values_get_worse_by_standard_deviations() -> None:
 
 
 def test_a_gauge_wanders_about_its_mean() -> None:
-    law = Law.model_validate({"mean": 5.0, "deviation": 2.0, "memory": "1h"})
+    law = Law.model_validate({"mean": 5.0, "deviation": 2.0, "memory": "20m"})
     gauge = NormalGauge(law, ROWS, np.random.default_rng(1))
     gauge.draw(moment(parts=2))
     first, second = gauge.values
     assert (first.mean(), first.std()) == pytest.approx((5.0, 2.0), abs=0.1)
-    assert np.corrcoef(first, second)[0, 1] == pytest.approx(math.exp(-30 / 3600), abs=0.01)
+    assert np.corrcoef(first, second)[0, 1] == pytest.approx(math.exp(-30 / 1200), abs=0.01)
