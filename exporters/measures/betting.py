@@ -104,7 +104,13 @@ def begin(bet: Bet, shape: Sequence[int] = (), learned: Array | None = None) -> 
 
 
 def update(
-    bet: Bet, state: Evidence, seen: Increments, seconds: float, *, dispersion: float = 1.0
+    bet: Bet,
+    state: Evidence,
+    seen: Increments,
+    seconds: float,
+    *,
+    dispersion: float = 1.0,
+    memo: dict[str, Array] | None = None,
 ) -> Evidence:
     """Return the evidence after one more look.
 
@@ -116,10 +122,11 @@ def update(
         seen: what was counted since the look before.
         seconds: since the look before.
         dispersion: how much more than independent events the counts vary, 1 or more; log E is divided by it.
+        memo: what is kept from look to look of one bet, as most have the tilts and the share of the last.
     Source: Ville's inequality; Shin, Ramdas, Rinaldo 2022 for the mixture over the moment of the change.
     """
     state = _set_tilts(bet, state)
-    gained = _gained(bet, state.tilts, seen)
+    gained = _gained(bet, state.tilts, seen, memo)
     block, block_seconds, closed = _add_to_block(state, seen, seconds)
     if closed.any():
         gained += np.where(closed[..., None], _gained(bet, state.tilts, _realised(block)), 0.0)
@@ -155,16 +162,26 @@ def _feed(state: Evidence, seconds: float) -> tuple[Array, Array]:
     return np.logaddexp(state.weights, state.reserve[..., None] + fed), state.reserve - seconds / TAU_SECONDS
 
 
-def _gained(bet: Bet, tilts: Array, seen: Increments) -> Array:
+def _gained(bet: Bet, tilts: Array, seen: Increments, memo: dict[str, Array] | None = None) -> Array:
     """Return sum(n1 log r - (n1 + n0) log(π r + 1 - π)) by way; events of unknown share are left out."""
     gained = np.zeros(tilts.shape[:-1])
     shares = np.broadcast_to(factored(seen.shares, bet.times), seen.canary.shape[:-1])
     for index in range(shares.shape[-1]):
         share, canary = shares[..., index], seen.canary[..., index, :]
         known = np.isfinite(share)[..., None]
-        z = np.log1p(np.nan_to_num(share)[..., None, None] * np.expm1(tilts))
+        z = _log_z(tilts, share, memo)
         gained += np.where(known, _dot(tilts, canary) - _dot(z, canary + seen.baseline[..., index, :]), 0.0)
     return gained
+
+
+def _log_z(tilts: Array, share: Array, memo: dict[str, Array] | None) -> Array:
+    """Return log(π r + 1 - π), which is the longest part of a look at many bets."""
+    if memo and memo["tilts"] is tilts and np.array_equal(memo["share"], share, equal_nan=True):
+        return memo["z"]
+    z = np.log1p(np.nan_to_num(share)[..., None, None] * np.expm1(tilts))
+    if memo is not None:
+        memo |= {"tilts": tilts, "share": share.copy(), "z": z}
+    return np.asarray(z)
 
 
 def _dot(by_outcome: Array, counts: Array) -> Array:

@@ -51,6 +51,7 @@ class Bet:
         self._totals = np.zeros((traffic.rows, len(self._shares), 2, self._bet.categories))
         self._entered = np.zeros(traffic.rows)
         self._seconds = 0.0
+        self._memo: dict[str, Array] = {}
 
     def look(self, moment: Moment) -> tuple[Truth, Truth]:
         """Return whether it fires, (1, rows), and whether it can be judged, which it always can."""
@@ -115,7 +116,7 @@ class Bet:
             seen = Increments(new, old, moment.share[:, None])
         else:
             seen = Increments(new, old, np.full(1, np.nan))
-        self._evidence = betting.update(self._bet, self._evidence, seen, seconds)
+        self._evidence = betting.update(self._bet, self._evidence, seen, seconds, memo=self._memo)
         if self.judged.arms is not None:
             for number, share in enumerate(self._shares):
                 self._totals[:, number] += np.where((moment.share == share)[:, None, None], counts, 0.0)
