@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from rollguard.exporters.measures import bets, betting
+from rollguard.exporters.measures import bets, betting, dispersion
 from rollguard.exporters.measures.betting import Array, Bet, Increments
 
 ALPHA = 0.01
@@ -104,12 +104,14 @@ def outcomes(law: Law, rollouts: int, minutes: int, defect: Defect, seed: int) -
 
 def ours(law: Law, counts: Array, share: Array) -> Array:
     """Return the minute at which evidence rolls each rollout back, -1 for never."""
-    bet = law.bet()
+    bet, values = law.bet(), np.array(law.values)
     state, off = betting.begin(bet, (counts.shape[1],)), np.full(counts.shape[1], -1)
+    spread = dispersion.begin(len(values), (counts.shape[1],))
     for minute, (both, pi) in enumerate(zip(counts.astype(float), share, strict=True)):
         seen = Increments(both[:, 1:2], both[:, 0:1], np.array([pi]))
         state = betting.update(bet, state, seen, 60.0)
-        off[(off < 0) & (state.log_e >= -math.log(ALPHA))] = minute
+        spread = dispersion.add(spread, seen.canary, seen.baseline, values)
+        off[(off < 0) & (state.log_e / dispersion.caution(spread) >= -math.log(ALPHA))] = minute
     return off
 
 

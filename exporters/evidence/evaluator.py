@@ -20,9 +20,10 @@ from rollguard.exporters.evidence.counters import (
 )
 from rollguard.exporters.evidence.judged import ASSIGNMENTS, Judged
 from rollguard.exporters.evidence.outcomes import Counts, OutcomeError
-from rollguard.exporters.measures import bets, betting
+from rollguard.exporters.measures import bets, betting, dispersion
 from rollguard.exporters.measures.betting import Array, Bet, Evidence, Increments
-from rollguard.exporters.measures.effects import Spread, difference
+from rollguard.exporters.measures.dispersion import Spread
+from rollguard.exporters.measures.effects import difference
 from rollguard.exporters.measures.evidence import START
 from rollguard.monitoring.prometheus import Sample
 from rollguard.spec.series import Series
@@ -79,7 +80,7 @@ class GuardState(msgspec.Struct):
         arms: when the old and the new variant last had a series, Unix seconds.
         peak: the greatest log E of the run.
         split: evidence that the arms were not split as declared.
-        spread: of the arms' difference, from minute to minute.
+        spread: of the arms' difference, from minute to minute; None without arms, and of bets side by side.
         minute: outcomes since the last whole minute, as totals.
         minute_began: Unix seconds.
         left_out: by metric, events and those left out at the first look.
@@ -97,9 +98,9 @@ class GuardState(msgspec.Struct):
     arms: list[float] = []
     peak: float = 0.0
     split: Evidence | None = None
-    spread: Spread = msgspec.field(default_factory=Spread)
+    spread: Spread | None = None
     minute: dict[str, Array] = {}
-    minute_began: float = 0.0
+    minute_began: float | None = None
     left_out: dict[str, tuple[float, float]] = {}
     looked_at: float | None = None
     held: bool = False
@@ -155,9 +156,10 @@ class GuardState(msgspec.Struct):
         return float(counted @ np.asarray(judged.values(self._categories(judged))) / counted.sum())
 
     def _now(self) -> float:
-        """Return log E; of bets side by side, that of their mean."""
+        """Return log E, less where the arms vary much; of bets side by side, that of their mean."""
         found = [float(one.log_e) for one in self.evidence.values()]
-        return float(np.logaddexp.reduce(found)) - math.log(len(found)) if found else 0.0
+        log_e = float(np.logaddexp.reduce(found)) - math.log(len(found)) if found else 0.0
+        return log_e / float(dispersion.caution(self.spread)) if self.spread and log_e > 0 else log_e
 
     def _take(self, judged: Judged, look: Look) -> None:
         read = {role: self._gained(role, series, look) for role, series in judged.selected.items()}
@@ -177,6 +179,7 @@ class GuardState(msgspec.Struct):
         self._judge_split(judged, split, seconds)
         self._judge(judged, self._ripe(judged, outcomes.counts(judged, gained, found), look.at), seconds)
         self._follow_minutes(judged, look.at)
+        self.peak = max(self.peak, self._now())
 
     def _categories(self, judged: Judged) -> list[float]:
         return [*self.edges, 1.0 if judged.kind == "rate" else math.inf]
@@ -226,9 +229,7 @@ class GuardState(msgspec.Struct):
             self.evidence[each] = betting.update(bet, state, _increments(shares, bet), seconds)
             for share, both in shares.items():
                 self.totals[share] = self.totals.get(share, 0.0) + both
-                if not judged.each:
-                    self.minute[share] = self.minute.get(share, 0.0) + both
-        self.peak = max(self.peak, self._now())
+                self.minute[share] = self.minute.get(share, 0.0) + both
 
     def _judge_split(self, judged: Judged, rows: Sequence[Gained], seconds: float) -> None:
         if judged.assigned is None:
@@ -238,11 +239,16 @@ class GuardState(msgspec.Struct):
         self.split = betting.update(bet, self.split or betting.begin(bet), _increments(shares, bet), seconds)
 
     def _follow_minutes(self, judged: Judged, at: float) -> None:
-        self.minute_began = self.minute_began or at
+        if judged.arms is None or judged.each:
+            return
+        values = np.asarray(judged.values(self._categories(judged)))
+        if self.spread is None or self.spread.seen.shape[-1] != len(values):
+            self.spread = dispersion.begin(len(values))
+        self.minute_began = at if self.minute_began is None else self.minute_began
         if at - self.minute_began < _MINUTE or not self.minute:
             return
         old, new = (np.stack([both[arm] for both in self.minute.values()]) for arm in (0, 1))
-        self.spread.add(new, old, np.asarray(judged.values(self._categories(judged))))
+        self.spread = dispersion.add(self.spread, new, old, values)
         self.minute, self.minute_began = {}, at
 
     def _begin_again(self, judged: Judged) -> None:
@@ -271,7 +277,7 @@ class GuardState(msgspec.Struct):
                 raise TroubleError(f"over 1 % of the events of {series.name} are left out: {reason}")
 
     def _require_single(self, judged: Judged) -> None:
-        if judged.arms and judged.times is None and self.spread.clustered:
+        if self.spread and judged.times is None and dispersion.clustered(self.spread):
             raise TroubleError("outcomes come in clusters: count each unit once, or give `times`")
 
 

@@ -16,6 +16,7 @@ from rollguard.exporters.evidence.evaluator import GuardState, Look
 from rollguard.exporters.evidence.judged import Judged, judged
 from rollguard.exporters.evidence.looks import LookSource
 from rollguard.exporters.exposition.families import Family
+from rollguard.exporters.measures import dispersion
 from rollguard.exporters.runtime.follower import Input
 from rollguard.metric import Metric
 from rollguard.monitoring.prometheus import Prometheus
@@ -57,7 +58,7 @@ class EvidenceExporter:
 
     name = "evidence"
     title = "evidence"
-    version = 1
+    version = 2
 
     def __init__(
         self,
@@ -137,8 +138,8 @@ def _shown(
             yield metrics.MEAN, (label,), state.mean(one, arm)
     for bound, value in zip(("estimate", "lower", "upper"), state.effect(one), strict=True):
         yield metrics.EFFECT, (bound,), value
-    if one.arms is not None:
-        yield metrics.SPREAD, (), state.spread.ratio
+    if state.spread is not None:
+        yield metrics.SPREAD, (), float(dispersion.ratio(state.spread))
     if state.split is not None:
         yield metrics.SPLIT, (), float(state.split.peak)
 

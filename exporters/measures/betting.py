@@ -104,13 +104,7 @@ def begin(bet: Bet, shape: Sequence[int] = (), learned: Array | None = None) -> 
 
 
 def update(
-    bet: Bet,
-    state: Evidence,
-    seen: Increments,
-    seconds: float,
-    *,
-    dispersion: float = 1.0,
-    memo: dict[str, Array] | None = None,
+    bet: Bet, state: Evidence, seen: Increments, seconds: float, *, memo: dict[str, Array] | None = None
 ) -> Evidence:
     """Return the evidence after one more look.
 
@@ -121,7 +115,6 @@ def update(
         state: before the look.
         seen: what was counted since the look before.
         seconds: since the look before.
-        dispersion: how much more than independent events the counts vary, 1 or more; log E is divided by it.
         memo: what is kept from look to look of one bet, as most have the tilts and the share of the last.
     Source: Ville's inequality; Shin, Ramdas, Rinaldo 2022 for the mixture over the moment of the change.
     """
@@ -131,7 +124,7 @@ def update(
     if closed.any():
         gained += np.where(closed[..., None], _gained(bet, state.tilts, _realised(block)), 0.0)
     weights, reserve = _feed(state, seconds)
-    weights = weights + gained / dispersion
+    weights = weights + gained
     log_e = np.logaddexp(np.logaddexp.reduce(weights, axis=-1), reserve)
     return replace(
         state,

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from typing import TypeVar
 
 import numpy as np
 
 from rollguard.exporters.evidence.judged import Judged
-from rollguard.exporters.measures import betting
+from rollguard.exporters.measures import betting, dispersion
 from rollguard.exporters.measures.betting import Array, Evidence, Increments
+from rollguard.exporters.measures.dispersion import Spread
 from rollguard.exporters.measures.effects import difference
 from rollguard.simulation.laws import Moment, Stream
 from rollguard.simulation.reads import BOTH, Arms, NoLawError, Traffic
 from rollguard.simulation.windows import Rows, Truth
 from rollguard.spec.series import Series
+
+State = TypeVar("State", Evidence, Spread)
 
 _SCALARS = ("age_seconds", "tilts_seconds")
 
@@ -49,6 +53,9 @@ class Bet:
         self._shares = shares or (0.5,)
         self._evidence = betting.begin(self._bet, (traffic.rows,))
         self._totals = np.zeros((traffic.rows, len(self._shares), 2, self._bet.categories))
+        self._peak = np.zeros(traffic.rows)
+        arms = judged.arms is not None and not judged.each
+        self._spread = dispersion.begin(self._bet.categories, (traffic.rows,)) if arms else None
         self._entered = np.zeros(traffic.rows)
         self._seconds = 0.0
         self._memo: dict[str, Array] = {}
@@ -74,7 +81,13 @@ class Bet:
     @property
     def log_e(self) -> Array:
         """The evidence that counts, nats, shape (rows,)."""
-        return self._evidence.peak if self.judged.sticky else self._evidence.log_e
+        return self._peak if self.judged.sticky else self._now()
+
+    def _now(self) -> Array:
+        log_e = self._evidence.log_e
+        if self._spread is None:
+            return log_e
+        return np.where(log_e > 0, log_e / dispersion.caution(self._spread), log_e)
 
     def upper(self, rows: Rows) -> Array:
         """Return the upper bound of how much worse the new variant's mean is, of some rollouts by number."""
@@ -89,7 +102,9 @@ class Bet:
 
     def keep(self, rows: Rows) -> None:
         """Forget the other rollouts."""
-        self._evidence = _kept(self._evidence, rows)
+        self._evidence, self._peak = _kept(self._evidence, rows), self._peak[rows]
+        if self._spread is not None:
+            self._spread = _kept(self._spread, rows)
         self._totals, self._entered = self._totals[rows], self._entered[rows]
 
     @property
@@ -120,6 +135,10 @@ class Bet:
         if self.judged.arms is not None:
             for number, share in enumerate(self._shares):
                 self._totals[:, number] += np.where((moment.share == share)[:, None, None], counts, 0.0)
+        if self._spread is not None:
+            values = np.asarray(self.judged.values(self._categories))
+            self._spread = dispersion.add(self._spread, new, old, values)
+        self._peak = np.maximum(self._peak, self._now())
 
 
 def _stream(judged: Judged, traffic: Traffic) -> tuple[Stream, Arms]:
@@ -140,7 +159,7 @@ def _unsuffixed(series: Series) -> Series:
     return replace(series, name=series.name.removesuffix("_bucket"))
 
 
-def _kept(state: Evidence, rows: Rows) -> Evidence:
+def _kept(state: State, rows: Rows) -> State:
     return replace(
         state,
         **{one.name: getattr(state, one.name)[rows] for one in fields(state) if one.name not in _SCALARS},

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bench.decisions import HEALTHY, LAWS, Law, ours, outcomes
-from rollguard.exporters.measures import bets, betting
+from rollguard.exporters.measures import bets, betting, dispersion
 from rollguard.exporters.measures.betting import Array, Increments
 
 HOURS_36 = 36 * 60
@@ -45,6 +45,58 @@ _HEALTHY = [
 def test_of_5000_healthy_releases_at_most_66_are_rolled_back_in_36_hours(law: Law) -> None:
     off = [ours(law, *outcomes(law, 500, HOURS_36, HEALTHY, seed)) for seed in range(10)]
     assert (np.concatenate(off) >= 0).sum() <= 66
+
+
+# Clusters that nobody declared
+
+
+def _by_minute(
+    rollouts: int, minutes: int, within: float, canary: float, baseline: float
+) -> tuple[Array, Array]:
+    """Return when each rollout was rolled back, and when it was held for its clusters, minutes.
+
+    Args:
+        rollouts: how many.
+        minutes: how long.
+        within: the intraclass correlation of a minute's outcomes of ten groups, one of them the canary's.
+        canary: its chance of a bad outcome.
+        baseline: that of the others.
+    """
+    rng, bet, values = np.random.default_rng(1), bets.proportion(), np.array([0.0, 1.0])
+    state, spread = betting.begin(bet, (rollouts,)), dispersion.begin(2, (rollouts,))
+    off, held = np.full(rollouts, np.inf), np.full(rollouts, np.inf)
+    mean = np.array([canary, *[baseline] * 9])
+    for minute in range(1, minutes + 1):
+        chance = (
+            rng.beta(mean * (1 / within - 1), (1 - mean) * (1 / within - 1), (rollouts, 10))
+            if within
+            else mean
+        )
+        count = rng.poisson(20, (rollouts, 10))
+        bad = rng.binomial(count, chance)
+        both = np.stack([count - bad, bad], axis=-1).astype(float)
+        new, old = both[:, :1], both[:, 1:].sum(axis=1, keepdims=True)
+        state = betting.update(bet, state, Increments(new, old, np.array([0.1])), 60.0)
+        spread = dispersion.add(spread, new, old, values)
+        held[dispersion.clustered(spread) & np.isinf(held)] = minute
+        fires = state.log_e / dispersion.caution(spread) >= NEEDED
+        off[fires & np.isinf(off) & np.isinf(held)] = minute
+    return off, held
+
+
+@pytest.mark.parametrize(
+    ("rollouts", "most"), [(300, 0.02), pytest.param(5000, 0.01, marks=pytest.mark.slow)]
+)
+def test_clusters_that_nobody_declared_hold_and_seldom_roll_back(rollouts: int, most: float) -> None:
+    off, held = _by_minute(rollouts, 400, within=0.05, canary=0.45, baseline=0.45)
+    assert np.isfinite(off).mean() <= most
+    assert np.isfinite(np.minimum(off, held)).mean() >= 0.95
+
+
+def test_a_variant_whose_errors_are_three_times_as_frequent_is_no_cluster() -> None:
+    off, held = _by_minute(100, 300, within=0, canary=0.03, baseline=0.01)
+    assert np.isfinite(off).all()
+    assert np.isinf(held).all()
 
 
 # Latency

@@ -12,6 +12,7 @@ import pytest
 from rollguard.exporters.evidence.evaluator import PROCESS_START, GuardState, Look
 from rollguard.exporters.evidence.exporter import _as_array, _as_list
 from rollguard.exporters.evidence.judged import Judged, judged
+from rollguard.exporters.measures import dispersion
 from rollguard.exporters.measures.evidence import START
 from rollguard.monitoring.prometheus import Sample
 from rollguard.spec.rollout import Rollout
@@ -395,7 +396,8 @@ def test_what_both_variants_share_is_no_cluster() -> None:
             bad = int(rng.binomial(50, chance))
             watched.count(arm, good=50 - bad, bad=bad, assigned="50")
         watched.look(seconds=60)
-    assert watched.state.spread.ratio < 1.5
+    assert watched.state.spread is not None
+    assert dispersion.ratio(watched.state.spread) < 1.5
     assert not watched.state.trouble
 
 
