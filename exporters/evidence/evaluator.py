@@ -229,7 +229,8 @@ class GuardState(msgspec.Struct):
             self.evidence[each] = betting.update(bet, state, _increments(shares, bet), seconds)
             for share, both in shares.items():
                 self.totals[share] = self.totals.get(share, 0.0) + both
-                self.minute[share] = self.minute.get(share, 0.0) + both
+                if not judged.each:
+                    self.minute[share] = self.minute.get(share, 0.0) + both
 
     def _judge_split(self, judged: Judged, rows: Sequence[Gained], seconds: float) -> None:
         if judged.assigned is None:
