@@ -268,6 +268,7 @@ def test_where_no_mutant_survives_the_command_succeeds(few: Path) -> None:
     holds_its_targets(run("--mutate", "--json", "--rollouts", few))
 
 
+@pytest.mark.slow
 def test_what_the_library_declares_fails_no_small_site(tmp_path: Path) -> None:
     written = CliRunner().invoke(cli, ["init", "demo1", "--out", str(tmp_path)])
     assert written.exit_code == 0, written.output

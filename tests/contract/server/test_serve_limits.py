@@ -24,10 +24,13 @@ from tests.contract.conftest import NAME, TOKEN, Served
 READER = "a-reading-token-0123456789"
 
 
-def test_by_its_own_document_what_is_right_is_answered_and_what_is_wrong_refused(served: Served) -> None:
+@pytest.mark.parametrize("phases", ["examples,coverage", pytest.param("fuzzing", marks=pytest.mark.slow)])
+def test_by_its_own_document_what_is_right_is_answered_and_what_is_wrong_refused(
+    served: Served, phases: str
+) -> None:
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{served.url}/api/v1/openapi.json"),
-        *("--header", f"Authorization: Bearer {TOKEN}", "--phases", "examples,coverage,fuzzing"),
+        *("--header", f"Authorization: Bearer {TOKEN}", "--phases", phases),
         *("--max-examples", "2", "--seed", "1", "--generation-database", "none", "--warnings", "off"),
         *("--rate-limit", "20/s"),  # some calls lack the token, which may be tried only so often
     ]
