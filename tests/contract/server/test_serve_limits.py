@@ -24,7 +24,8 @@ from tests.contract.conftest import NAME, TOKEN, Served
 READER = "a-reading-token-0123456789"
 
 
-@pytest.mark.parametrize("phases", ["examples,coverage", pytest.param("fuzzing", marks=pytest.mark.slow)])
+@pytest.mark.slow  # a minute, most of which it waits
+@pytest.mark.parametrize("phases", ["examples,coverage", "fuzzing"])
 def test_by_its_own_document_what_is_right_is_answered_and_what_is_wrong_refused(
     served: Served, phases: str
 ) -> None:
