@@ -111,7 +111,7 @@ def ours(law: Law, counts: Array, share: Array) -> Array:
         seen = Increments(both[:, 1:2], both[:, 0:1], np.array([pi]))
         state = betting.update(bet, state, seen, 60.0)
         spread = dispersion.add(spread, seen.canary, seen.baseline, values)
-        off[(off < 0) & (state.log_e / dispersion.caution(spread) >= -math.log(ALPHA))] = minute
+        off[(off < 0) & (dispersion.cautious(state.log_e, spread) >= -math.log(ALPHA))] = minute
     return off
 
 

@@ -159,7 +159,7 @@ class GuardState(msgspec.Struct):
         """Return log E, less where the arms vary much; of bets side by side, that of their mean."""
         found = [float(one.log_e) for one in self.evidence.values()]
         log_e = float(np.logaddexp.reduce(found)) - math.log(len(found)) if found else 0.0
-        return log_e / float(dispersion.caution(self.spread)) if self.spread and log_e > 0 else log_e
+        return float(dispersion.cautious(np.asarray(log_e), self.spread)) if self.spread else log_e
 
     def _take(self, judged: Judged, look: Look) -> None:
         read = {role: self._gained(role, series, look) for role, series in judged.selected.items()}

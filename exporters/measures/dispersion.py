@@ -99,6 +99,16 @@ def clustered(spread: Spread) -> npt.NDArray[np.bool_]:
     return np.asarray((found >= _CLUSTERED) & (found - 1 > _ERRORS * error))
 
 
+def cautious(log_e: Array, spread: Spread) -> Array:
+    """Return the evidence that counts, nats: log E, divided by `caution` where it is above 0.
+
+    Args:
+        log_e: shape (...).
+        spread: of the same arms.
+    """
+    return np.where(log_e > 0, log_e / caution(spread), log_e)
+
+
 def caution(spread: Spread) -> Array:
     """Return what log E is divided by, 1 or more: 3 before the first minutes say how much the arms vary.
 

@@ -56,9 +56,9 @@ def decide(
     if not state.running or state.paused_by:
         return []
     alerts = list(firing)
-    if fall := _fall(rollout, state, alerts, now, scale) or verdicts.fail(
-        rollout, state, seen, now=now, scale=scale
-    ):
+    fall = _fall(rollout, state, alerts, now, scale)
+    fall = fall or verdicts.fail(rollout, state, seen, now=now, scale=scale)
+    if fall:
         return [fall]
     if blind:
         return _unwatched(rollout, state)
@@ -70,9 +70,7 @@ def decide(
     if changes or seen is None or state.stage is None:
         return changes
     waits = advance.waits_for(rollout, state, seen, now=now, scale=scale, states=states)
-    if not waits:
-        return [transitions.promote(rollout, state, actor=CLOCK, evidence=seen.evidence())]
-    return verdicts.extend(rollout, state, seen, waits, now=now, scale=scale)
+    return verdicts.end(rollout, state, seen, waits, now=now, scale=scale)
 
 
 def _fall(

@@ -34,23 +34,33 @@ def fail(
     return transitions.rollback(rollout, state, actor=CLOCK, reason=why, to=to, evidence=evidence)
 
 
-def extend(
+def end(
     rollout: Rollout, state: State, seen: Observation, waits: Sequence[Wait], *, now: float, scale: float
 ) -> list[Transition]:
-    """Return that a stage goes on, as it neither passed nor failed; nothing where no verdict is due.
+    """Return the promotion of a stage that passes, or that it goes on where a verdict is due; else nothing.
 
     Arguments as for `fail`; waits: what keeps it from passing.
     """
+    if not waits:
+        return [transitions.promote(rollout, state, actor=CLOCK, evidence=seen.evidence())]
     if not _due(rollout, state, seen, now, scale):
         return []
     why = f"EXTEND: {state.stage} waits for {', '.join(wait.what for wait in waits)}"
     return [transitions.extend(state, why, seen.evidence())]
 
 
-def _due(rollout: Rollout, state: State, seen: Observation, now: float, scale: float) -> bool:
-    """Return whether the stage's hold has passed once more, on the rollout's clock; holds of guards count."""
+def left(rollout: Rollout, state: State, now: float, scale: float) -> float | None:
+    """Return how long it is until the stage's next verdict, on the rollout's clock; None where it has none.
+
+    The time in which guards hold the stage counts. Arguments as for `fail`.
+    """
     stage = rollout.stage(state.stage)
-    if stage is None or not stage.hold or not failures_of(rollout, stage.name) or seen.newest != state.newest:
-        return False
-    passed = sum(end - begin for begin, end in rollout.counted([(state.entered_at, now)], scale))
-    return passed >= (state.extended + 1) * stage.hold / scale
+    if stage is None or not stage.hold or not failures_of(rollout, stage.name):
+        return None
+    passed = sum(until - begin for begin, until in rollout.counted([(state.entered_at, now)], scale))
+    return (state.extended + 1) * stage.hold / scale - passed
+
+
+def _due(rollout: Rollout, state: State, seen: Observation, now: float, scale: float) -> bool:
+    seconds = left(rollout, state, now, scale)
+    return seconds is not None and seconds <= 0 and seen.newest == state.newest

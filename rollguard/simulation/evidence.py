@@ -85,9 +85,7 @@ class Bet:
 
     def _now(self) -> Array:
         log_e = self._evidence.log_e
-        if self._spread is None:
-            return log_e
-        return np.where(log_e > 0, log_e / dispersion.caution(self._spread), log_e)
+        return log_e if self._spread is None else dispersion.cautious(log_e, self._spread)
 
     def upper(self, rows: Rows) -> Array:
         """Return the upper bound of how much worse the new variant's mean is, of some rollouts by number."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rollguard.control import advance, transitions
+from rollguard.control import advance, transitions, verdicts
 from rollguard.control.decide import cascade, decide
 from rollguard.conventions import ENABLED
 from rollguard.exporters.measures.betting import Array
@@ -17,7 +17,6 @@ from rollguard.monitoring.observation import (
     CriterionObservation,
     GuardObservation,
     Observation,
-    failures_of,
     guards_of,
 )
 from rollguard.simulation.criteria import Condition, condition
@@ -97,8 +96,12 @@ class Play:
         self._bits = [[next(self._keys) for _ in range(4)] for _ in self._acting]
         self._criterion_bits = [next(self._keys) for _ in self._conditions]
         self._calendar_bit = next(self._keys)
-        self.runs: list[Run] = [Run(State(rollout.name)) for _ in range(rows)]
+        self.runs: list[Run] = [Run(State(rollout.name)) for _ in scenarios]
         self._rows: list[int] = list(range(rows))
+        self._lay_out(rows)
+
+    def _lay_out(self, rows: int) -> None:
+        """Note of each rollout that it has not begun."""
         self._position = np.zeros(rows, dtype=np.int64)
         self._entered = np.ones(rows, dtype=np.bool_)
         self._held, self._due = np.zeros(rows, dtype=np.bool_), np.zeros(rows, dtype=np.bool_)
@@ -109,7 +112,7 @@ class Play:
         self._last = np.zeros(rows, dtype=np.uint64)
         self._failed: dict[int, Array] = {
             number: np.zeros(rows)
-            for number, one in enumerate(rollout.advance)
+            for number, one in enumerate(self._rollout.advance)
             if one.when == "throughout" and number in self._conditions
         }
 
@@ -330,9 +333,8 @@ class Play:
         times = [] if left == 0 or state.held else [at + left]
         if stage and stage.deadline and not state.overdue:
             times.append(state.entered_at + stage.deadline.after - BEGIN)
-        if stage and stage.hold and failures_of(self._rollout, stage.name):
-            passed = sum(end - begin for begin, end in self._rollout.counted([(state.entered_at, now)], 1.0))
-            times.append(at + (state.extended + 1) * stage.hold - passed)
+        if (verdict := verdicts.left(self._rollout, state, now, 1.0)) is not None:
+            times.append(at + verdict)
         for name in state.held:
             guard = self._rollout.guard(name)
             if guard is not None:

@@ -79,7 +79,7 @@ def _by_minute(
         state = betting.update(bet, state, Increments(new, old, np.array([0.1])), 60.0)
         spread = dispersion.add(spread, new, old, values)
         held[dispersion.clustered(spread) & np.isinf(held)] = minute
-        fires = state.log_e / dispersion.caution(spread) >= NEEDED
+        fires = dispersion.cautious(state.log_e, spread) >= NEEDED
         off[fires & np.isinf(off) & np.isinf(held)] = minute
     return off, held
 
