@@ -10,9 +10,10 @@ import click
 import numpy as np
 
 from rollguard.exporters.evidence.judged import judged
-from rollguard.exporters.measures import betting
+from rollguard.exporters.measures import betting, dispersion
 from rollguard.exporters.measures.betting import Array, Bet, Increments
 from rollguard.exporters.measures.effects import difference
+from rollguard.spec.guards import alpha
 from rollguard.spec.loading import load_rollout
 
 WIN_RATE = 0.55
@@ -66,7 +67,6 @@ def shipped() -> Plan:
     rollout = load_rollout(Path("rollouts/model-canary.yaml"))
     trails = next(one for one in rollout.guards if one.name == "CanaryWinrateRollback")
     losses = next(one for one in judged(rollout) if one.guard == "CanaryWinrateRollback-losses")
-    alpha = next(one for one in rollout.guards if one.name == losses.guard).bindings[0].get("alpha", 0.01)
     stages = [stage for stage in rollout.stages if stage.name in (trails.stages or ())]
     enough = next(one.expr for one in rollout.advance if one.expr.startswith("sample_canary >= "))
     return Plan(
@@ -76,7 +76,7 @@ def shipped() -> Plan:
         least=int(str(trails.bindings[0]["min_sample"])),
         enough=int(enough.rpartition(" ")[2]),
         bet=losses.bet((0.0, 1.0)),
-        alpha=float(str(alpha)),
+        alpha=alpha(next(one for one in rollout.guards if one.name == losses.guard)),
         proof=next(one.margin for one in rollout.advance if one.not_worse == losses.guard) or math.nan,
     )
 
@@ -94,7 +94,7 @@ def simulate(plan: Plan, per_minute: float, worse: float, rollouts: int, days: f
     rng, stages = np.random.default_rng(1), len(plan.shares)
     stage, age = np.zeros(rollouts, np.int64), np.zeros(rollouts)
     counted = np.zeros((2, rollouts, stages, 2))  # canary and baseline; by stage; won and lost
-    evidence = betting.begin(plan.bet, (rollouts,))
+    evidence, spread = betting.begin(plan.bet, (rollouts,)), dispersion.begin(2, (rollouts,))
     fell, full = np.full(rollouts, np.inf), np.full(rollouts, np.inf)
     each, shares = np.arange(rollouts), np.array([*plan.shares, 1.0])
     lasts = np.array([*plan.minutes, np.inf])
@@ -110,11 +110,13 @@ def simulate(plan: Plan, per_minute: float, worse: float, rollouts: int, days: f
             new[arm, each, here] = rng.poisson(np.outer(per_minute * share * alive, [rate, 1 - rate]))
         counted += new
         evidence = betting.update(plan.bet, evidence, Increments(new[0], new[1], shares[:-1]), 60.0)
+        spread = dispersion.add(spread, new[0], new[1], np.array([0.0, 1.0]))
         cohort = counted[:, each, here]
         trades = cohort.sum(axis=-1)
         wins = cohort[..., 0] / np.maximum(trades, 1)
         trails = (trades[0] >= plan.least) & (wins[0] < wins[1] - plan.margin)
-        fell[alive & (trails | (evidence.log_e >= -math.log(plan.alpha)))] = minute
+        log_e = dispersion.cautious(evidence.log_e, spread)
+        fell[alive & (trails | (log_e >= -math.log(plan.alpha)))] = minute
         age += 1
         over = np.isinf(fell) & np.isinf(full) & (age >= lasts[stage])
         over &= (trades[0] >= plan.enough) & (wins[0] >= 0.5)

@@ -42,7 +42,7 @@ class _Result:
     findings: list[Finding] = field(default_factory=list)
     rollouts: list[Rollout] = field(default_factory=list)
     routes: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
-    false_rates: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    measured: Sequence[Rollout] = ()
 
     def add(self, check: str, problems: Iterable[Problem]) -> None:
         self.findings += (Finding(check, "error", problem) for problem in sorted(problems))
@@ -140,7 +140,7 @@ def _run(
         found = context(checked, Path(folder))
         try:
             result.findings += checks.run(found)
-            result.false_rates = {one.name: false_rates.as_data(one) for one in found.rollouts}
+            result.measured = found.rollouts
         except FileProblemsError as error:  # of a file of Alertmanager that cannot be read
             result.add(routes.NAME, error.problems)
         if not any(
@@ -217,5 +217,5 @@ def _plain(result: _Result) -> dict[str, Any]:
             for finding in result.findings
         ],
         "routes": result.routes,
-        "false_rates": result.false_rates,
+        "false_rates": {one.name: false_rates.as_data(one) for one in result.measured},
     }

@@ -306,7 +306,7 @@ def _full_enough(measured: Measured) -> bool:
 
 
 def _value(exposition: str, metric: str, of: Callable[[list[float]], float] = max, guard: str = "") -> float:
-    """Return the sample that `of` picks among a metric's, or a guard's; NaN if there is none."""
+    """Return the value that `of` chooses from the samples of a metric or guard; NaN without samples."""
     lines = (line for line in exposition.splitlines() if line.startswith((f"{metric} ", f"{metric}{{")))
     if guard:
         lines = (line for line in lines if f'guard="{guard}"' in line)

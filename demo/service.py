@@ -1,4 +1,4 @@
-"""The guarded service: it scores signals, routes each by the flag, and writes what happens as JSON lines."""
+"""The guarded service: it scores signals, routes each one by the flag, and logs events as JSON lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters as they are read: what each series gained since the look before, over resets and steps back."""
+"""How much each counter series has increased since the last look, across resets and restored checkpoints."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Look(msgspec.Struct):
 
 
 class GuardState(msgspec.Struct):
-    """What is known of one guard in one run.
+    """The evidence about one guard in one run.
 
     Args:
         counters: by role.
@@ -107,7 +107,7 @@ class GuardState(msgspec.Struct):
     trouble: str = "nothing was read yet"
 
     def look(self, judged: Judged, look: Look) -> None:
-        """Take in one look; what keeps it from being judged is said by `trouble`.
+        """Update the evidence with one look; `trouble` then says why there is none, if so.
 
         Args:
             judged: the guard.
@@ -130,7 +130,7 @@ class GuardState(msgspec.Struct):
             self.trouble = ""
 
     def log_e(self, judged: Judged) -> float | None:
-        """Return the evidence that counts, in nats; None while there is none."""
+        """Return the log of the evidence in force, in nats, or None if there is no evidence."""
         if self.trouble or not self.evidence:
             return None
         return self.peak if judged.sticky else self._now()

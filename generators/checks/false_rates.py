@@ -14,7 +14,7 @@ from rollguard.durations import parse
 from rollguard.generators.checks.context import CheckContext, Finding, LoadedRollout
 from rollguard.simulation.false_rates import Rate, Subject
 from rollguard.spec.fields import Value
-from rollguard.spec.guards import window
+from rollguard.spec.guards import alpha, window
 from rollguard.spec.rollout import BY_EVIDENCE, Guard, Rollout
 from rollguard.spec.templates import Template, template_of
 
@@ -66,12 +66,10 @@ def rates(rollout: Rollout) -> list[FalseRate]:
     ]
 
 
-def alpha(rollout: Rollout) -> float:
+def evidence_alpha(rollout: Rollout) -> float:
     """Return the chance that the guards by evidence are allowed together."""
     return sum(
-        float(template_of(guard).bind(guard.bindings[0])["alpha"])
-        for guard in rollout.guards
-        if guard.action == "rollback" and guard.use in BY_EVIDENCE
+        alpha(guard) for guard in rollout.guards if guard.action == "rollback" and guard.use in BY_EVIDENCE
     )
 
 
@@ -80,8 +78,8 @@ def as_data(rollout: Rollout) -> dict[str, Any]:
     found = rates(rollout)
     known = [rate for rate in found if not rate.unknown]
     return {
-        "evidence_alpha": alpha(rollout),
-        "until_enabled": alpha(rollout) + sum(rate.until_enabled or 0.0 for rate in known),
+        "evidence_alpha": evidence_alpha(rollout),
+        "until_enabled": evidence_alpha(rollout) + sum(rate.until_enabled or 0.0 for rate in known),
         "enabled_week": sum(rate.enabled_week or 0.0 for rate in known),
         "guards": [{key: value for key, value in asdict(rate).items() if key != "least"} for rate in found],
     }
@@ -108,7 +106,7 @@ def _over(item: LoadedRollout, found: Sequence[FalseRate]) -> Iterator[Finding]:
     """Yield what is beyond a budget by what was measured, at the guard that takes most of it."""
     rollback = item.rollout.rollback
     terms = (
-        (0, "until it is enabled", "false_budget", rollback.false_budget, alpha(item.rollout)),
+        (0, "until it is enabled", "false_budget", rollback.false_budget, evidence_alpha(item.rollout)),
         (1, "in a week after it is enabled", "enabled_budget", rollback.enabled_budget, 0.0),
     )
     for number, when, key, budget, taken in terms:

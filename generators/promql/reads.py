@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import promql_parser as parser
 
 from rollguard.generators.promql.syntax import PromQLError
+from rollguard.spec.falsifiable import COMPARATORS
 
-_COMPARATORS = frozenset({"==", "!=", "<=", ">=", "<", ">"})
 _KEEP_UNIT = frozenset(
     {"last_over_time", "avg_over_time", "min_over_time", "max_over_time", "quantile_over_time",
      "stddev_over_time", "delta", "abs", "ceil", "floor", "round", "clamp", "clamp_min", "clamp_max"}
@@ -80,7 +80,7 @@ def _read(selector: parser.VectorSelector) -> Read:
 
 
 def _limits(binary: parser.BinaryExpr) -> Iterator[Limit]:
-    if str(binary.op) not in _COMPARATORS:
+    if str(binary.op) not in COMPARATORS:
         return
     for side, other in ((binary.lhs, binary.rhs), (binary.rhs, binary.lhs)):
         metric = _measured(side)

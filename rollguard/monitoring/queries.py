@@ -10,8 +10,7 @@ import promql_parser as parser
 from rollguard.conventions import GUARD_LABEL, ROLLOUT_LABEL, RULES_INFO
 from rollguard.durations import render
 from rollguard.errors import RollguardError
-
-_COMPARATORS = frozenset({"==", "!=", "<=", ">=", "<", ">"})
+from rollguard.spec.falsifiable import COMPARATORS
 
 
 class QueryError(RollguardError):
@@ -49,7 +48,7 @@ def measured(expression: str) -> str:
     """
     node = _parsed(expression)
     while isinstance(node, parser.ParenExpr) or (
-        isinstance(node, parser.BinaryExpr) and str(node.op) in _COMPARATORS
+        isinstance(node, parser.BinaryExpr) and str(node.op) in COMPARATORS
     ):
         node = node.expr if isinstance(node, parser.ParenExpr) else node.lhs
     return _line(node)
@@ -211,7 +210,7 @@ def _minimal_sample(node: parser.Expr) -> _Need | None:
 
 def _operands(node: parser.Expr) -> Iterator[_Need]:
     node = _inner(node)
-    if isinstance(node, parser.BinaryExpr) and str(node.op) in _COMPARATORS:
+    if isinstance(node, parser.BinaryExpr) and str(node.op) in COMPARATORS:
         for side in (node.lhs, node.rhs):
             compared = list(_operands(side))
             yield from compared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import re
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ from rollguard import durations
 from rollguard.simulation.evidence import Bet
 from rollguard.simulation.reads import NoLawError, Traffic
 from rollguard.simulation.windows import Over, Rows, Truth
+from rollguard.spec.falsifiable import COMPARATORS
 from rollguard.spec.rollout import Criterion, Failure
 from rollguard.spec.series import Series
 
@@ -23,10 +23,6 @@ _COMPARISON = re.compile(
     rf"(?P<limits>(?:\s*(?:==|!=|<=|>=|<|>)\s*{_NUMBER})+)"
 )
 _LIMIT = re.compile(rf"(==|!=|<=|>=|<|>)\s*({_NUMBER})")
-_COMPARE: Mapping[str, Any] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
-    ">=": operator.ge,
-}  # fmt: skip
 _OVER = {"avg": "average", "max": "maximum", "min": "minimum", "stddev": "deviation"}
 
 
@@ -48,7 +44,9 @@ class _Comparison:
         match = _COMPARISON.fullmatch(text.strip())
         if match is None:
             raise NoLawError("no formula for its expression")
-        self._limits = [(_COMPARE[sign], float(number)) for sign, number in _LIMIT.findall(match["limits"])]
+        self._limits = [
+            (COMPARATORS[sign], float(number)) for sign, number in _LIMIT.findall(match["limits"])
+        ]
         series, function = Series.parse(match["series"]), match["function"]
         window = durations.parse(match["window"]) if match["window"] else 0.0
         self._over: Any

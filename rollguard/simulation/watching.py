@@ -13,7 +13,7 @@ from rollguard.simulation.guards import Formula, formulas
 from rollguard.simulation.laws import Moment
 from rollguard.simulation.reads import NoLawError, Traffic
 from rollguard.simulation.windows import Lasting, Rows, Truth
-from rollguard.spec.guards import clear_for, look_back
+from rollguard.spec.guards import alpha, clear_for, look_back
 from rollguard.spec.platform import acting_guards
 from rollguard.spec.rollout import BY_EVIDENCE, Guard, Rollout
 
@@ -131,8 +131,7 @@ class Watches:
             missing: list[str] = []
             if guard.use in BY_EVIDENCE:
                 try:
-                    alpha = float(str(guard.bindings[0].get("alpha", 0.01)))
-                    bet = Bet(bets[guard.name], alpha, traffic, labelled, shares)
+                    bet = Bet(bets[guard.name], alpha(guard), traffic, labelled, shares)
                     self.bets[guard.name] = bet
                     conditions = [bet]
                 except NoLawError as error:

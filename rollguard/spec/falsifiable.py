@@ -6,16 +6,18 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import promql_parser as parser
 
 Side: TypeAlias = Literal["left", "right"]
 
-_COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
+COMPARATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq, "!=": operator.ne,
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+"""What PromQL compares with; of numbers, or of arrays of them."""
+
 _OF_THE_CLOCK = frozenset(
     {"time", "minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year"}
 )
@@ -88,7 +90,7 @@ def _of_operator(node: parser.BinaryExpr, path: tuple[Side, ...], *, strict: boo
             return vain or (left and right and left)
         case "unless":
             return left if strict or right else None
-        case sign if sign in _COMPARATORS:
+        case sign if sign in COMPARATORS:
             return _of_comparison(node, path, filtered=filtered)
     return None if filtered else _uncompared(node, path)
 
@@ -151,7 +153,7 @@ def _holds_for_all_bools(node: parser.BinaryExpr) -> bool:
         bounds, limit = _bounds(side), number(other)
         if bounds is None or limit is None:
             continue
-        holds = _COMPARATORS[str(node.op)]
+        holds = COMPARATORS[str(node.op)]
         if str(node.op) == "!=":
             return not bounds[0] <= limit <= bounds[1]
         return all(holds(limit, one) if swapped else holds(one, limit) for one in bounds)

@@ -124,6 +124,11 @@ def window(guard: Guard) -> float:
     return max(float(template.bind(values)[template.window] or 0) for values in guard.bindings)
 
 
+def alpha(guard: Guard) -> float:
+    """Return the chance that a healthy run ever fires a guard by evidence, 0-1."""
+    return float(template_of(guard).bind(guard.bindings[0])["alpha"])
+
+
 def _in_scopes(rollout: Rollout, guard: Guard) -> Iterator[Guard]:
     """Yield a guard for each different `match` of its stages, with the matchers that it stands for."""
     if guard.scope is None:
