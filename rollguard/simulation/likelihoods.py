@@ -8,9 +8,14 @@ import numpy as np
 
 from rollguard.exporters.measures.betting import Array
 
+_MOST_COUNTED = 1e6
+"""More events than that on average are as good as normal, and are not counted through."""
+
 
 def more_events(mean: float, limit: float) -> float:
     """Return how likely a Poisson number is above a limit."""
+    if mean > _MOST_COUNTED:
+        return normal_above((limit - mean) / math.sqrt(mean))
     counts = _poisson(mean)
     return float(counts[math.floor(max(limit, -1.0)) + 1 :].sum())
 
@@ -24,6 +29,11 @@ def greater_share(part: float, rest: float, limit: float, least: float) -> float
         limit: the share, 0-1.
         least: so many events there must be.
     """
+    if part + rest > _MOST_COUNTED:
+        over = part * (1 - limit) - rest * limit
+        deviation = math.sqrt(part * (1 - limit) ** 2 + rest * limit**2)
+        beyond = normal_above(-over / deviation) if deviation else 0.0
+        return min(beyond, more_events(part + rest, least - 1))
     parts, rests = _poisson(part), _poisson(rest)
     below = np.concatenate([[0.0], np.cumsum(rests)])  # the chance of fewer than so many others
     numbers = np.arange(len(parts))

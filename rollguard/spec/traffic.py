@@ -42,7 +42,9 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
 class Law(Model):
     """How a counter, or a gauge, behaves as long as all is well."""
 
-    per_minute: _Rest | None = Field(None, description="Events a minute, of both variants together.")
+    per_minute: Annotated[int | float, Field(ge=0, le=1e9)] | None = Field(
+        None, description="Events a minute, of both variants together; a billion at most."
+    )
     bad: _Share | None = Field(None, description="The share of events that are bad, 0-1.")
     median: _Positive | None = Field(None, description="Of latencies, in the histogram's unit.")
     p95: _Positive | None = Field(None, description="The 95th percentile; beside median.")
